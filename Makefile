@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo study test check clean
+
+# Fresh clone to finished report: encode the embedded world once, train three dictionaries from the cache.
+demo: $(INSTALLED)
+	$(BIN)/dvc repro report
+	@echo "The report is $(CURDIR)/report/index.html"
+
+# Every variant, three seeds each, in the same graph, and the table that compares them.
+study: $(INSTALLED)
+	$(BIN)/dvc repro
+	@cat docs/study.md
+
+test: $(INSTALLED) check
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $(INSTALLED)
+
+clean:
+	rm -rf .venv data runs report study .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

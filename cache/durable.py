@@ -1,0 +1,82 @@
+"""Files that are either whole or not there, also after a crash or a loss of power."""
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PARTIAL_SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """Size in bytes and SHA-256 (hexadecimal) of a file, as recorded in the ledger."""
+
+    bytes: int
+    sha256: str
+
+
+class DurableFile(io.RawIOBase):
+    """A binary file, written under a `.partial` name, fsynced and renamed to `path` when its `with` block ends.
+
+    If the block raises, for example because the disk is full, the partial file is deleted and `path` stays as it
+    was. The caller makes the new name durable with `sync` on the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def writable(self) -> bool:
+        """Always: the file is for writing only."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def write(self, block: Any) -> int:
+        """Append all of `block`, bytes or a contiguous array."""
+        view = memoryview(block).cast("B")
+        size = len(view)
+        self._digest.update(view)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._size += size
+        return size
+
+    @property
+    def written(self) -> WrittenFile:
+        """What was written."""
+        return WrittenFile(self._size, self._digest.hexdigest())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                os.fsync(self._descriptor)
+                self._partial.replace(self._path)
+        finally:
+            os.close(self._descriptor)
+            self._partial.unlink(missing_ok=True)
+            self.close()
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step that survives a loss of power."""
+    with DurableFile(path) as file:
+        file.write(content)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or the names of the files in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

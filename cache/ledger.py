@@ -1,0 +1,139 @@
+"""The ledger: one record for each committed shard, which is what makes the shard part of the cache."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cache.durable import WrittenFile, write_durably
+from cache.layout import LEDGER_FILE, LEDGER_FOLDER
+from cache.parquet import read_parquet, write_parquet
+from cache.statistics import SideStatistics
+
+_FILE = pa.struct([("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
+_STATISTICS = pa.struct(
+    [
+        ("count", pa.int64()),
+        ("mean", pa.list_(pa.float64())),
+        ("squared_deviation", pa.list_(pa.float64())),
+        ("norm_bins", pa.list_(pa.int64())),
+        ("norm_counts", pa.list_(pa.int64())),
+        ("overflow", pa.int64()),
+    ]
+)
+LEDGER_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("manifest_sha256", pa.string()),
+        ("images", pa.int64()),
+        ("captions", pa.int64()),
+        ("tokens", pa.int64()),
+        ("pairs", pa.int64()),
+        ("skipped", pa.int64()),
+        ("files", pa.list_(_FILE)),
+        ("vision", _STATISTICS),
+        ("text", _STATISTICS),
+    ]
+)
+"""Columns of ledger.parquet, one row per shard; a record under `ledger/` is the same as a JSON object."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShardRecord:
+    """What was committed as one shard.
+
+    Attributes:
+        shard: number of the shard.
+        manifest_sha256: identity of the cache it belongs to.
+        images, captions, tokens: image rows, caption rows and valid text tokens of the shard.
+        pairs, skipped: rows of samples that are a pair, and those that are not.
+        files: every file of the shard by its path inside the cache.
+        vision, text: statistics of the shard's tokens.
+    """
+
+    shard: int
+    manifest_sha256: str
+    images: int
+    captions: int
+    tokens: int
+    pairs: int
+    skipped: int
+    files: dict[str, WrittenFile]
+    vision: SideStatistics
+    text: SideStatistics
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the row of `LEDGER_SCHEMA`."""
+        return {
+            **{name: getattr(self, name) for name in LEDGER_SCHEMA.names[:7]},
+            "files": [{"path": path, **asdict(file)} for path, file in sorted(self.files.items())],
+            "vision": self.vision.to_json(),
+            "text": self.text.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ShardRecord":
+        """The inverse of `to_json`."""
+        return cls(
+            **{name: values[name] for name in LEDGER_SCHEMA.names[:7]},
+            files={file["path"]: WrittenFile(file["bytes"], file["sha256"]) for file in values["files"]},
+            vision=SideStatistics.from_json(values["vision"]),
+            text=SideStatistics.from_json(values["text"]),
+        )
+
+    def missing_file(self, folder: Path) -> str | None:
+        """Why the shard's files are not all there with their recorded size; None if they are."""
+        for path, written in self.files.items():
+            try:
+                size = (folder / path).stat().st_size
+            except OSError:
+                return f"{path} is missing"
+            if size != written.bytes:
+                return f"{path} has {size} bytes, {written.bytes} were written"
+        return None
+
+
+def record_path(folder: Path, shard: int) -> Path:
+    """Where the record of a shard lies until the cache is finished."""
+    return folder / LEDGER_FOLDER / f"{shard:06d}.json"
+
+
+def shard_samples_name(shard: int) -> str:
+    """Path inside the cache of a shard's samples until the cache is finished."""
+    return f"{LEDGER_FOLDER}/{shard:06d}.samples.parquet"
+
+
+def commit(folder: Path, record: ShardRecord) -> None:
+    """Make a shard part of the cache: one atomic step, after all its files are durable."""
+    write_durably(record_path(folder, record.shard), json.dumps(record.to_json()).encode())
+
+
+def read_record(path: Path) -> ShardRecord | None:
+    """The record in a file of the `ledger` folder; None if it is not a whole record."""
+    try:
+        return ShardRecord.from_json(json.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def write_ledger(path: Path, records: Iterable[ShardRecord]) -> None:
+    """Write the records as one Parquet file, a row group for each shard, without the files that it replaces."""
+
+    def row(record: ShardRecord) -> pa.Table:
+        lasting = {name: file for name, file in record.files.items() if not name.startswith(LEDGER_FOLDER)}
+        return pa.Table.from_pylist([replace(record, files=lasting).to_json()], schema=LEDGER_SCHEMA)
+
+    write_parquet(path, LEDGER_SCHEMA, map(row, records))
+
+
+def read_ledger(folder: Path) -> list[ShardRecord]:
+    """The records of a complete cache in shard order.
+
+    Raises:
+        CacheCorruptError: the ledger is missing, truncated or fails a checksum.
+    """
+    table = read_parquet(folder / LEDGER_FILE, LEDGER_SCHEMA)
+    return [ShardRecord.from_json(row) for row in table.to_pylist()]

@@ -1,0 +1,1 @@
+"""The parts that stages are assembled from: datasets, backbone, dictionaries, transport, metrics, report."""

@@ -1,0 +1,1 @@
+"""Data sets: pairs of an image and its captions, and what is known of the objects in them."""

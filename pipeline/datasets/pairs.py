@@ -1,0 +1,103 @@
+"""What every data set gives: images with their captions, and what is known of the objects in them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+CaptionsPerImage = Literal["one", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAnnotation:
+    """One object of an image.
+
+    Attributes:
+        category: its noun, as the data set spells it.
+        box: left, top, width, height in pixels of the annotated image size.
+        segmentation: its outline as the JSON text of a COCO segmentation (polygons or RLE); "" when unknown.
+        concepts: ground-truth concepts as "kind:value"; empty when the data set states none.
+    """
+
+    category: str
+    box: tuple[float, float, float, float]
+    segmentation: str
+    concepts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """One sentence about an image; `concepts` is None when the data set states no ground truth."""
+
+    caption_id: int
+    text: str
+    concepts: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image and all that is said of it.
+
+    Attributes:
+        image_id: the data set's own number of the image, unique in it.
+        file: path relative to the data set's root.
+        width, height: the annotated size in pixels, in which boxes and segmentations are measured.
+        captions: in the data set's order; may be empty.
+        objects: in the data set's order; may be empty.
+        concepts: ground-truth concepts of the picture, None when the data set states none.
+        missing: whether the file is absent (found out when the data set is opened).
+    """
+
+    image_id: int
+    file: Path
+    width: int
+    height: int
+    captions: tuple[Caption, ...]
+    objects: tuple[ObjectAnnotation, ...]
+    concepts: tuple[str, ...] | None
+    missing: bool = False
+
+
+class PairDataset(Protocol):
+    """One split of a data set, ready to be encoded.
+
+    Attributes:
+        name: what reports call the data set.
+        split: name of the split.
+        root: the folder that image files are relative to.
+        fingerprint: SHA-256 (hex) that changes whenever annotations or image files do.
+        captions_per_image: whether `images` carry one chosen caption each or all of them.
+        caption_seed: what the choice of that one caption was seeded with.
+        images: the images in a fixed order.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def split(self) -> str: ...  # noqa: D102
+    @property
+    def root(self) -> Path: ...  # noqa: D102
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+    @property
+    def captions_per_image(self) -> CaptionsPerImage: ...  # noqa: D102
+    @property
+    def caption_seed(self) -> int: ...  # noqa: D102
+    @property
+    def images(self) -> Sequence[ImageRecord]: ...  # noqa: D102
+
+
+def choose_captions(
+    captions: Sequence[Caption], captions_per_image: CaptionsPerImage, seed: int, image_id: int
+) -> tuple[Caption, ...]:
+    """Keep all captions of an image, or the one that `seed` and `image_id` choose.
+
+    The choice hangs on nothing else (not on the other images, the epoch, the backbone or the Python version), so
+    caches of two backbones hold the same pairs. Blank captions are chosen only where there is no other.
+    """
+    if captions_per_image == "all" or len(captions) <= 1:
+        return tuple(captions)
+    candidates = [caption for caption in captions if caption.text.strip()] or list(captions)
+    digest = hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
+    return (candidates[int.from_bytes(digest[:8], "big") % len(candidates)],)

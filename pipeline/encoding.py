@@ -1,0 +1,194 @@
+"""Stage one: from a data set's images and captions to an activation cache.
+
+Three things happen at once: threads decode the images of the next batches, the calling thread runs the backbone,
+and one more thread writes the last complete shard. What goes into a batch depends only on the data set and the
+options, never on which thread was faster or where an interrupted run stopped, and so neither do the cache's bytes.
+"""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import PIL
+import pyarrow as pa
+from pydantic import Field
+
+from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, captions_of_shards
+from pipeline.backbone import Backbone
+from pipeline.config import Options
+from pipeline.datasets.decoding import decode_ahead
+from pipeline.datasets.pairs import PairDataset
+from pipeline.shard_encoder import ShardEncoder
+
+OnProgress = Callable[[int, int], None]
+"""Called with the images done, those of an earlier run included, and the images in all."""
+
+
+class EncodeOptions(Options):
+    """How stage one works. Another `batch_size` may change the last bits of activations; no other option does."""
+
+    batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
+    storage_dtype: Literal["float16", "float32"] = Field(default="float16", description="dtype in the cache")
+    shard_images: int = Field(
+        default=1024, gt=0, description="images in a shard, the unit of writing and resuming"
+    )
+    decode_workers: int = Field(default=4, gt=0, description="threads that decode and preprocess images")
+
+
+@dataclass(frozen=True)
+class EncodeSummary:
+    """What a finished cache holds and what this run did.
+
+    Attributes:
+        images, captions: rows of the cache, skipped ones included.
+        pairs: image-caption pairs that training will see.
+        skipped: rows of `samples.parquet` without a pair, by kind of reason, most frequent first.
+        encoded_images: images that this run encoded; the others were there from an interrupted one.
+        bytes: size of the cache on disk.
+        seconds: wall time of this run.
+    """
+
+    images: int
+    captions: int
+    pairs: int
+    skipped: dict[str, int]
+    encoded_images: int
+    bytes: int
+    seconds: float
+
+
+def cache_manifest(dataset: PairDataset, backbone: Backbone, options: EncodeOptions) -> Manifest:
+    """The identity and dimensions of the cache that `encode_split` writes."""
+    rows, columns = backbone.grid
+    captions = [len(image.captions) for image in dataset.images]
+    return Manifest(
+        backbone=backbone.identity,
+        dataset={
+            "name": dataset.name,
+            "root": dataset.root.as_posix(),
+            "split": dataset.split,
+            "fingerprint": dataset.fingerprint,
+            "captions_per_image": dataset.captions_per_image,
+            "caption_seed": dataset.caption_seed,
+        },
+        storage_dtype=options.storage_dtype,
+        images=len(captions),
+        captions=sum(captions),
+        shard_captions=captions_of_shards(captions, options.shard_images),
+        patches=backbone.patches,
+        grid=(rows, columns),
+        vision_channels=backbone.vision_channels,
+        text_channels=backbone.text_channels,
+        embedding=backbone.embedding,
+        context_length=backbone.context_length,
+        shard_images=options.shard_images,
+        versions={"pillow": PIL.__version__},
+    )
+
+
+def encode_split(
+    dataset: PairDataset,
+    backbone: Backbone,
+    path: Path,
+    options: EncodeOptions,
+    on_progress: OnProgress | None = None,
+) -> EncodeSummary:
+    """Write the activation cache of one split at `path`, or finish one that was interrupted.
+
+    Only shards that are not committed yet are encoded. Whatever ends the run early (an error, Ctrl-C, a kill),
+    committed shards stay and the same call resumes to the bytes of an uninterrupted run.
+
+    Images and captions that cannot become a pair are skipped with a reason in `samples.parquet`: an image file that
+    is missing, damaged, or of other proportions than annotated; an image without captions; a caption that is empty
+    or longer than the backbone's context (cutting it would pair the image with half a sentence).
+
+    Raises:
+        CacheIdentityError: a cache of another backbone, data set or layout is at `path`.
+        DiskSpaceError: the disk cannot hold the cache.
+        DatasetError: an image file that was there can no longer be read.
+    """
+    started = time.monotonic()
+    writer = CacheWriter.open(path, cache_manifest(dataset, backbone, options))
+    missing = list(writer.missing_shards)
+    encoded = _encode_shards(missing, writer, dataset, backbone, options, on_progress)
+    return _summary(path, writer.finish(), encoded, time.monotonic() - started)
+
+
+def _encode_shards(
+    missing: list[int],
+    writer: CacheWriter,
+    dataset: PairDataset,
+    backbone: Backbone,
+    options: EncodeOptions,
+    on_progress: OnProgress | None,
+) -> int:
+    """Encode and commit the missing shards in order; returns the number of images encoded."""
+    shards = {shard: writer.shard_images(shard) for shard in missing}
+    to_do = sum(map(len, shards.values()))
+    report = _Progress(len(dataset.images) - to_do, len(dataset.images), on_progress)
+    pixels = decode_ahead(
+        chain.from_iterable(dataset.images[rows.start : rows.stop] for rows in shards.values()),
+        dataset.root,
+        backbone.preprocess,
+        workers=options.decode_workers,
+        ahead=2 * options.batch_size,
+    )
+    encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
+    with contextlib.closing(pixels), _background_writing(writer) as write:
+        for shard, rows in shards.items():
+            write(shard, *encoder.encode(rows, pixels))
+    return to_do
+
+
+class _Progress:
+    """Counts images and passes the count on."""
+
+    def __init__(self, done: int, total: int, on_progress: OnProgress | None) -> None:
+        self._done, self._total, self._on_progress = done, total, on_progress
+        self.advance(0)
+
+    def advance(self, images: int) -> None:
+        self._done += images
+        if self._on_progress is not None:
+            self._on_progress(self._done, self._total)
+
+
+@contextlib.contextmanager
+def _background_writing(writer: CacheWriter) -> Iterator[Callable[[int, ShardActivations, pa.Table], None]]:
+    """Give a function that writes a shard in a thread, after waiting for the shard before it.
+
+    Leaving waits for the last shard, so nothing committed is lost to an interruption; errors of the thread are raised
+    by the next call or on leaving.
+    """
+    pending: Future[None] | None = None
+
+    def write(shard: int, activations: ShardActivations, samples: pa.Table) -> None:
+        nonlocal pending
+        if pending is not None:
+            pending.result()
+        pending = pool.submit(writer.write_shard, shard, activations, samples)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        yield write
+        if pending is not None:
+            pending.result()
+
+
+def _summary(path: Path, cache: ActivationCache, encoded_images: int, seconds: float) -> EncodeSummary:
+    reasons = cache.samples["skip_reason"].drop_null().to_pylist()
+    skipped = Counter(reason.split(":")[0] for reason in reasons)
+    return EncodeSummary(
+        images=cache.manifest.images,
+        captions=cache.manifest.captions,
+        pairs=cache.pairs,
+        skipped=dict(skipped.most_common()),
+        encoded_images=encoded_images,
+        bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        seconds=seconds,
+    )

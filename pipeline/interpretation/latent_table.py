@@ -1,0 +1,164 @@
+"""The table `latents.parquet`: one row per shared latent, with all that a page about it needs besides the pictures."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cache import ActivationCache
+from pipeline.backbone import Backbone
+from pipeline.errors import RunError
+from pipeline.interpretation.peaks import TopItems
+from pipeline.sae.base import SparseAutoencoder
+
+METADATA_KEY = b"concord"
+
+LATENT_SCHEMA = pa.schema(
+    [
+        # Column of the shared dictionary, 0 .. shared_width - 1.
+        ("latent", pa.int32()),
+        # Most frequent term of the largest cluster; null without a hit. It counts as a name only where `named`.
+        ("name", pa.string()),
+        ("named", pa.bool_()),
+        # Share of the hits that fall in the largest cluster; null without a hit.
+        ("purity", pa.float64()),
+        # Pairs of (image, concept) that the latent dominates.
+        ("hits", pa.int64()),
+        # Largest first; terms with most hits first.
+        (
+            "clusters",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("hits", pa.int64()),
+                        ("terms", pa.list_(pa.struct([("term", pa.string()), ("hits", pa.int64())]))),
+                    ]
+                )
+            ),
+        ),
+        # Share of images (captions) in which the latent fires at one patch (token) at least.
+        ("vision_frequency", pa.float64()),
+        ("text_frequency", pa.float64()),
+        # Strongest first; `patch` is the peak patch, counted along rows of the patch grid.
+        (
+            "top_images",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("pair", pa.int64()),
+                        ("file", pa.string()),
+                        ("patch", pa.int32()),
+                        ("activation", pa.float32()),
+                    ]
+                )
+            ),
+        ),
+        # Strongest first; `position` is the peak token. `activations` has the latent's value at each of `tokens`.
+        (
+            "top_captions",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("pair", pa.int64()),
+                        ("caption", pa.string()),
+                        ("position", pa.int32()),
+                        ("activation", pa.float32()),
+                        ("tokens", pa.list_(pa.string())),
+                        ("activations", pa.list_(pa.float32())),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+
+
+def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The table at `path` and the metadata that `interpret` recorded in it.
+
+    Raises:
+        RunError: the file is not one that `interpret` wrote, or its columns are other ones.
+    """
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"{path}: not a readable Parquet file ({error}); run `concord interpret` again"
+        ) from None
+    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is None or not table.schema.equals(LATENT_SCHEMA):
+        raise RunError(f"{path}: not a table of latents of this version; run `concord interpret` again")
+    return table, json.loads(metadata)
+
+
+def image_records(cache: ActivationCache, top: TopItems) -> list[list[dict[str, object]]]:
+    """The rows of `top_images`, per latent."""
+    file = _by_pair(cache, "file")
+    return [
+        [
+            {"pair": pair, "file": file[pair], "patch": patch, "activation": activation}
+            for pair, patch, activation in top.ranked(latent)
+        ]
+        for latent in range(len(top.item))
+    ]
+
+
+def caption_records(
+    sae: SparseAutoencoder, cache: ActivationCache, backbone: Backbone, top: TopItems, batch_pairs: int = 256
+) -> list[list[dict[str, object]]]:
+    """The rows of `top_captions`, per latent; reads just these captions once more for their tokens."""
+    caption = _by_pair(cache, "caption")
+    ranked = [top.ranked(latent) for latent in range(len(top.item))]
+    latents_of_pair: dict[int, list[int]] = {}
+    for latent, ranks in enumerate(ranked):
+        for pair, _, _ in ranks:
+            latents_of_pair.setdefault(pair, []).append(latent)
+    tokens: dict[int, list[str]] = {}
+    activations: dict[tuple[int, int], list[float]] = {}
+    chosen = sorted(latents_of_pair)
+    for start in range(0, len(chosen), batch_pairs):
+        for pair, texts, codes in _read_captions(sae, cache, backbone, chosen[start : start + batch_pairs]):
+            tokens[pair] = texts
+            for latent in latents_of_pair[pair]:
+                activations[pair, latent] = codes[:, latent].tolist()
+    return [
+        [
+            {
+                "pair": pair,
+                "caption": caption[pair],
+                "position": position,
+                "activation": activation,
+                "tokens": tokens[pair],
+                "activations": activations[pair, latent],
+            }
+            for pair, position, activation in ranks
+        ]
+        for latent, ranks in enumerate(ranked)
+    ]
+
+
+@torch.inference_mode()
+def _read_captions(
+    sae: SparseAutoencoder, cache: ActivationCache, backbone: Backbone, pairs: list[int]
+) -> Iterator[tuple[int, list[str], Float[Tensor, "token latent"]]]:
+    """Each pair with its caption's token texts and dense shared codes."""
+    batch = cache.read_pairs(np.array(pairs))
+    codes = sae.encode("text", batch.text_tokens.to(next(sae.parameters()).device), "shared")
+    dense = codes.dense(sae.shared_width).cpu()
+    texts = backbone.token_texts(batch.token_ids)
+    offsets = batch.text_offsets.tolist()
+    for row, pair in enumerate(pairs):
+        tokens = slice(offsets[row], offsets[row + 1])
+        yield pair, texts[tokens], dense[tokens]
+
+
+def _by_pair(cache: ActivationCache, column: str) -> dict[int, Any]:
+    pairs, values = cache.samples["pair"].to_pylist(), cache.samples[column].to_pylist()
+    return {pair: value for pair, value in zip(pairs, values, strict=True) if pair is not None}

@@ -1,0 +1,72 @@
+"""Are the names right? Names against the truth, where the dataset knows its concepts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float
+
+from cache import ActivationCache
+from pipeline.metrics.average_precision import average_precision
+from pipeline.metrics.pooling import pool_codes, vision_owner
+from pipeline.sae.base import SparseAutoencoder
+
+
+def score_names(
+    latents: pa.Table,
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    truth: Mapping[str, str],
+    batch_pairs: int = 64,
+) -> dict[str, object] | None:
+    """Compare the name of every named latent with the concept that it really separates.
+
+    A latent's true concept is the one whose images its peak activation ranks with the best average precision,
+    among the concepts that some term of the list names (so that every latent could have been named right).
+
+    Args:
+        latents: The table that `interpret` made.
+        sae: The dictionary it describes.
+        cache: A split with ground truth; every image of it is read once.
+        truth: Ground-truth concept by term (`ConceptList.truth`); several terms are synonyms of one concept.
+        batch_pairs: Pairs in memory at once.
+
+    Returns:
+        `{"named", "correct", "share", "kinds": {kind: {"named", "correct"}}}`, kinds being those of the true concepts;
+        `share` is absent when nothing is named. None if the split has no ground truth or the list names none of it.
+    """
+    scores, labels, concepts = _scores_and_labels(sae, cache, sorted(set(truth.values())), batch_pairs)
+    if not concepts:
+        return None
+    named = latents.filter(latents["named"])
+    columns = named["latent"].to_numpy()
+    best = np.nanargmax(average_precision(scores[:, columns], labels), axis=1) if len(columns) else []
+    kinds: dict[str, dict[str, int]] = {}
+    for name, concept in zip(named["name"].to_pylist(), best, strict=True):
+        count = kinds.setdefault(concepts[concept].partition(":")[0], {"named": 0, "correct": 0})
+        count["named"] += 1
+        count["correct"] += truth.get(name) == concepts[concept]
+    correct = sum(count["correct"] for count in kinds.values())
+    result: dict[str, object] = {"named": len(columns), "correct": correct, "kinds": kinds}
+    return result | ({"share": correct / len(columns)} if len(columns) else {})
+
+
+@torch.inference_mode()
+def _scores_and_labels(
+    sae: SparseAutoencoder, cache: ActivationCache, concepts: list[str], batch_pairs: int
+) -> tuple[Float[np.ndarray, "image latent"], Bool[np.ndarray, "image concept"], list[str]]:
+    """Peak of every latent per image, and which of the concepts that occur each image shows."""
+    samples = cache.samples
+    of_pair = dict(zip(samples["pair"].to_pylist(), samples["image_concepts"].to_pylist(), strict=True))
+    device = next(sae.parameters()).device
+    scores, shown = [], []
+    for batch in cache.iterate(batch_pairs):
+        pairs, patches, _ = batch.vision_tokens.shape
+        codes = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
+        owner = vision_owner(pairs, patches, device)
+        scores.append(pool_codes(codes, owner, pairs, sae.shared_width, "max").cpu().numpy())
+        shown += [set(of_pair[pair] or ()) for pair in batch.pair.tolist()]
+    occurring = [concept for concept in concepts if any(concept in some for some in shown)]
+    labels = np.array([[concept in some for concept in occurring] for some in shown], dtype=bool)
+    return np.concatenate(scores) if scores else np.zeros((0, sae.shared_width)), labels, occurring

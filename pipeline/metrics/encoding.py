@@ -1,0 +1,68 @@
+"""A batch of pairs as a dictionary sees it: codes of both sides in every mode, and the plan between them."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from cache import PairBatch
+from pipeline.metrics.pooling import Pooling, pool
+from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes
+from pipeline.sae.lucid import LucidSAE
+from pipeline.transport.plan import TransportPlan
+
+
+class EncodedBatch(NamedTuple):
+    """Codes and plan of a batch, on the dictionary's device.
+
+    Attributes:
+        batch: The activations.
+        codes: Codes of every token per side and mode; vision tokens pair by pair, text tokens packed.
+        full_mode: The mode that uses all a dictionary has: `full_joint`, or `full_global` without private latents.
+        plan: Transport plans, from the shared codes alone.
+        shared_width: Number of shared latents.
+    """
+
+    batch: PairBatch
+    codes: dict[Side, dict[EncodeMode, SparseCodes]]
+    full_mode: EncodeMode
+    plan: TransportPlan
+    shared_width: int
+
+    @property
+    def patches(self) -> int:
+        """Patches per pair."""
+        return self.batch.vision_tokens.shape[1]
+
+    def activations(self, side: Side) -> Float[Tensor, "token channel"]:
+        """Every valid token of a side, in the order of the codes."""
+        return self.batch.text_tokens if side == "text" else self.batch.vision_tokens.flatten(0, 1)
+
+    def offsets(self, side: Side) -> Int64[Tensor, "pair+1"]:
+        """Where each pair's tokens of a side begin."""
+        if side == "text":
+            return self.batch.text_offsets
+        return torch.arange(len(self.batch.pair) + 1, device=self.batch.pair.device) * self.patches
+
+    def pooled(self, side: Side, pooling: Pooling) -> Float[Tensor, "pair shared_latent"]:
+        """Shared codes pooled over each pair's tokens of a side."""
+        return pool(self.codes[side]["shared"], self.offsets(side), self.shared_width, pooling)
+
+
+def encode_modes(sae: LucidSAE) -> tuple[EncodeMode, ...]:
+    """The code paths that exist (LUCID, arXiv 2602.07311, table 6): without private latents, two of the four."""
+    if sae.private_width == 0:
+        return ("full_global", "shared")
+    return ("full_joint", "full_global", "shared", "private")
+
+
+def encode_batch(sae: LucidSAE, batch: PairBatch, device: torch.device) -> EncodedBatch:
+    """Move a batch to `device`, where `sae` is, and encode it in every mode."""
+    batch = PairBatch(*(part.to(device) for part in batch))
+    modes = encode_modes(sae)
+    tokens: dict[Side, Tensor] = {"vision": batch.vision_tokens.flatten(0, 1), "text": batch.text_tokens}
+    codes = {side: {mode: sae.encode(side, tokens[side], mode) for mode in modes} for side in SIDES}
+    patches = batch.vision_tokens.shape[1]
+    plan = sae.transport(codes["vision"]["shared"], codes["text"]["shared"], batch.text_offsets, patches)
+    return EncodedBatch(batch, codes, modes[0], plan, sae.shared_width)

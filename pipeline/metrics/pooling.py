@@ -1,0 +1,34 @@
+"""From the sparse shared codes of tokens to one dense vector of latents per image or caption."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pipeline.sae.codes import SparseCodes, pool_codes
+
+Pooling = Literal["mean", "max"]
+
+
+def pool(
+    codes: SparseCodes, offsets: Int64[Tensor, "item+1"], width: int, pooling: Pooling
+) -> Float[Tensor, "item latent"]:
+    """Pool each item's token codes per latent; a latent that a token does not fire counts as zero.
+
+    Args:
+        codes: Codes of the items' tokens, packed, with indices below `width`.
+        offsets: Item i has tokens offsets[i] up to offsets[i + 1]; an item without tokens pools to zeros.
+        width: Number of latents.
+        pooling: `mean` or `max` over the item's tokens.
+
+    Returns:
+        float32; dense, but per item and not per token.
+    """
+    if pooling == "mean":
+        return pool_codes(codes, offsets, width)
+    items = len(offsets) - 1
+    owner = torch.arange(items, device=offsets.device).repeat_interleave(offsets.diff())
+    place = (owner[:, None] * width + codes.indices).flatten()
+    largest = codes.values.new_zeros(items * width)
+    return largest.scatter_reduce_(0, place, codes.values.flatten(), "amax").view(items, width)

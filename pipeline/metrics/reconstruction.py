@@ -1,0 +1,97 @@
+"""How much of the activations a dictionary explains: R2 of each side, from its own codes and across sides."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from pipeline.metrics.encoding import EncodedBatch
+from pipeline.sae.codes import SIDES, Side, other_side
+from pipeline.sae.lucid import LucidSAE
+
+
+class VarianceMeter:
+    """R2 of several reconstructions of one side (LUCID, arXiv 2602.07311, A.1), over all its valid tokens.
+
+    R2 = 1 - sum |h - h_hat|^2 / sum |h - mean h|^2, sums over tokens and channels, the mean over the evaluated
+    tokens. Sums are float64 in one pass: the total is taken about a nearby `centre` and corrected by the mean's
+    distance from it, which loses nothing when the centre is close to the mean.
+    """
+
+    def __init__(self, centre: Float64[Tensor, "channel"]) -> None:
+        self._centre = centre
+        self._count = 0
+        self._sum = torch.zeros_like(centre)
+        self._squares = 0.0
+        self._errors: dict[str, float] = {}
+
+    def update_target(self, target: Float[Tensor, "token channel"]) -> None:
+        """Add the activations that are to be explained."""
+        shifted = target.double() - self._centre
+        self._count += len(target)
+        self._sum += shifted.sum(dim=0)
+        self._squares += float(shifted.square().sum())
+
+    def update(
+        self,
+        name: str,
+        target: Float[Tensor, "token channel"],
+        reconstruction: Float[Tensor, "token channel"],
+    ) -> None:
+        """Add the squared error of the reconstruction called `name`."""
+        error = float((target - reconstruction).double().square().sum())
+        self._errors[name] = self._errors.get(name, 0.0) + error
+
+    def r2(self) -> dict[str, float]:
+        """R2 of every reconstruction; empty where the activations do not vary."""
+        total = self._squares - float(self._sum.square().sum()) / max(1, self._count)
+        return {name: 1.0 - error / total for name, error in self._errors.items()} if total > 0 else {}
+
+
+class ReconstructionMeter:
+    """The `reconstruction` part of metrics.json (LUCID, tables 2 and 6).
+
+    Args:
+        sae: The dictionary.
+        means: float64 [channel] per side, close to the mean activation of the evaluated tokens.
+    """
+
+    def __init__(self, sae: LucidSAE, means: dict[Side, Float64[np.ndarray, "channel"]]) -> None:
+        device = next(sae.parameters()).device
+        self._sae = sae
+        self._meters = {side: VarianceMeter(torch.as_tensor(means[side], device=device)) for side in SIDES}
+
+    def update(self, encoded: EncodedBatch) -> None:
+        """Add a batch: each side from its own codes in every mode, and from the other side's through the plan.
+
+        The plan always comes from shared codes; `full` decodes the other side's full codes, private ones by the
+        target's private latents of the same number, so that `leak` shows what private codes carry across.
+        """
+        for side in SIDES:
+            meter, target = self._meters[side], encoded.activations(side)
+            meter.update_target(target)
+            for mode, codes in encoded.codes[side].items():
+                meter.update(mode, target, self._sae.decode(side, codes))
+            others = encoded.codes[other_side(side)]
+            for name, codes in (
+                ("cross_shared", others["shared"]),
+                ("cross_full", others[encoded.full_mode]),
+            ):
+                crossed = self._sae.cross_reconstruct(side, codes, encoded.plan)
+                meter.update(name, target, crossed)
+
+    def result(self) -> dict[str, Any]:
+        """R2 per side and mode, and across sides `shared`, `full` and, with private latents, `leak`."""
+        result: dict[str, Any] = {}
+        for side in SIDES:
+            r2 = self._meters[side].r2()
+            result[side] = {name: value for name, value in r2.items() if not name.startswith("cross_")}
+            cross = {
+                name.removeprefix("cross_"): value for name, value in r2.items() if name.startswith("cross_")
+            }
+            if self._sae.private_width and cross:
+                cross["leak"] = cross["full"] - cross["shared"]
+            result[f"{other_side(side)}_to_{side}"] = cross
+        return result

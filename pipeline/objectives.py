@@ -1,0 +1,53 @@
+"""The losses of LUCID (arXiv 2602.07311, 3.2.3, 3.3.2, 3.4).
+
+Every term is a mean per element in scaled units, not the sum that the paper prints **[open]**: so its weight
+does not depend on batch size, caption length or width, and 1 is the error of always predicting the mean.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.transport.coupling import Coupling
+
+
+class Losses(NamedTuple):
+    """What a training step needs: the number to descend, and the parts of it to look at."""
+
+    total: Float[Tensor, ""]
+    """Differentiable."""
+    terms: dict[str, Float[Tensor, ""]]
+    """Each term before its weight, detached. A term whose weight is 0 is not computed and not here."""
+
+
+def weighted_sum(terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Losses:
+    """`sum weights[name] * terms[name]`."""
+    total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    return Losses(total, {name: term.detach() for name, term in terms.items()})
+
+
+def mean_squared_error(
+    prediction: Float[Tensor, "item channel"], target: Float[Tensor, "item channel"]
+) -> Float[Tensor, ""]:
+    """Mean over items and channels; 0 of nothing."""
+    return F.mse_loss(prediction, target, reduction="sum") / max(target.numel(), 1)
+
+
+def mean_squared_error_of_pairs(
+    prediction: Float[Tensor, "pair element"],
+    target: Float[Tensor, "pair element"],
+    counted: Bool[Tensor, " pair"],
+) -> Float[Tensor, ""]:
+    """The same over the pairs that count: those whose caption is not empty."""
+    per_pair = (prediction - target).square().mean(dim=1)
+    return (per_pair * counted).sum() / counted.sum().clamp_min(1)
+
+
+def transport_cost(coupling: Coupling) -> Float[Tensor, ""]:
+    """`<C, P>` per pair, the alignment loss before the lock: plain `1 - cos`, whatever guided the plan."""
+    counted = coupling.plan.valid.any(dim=1).sum().clamp_min(1)
+    return (coupling.cost * coupling.plan.plan).sum() / counted

@@ -1,0 +1,95 @@
+"""`params.yaml` as one typed value: every stage's options, validated before any work starts."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from pipeline.backbone import BackboneOptions
+from pipeline.config import Options
+from pipeline.datasets.coco import DatasetOptions
+from pipeline.datasets.scenes.write import ScenesOptions
+from pipeline.encoding import EncodeOptions
+from pipeline.errors import ConfigError
+from pipeline.interpretation import InterpretOptions
+from pipeline.metrics import EvaluateOptions
+from pipeline.report import ReportOptions
+from pipeline.sae.lucid import LucidOptions
+from pipeline.study import StudyOptions
+from pipeline.training import TrainOptions
+
+
+class Variant(Options):
+    """One SAE recipe: how it is built and how it is trained."""
+
+    train: TrainOptions
+    sae: LucidOptions
+
+    def with_seed(self, seed: int) -> "Variant":
+        """The same recipe with another seed for initial weights and batch order."""
+        return Variant.parse(self.model_dump() | {"train": self.train.model_dump() | {"seed": seed}}, "--seed")
+
+
+class Params(Options):
+    """All of `params.yaml`; `variants` hold only what differs from `train` and `sae`."""
+
+    scenes: ScenesOptions
+    dataset: DatasetOptions
+    backbone: BackboneOptions
+    encode: EncodeOptions
+    train: TrainOptions
+    sae: LucidOptions
+    variants: dict[str, Variant] = Field(min_length=1)
+    evaluate: EvaluateOptions
+    interpret: InterpretOptions
+    report: ReportOptions
+    study: StudyOptions
+
+    def variant(self, name: str) -> Variant:
+        """The recipe called `name`.
+
+        Raises:
+            ConfigError: there is no such variant.
+        """
+        if name not in self.variants:
+            raise ConfigError(f"variants.{name}: no such variant; params.yaml has {', '.join(self.variants)}")
+        return self.variants[name]
+
+
+def load_params(path: Path) -> Params:
+    """Read and validate `path`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or any key is misspelt, missing or out of range.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; run from the repository root or pass --params") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of options, got {type(values).__name__}")
+    return Params.parse(_with_variants_filled_in(values, path), "")
+
+
+def _with_variants_filled_in(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    variants = values.get("variants")
+    if not isinstance(variants, dict):
+        raise ConfigError(f"{path}: variants must map each variant's name to the options it overrides")
+    defaults = {"train": values.get("train") or {}, "sae": values.get("sae") or {}}
+    return values | {
+        "variants": {name: _override(defaults, changes or {}) for name, changes in variants.items()}
+    }
+
+
+def _override(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(defaults)
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _override(merged[key], value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,137 @@
+"""Scenes and phrases as small integer tables, so that "is this phrase true of that?" is one comparison.
+
+A thing has five looks (noun, colour, size, count, action), a phrase asks for some of them and leaves the rest
+open. The truth of every phrase of every image, and of every patch, follows exactly from the world's facts.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from pipeline.datasets.scenes.world import ACTIONS, COLOURS, COUNTS, NOUNS, SETTINGS, SIZES, Scene
+
+LOOKS = ("noun", "colour", "size", "count", "action")
+NO_ACTION = "still"
+VALUES: dict[str, tuple[str, ...]] = {
+    "noun": NOUNS,
+    "colour": COLOURS,
+    "size": SIZES,
+    "count": tuple(COUNTS),
+    "action": (NO_ACTION, *sorted({action for actions in ACTIONS.values() for action in actions})),
+    "setting": SETTINGS,
+}
+MOST_THINGS = 4
+ANY = -1
+ABSENT = -2
+"""In the table of things: this scene has fewer things. Equal to no value, and not `ANY`."""
+
+BACKGROUND = 254
+"""Patch label: no object touches the patch. Labels below `MOST_THINGS` are indices of things."""
+UNDECIDED = 255
+"""Patch label: the edge of an object, or several objects; no statement about the patch is scored."""
+
+
+class SceneFacts(NamedTuple):
+    """The facts of a batch of scenes as indices into `VALUES`."""
+
+    things: Int64[Tensor, "scene thing look"]
+    settings: Int64[Tensor, "scene"]
+
+
+def scene_facts(scenes: Sequence[Scene]) -> SceneFacts:
+    """Tabulate the scenes' facts; absent things are `ABSENT` in every look."""
+    things = torch.full((len(scenes), MOST_THINGS, len(LOOKS)), ABSENT)
+    for row, scene in enumerate(scenes):
+        for column, thing in enumerate(scene.things):
+            looks = (thing.noun, thing.colour, thing.size, thing.count, thing.action or NO_ACTION)
+            indices = [VALUES[kind].index(look) for kind, look in zip(LOOKS, looks, strict=True)]
+            things[row, column] = torch.tensor(indices)
+    settings = torch.tensor([SETTINGS.index(scene.setting) for scene in scenes])
+    return SceneFacts(things, settings)
+
+
+class PhraseFacts(NamedTuple):
+    """What each phrase asks for, as indices into `VALUES`; `ANY` where it asks for nothing.
+
+    A phrase with `counted` False says "one" only by its article ("a red boat"): false of two red boats as a
+    description of an image, true of either boat.
+    """
+
+    looks: Int64[Tensor, "phrase look"]
+    settings: Int64[Tensor, "phrase"]
+    counted: Bool[Tensor, "phrase"]
+
+    def asks(self, kind: str) -> Bool[Tensor, "phrase"]:
+        """Whether each phrase states a fact of that kind."""
+        if kind == "setting":
+            return self.settings != ANY
+        return self.looks[:, LOOKS.index(kind)] != ANY
+
+    def of_any_count(self) -> "PhraseFacts":
+        """The same phrases with their counts left open."""
+        looks = self.looks.clone()
+        looks[:, LOOKS.index("count")] = ANY
+        return self._replace(looks=looks)
+
+
+def phrase_facts(concepts: Sequence[Sequence[str]], counted: Sequence[bool]) -> PhraseFacts:
+    """Tabulate what phrases state, given as concepts ("noun:boat") of at most one fact per kind."""
+    looks = torch.full((len(concepts), len(LOOKS)), ANY)
+    settings = torch.full((len(concepts),), ANY)
+    for row, stated in enumerate(concepts):
+        for name in stated:
+            kind, value = name.split(":")
+            if kind == "setting":
+                settings[row] = VALUES[kind].index(value)
+            else:
+                looks[row, LOOKS.index(kind)] = VALUES[kind].index(value)
+    return PhraseFacts(looks, settings, torch.tensor(counted))
+
+
+class ScoredTruth(NamedTuple):
+    """Which statements are true, and which of them the world decides at all."""
+
+    true: Bool[Tensor, "row phrase"]
+    scored: Bool[Tensor, "row phrase"]
+
+
+def truth_of_images(scenes: SceneFacts, phrases: PhraseFacts) -> ScoredTruth:
+    """Whether some thing of each scene, and its setting, are as each phrase says.
+
+    Undecided: "a red boat" of a scene with several red boats.
+    """
+    strict = _true_of_things(scenes, phrases).any(dim=1)
+    loose = _true_of_things(scenes, phrases.of_any_count()).any(dim=1)
+    setting = (scenes.settings[:, None] == phrases.settings) | (phrases.settings == ANY)
+    about_things = (phrases.looks != ANY).any(dim=1)
+    return ScoredTruth(setting & (strict | ~about_things), (strict == loose) | phrases.counted)
+
+
+def truth_of_patches(
+    scenes: SceneFacts,
+    images: Int64[Tensor, "patch"],
+    labels: Int64[Tensor, "patch"],
+    phrases: PhraseFacts,
+) -> ScoredTruth:
+    """Whether the thing under each patch is as each phrase says; `labels` are thing indices or `BACKGROUND`.
+
+    Undecided: counts a patch cannot show, the setting of an object's patch, and of a background patch
+    whatever does not name a noun or the setting.
+    """
+    background = labels == BACKGROUND
+    things = _true_of_things(scenes, phrases.of_any_count())
+    thing = things[images, labels.masked_fill(background, 0)] & ~background[:, None]
+    setting = scenes.settings[images][:, None] == phrases.settings
+    placed, named = phrases.asks("setting"), phrases.asks("noun")
+    true = torch.where(placed, setting & background[:, None], thing)
+    scored_on_objects = ~placed & (~phrases.counted | ~thing)
+    return ScoredTruth(true, torch.where(background[:, None], placed | named, scored_on_objects))
+
+
+def _true_of_things(scenes: SceneFacts, phrases: PhraseFacts) -> Bool[Tensor, "scene thing phrase"]:
+    present = scenes.things[:, :, :1] != ABSENT
+    asked = phrases.looks[None, None]
+    return ((scenes.things[:, :, None] == asked) | (asked == ANY)).all(dim=-1) & present

@@ -1,0 +1,130 @@
+"""What the pages show of a latent: pictures with its heat map and peak patch, and captions with its tokens lit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from cache import ActivationCache
+from pipeline.interpretation.peaks import TopItems, image_peaks
+from pipeline.report.pictures import Picture, PictureShelf, veil
+from pipeline.sae.base import SparseAutoencoder
+
+Ranking = list[tuple[int, int, float]]
+"""(pair, peak patch, activation), strongest first."""
+
+
+@dataclass(frozen=True)
+class PatchBox:
+    """The peak patch, in percent of the picture's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One picture on which a latent fires.
+
+    Attributes:
+        picture: the image file.
+        veil: the heat map as a `data:` URI.
+        peak: where the peak patch lies.
+        activation: the latent's value there.
+        caption: the pair's caption.
+    """
+
+    picture: Picture
+    veil: str
+    peak: PatchBox
+    activation: float
+    caption: str
+
+
+class SplitEvidence:
+    """Looks up pictures and heat maps of one split.
+
+    Args:
+        cache: The split's activations.
+        sae: The dictionary whose latents are shown.
+        shelf: Where pictures are written.
+    """
+
+    def __init__(self, cache: ActivationCache, sae: SparseAutoencoder, shelf: PictureShelf) -> None:
+        self._cache = cache
+        self._sae = sae
+        self._shelf = shelf
+        self._split = str(cache.manifest.dataset["split"])
+        used = (row for row in cache.samples.to_pylist() if row["pair"] is not None)
+        self._rows: Mapping[int, dict[str, Any]] = {row["pair"]: row for row in used}
+
+    @torch.inference_mode()
+    def rankings(self, latents: Sequence[int], ranks: int, pairs_at_most: int) -> dict[int, Ranking]:
+        """The images of this split that fire each latent most, among at most `pairs_at_most` evenly spaced pairs."""
+        device = next(self._sae.parameters()).device
+        top = TopItems(self._sae.shared_width, ranks, device)
+        pairs = self._first_pairs()
+        chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, pairs_at_most).round().astype(np.int64))]
+        for batch in _read(self._cache, chosen):
+            codes = self._sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
+            top.update(image_peaks(codes, len(batch.pair), self._sae.shared_width), batch.pair.to(device))
+        return {latent: top.ranked(latent) for latent in latents}
+
+    def collect(self, rankings: Mapping[int, Ranking]) -> dict[int, list[Evidence]]:
+        """Pictures and heat maps for the ranked images of every latent.
+
+        A heat map is the latent's own code at every patch, scaled by its strongest activation among the images shown.
+        """
+        strongest = {latent: ranking[0][2] for latent, ranking in rankings.items() if ranking}
+        codes = self._codes(rankings)
+        return {
+            latent: [
+                self._evidence(pair, patch, activation, codes[pair, latent] / strongest[latent])
+                for pair, patch, activation in ranking
+            ]
+            for latent, ranking in rankings.items()
+        }
+
+    def _first_pairs(self) -> np.ndarray:
+        """The first pair of every image, int64."""
+        first: dict[int, int] = {}
+        for pair in sorted(self._rows):
+            first.setdefault(self._rows[pair]["image_row"], pair)
+        return np.array(sorted(first.values()), dtype=np.int64)
+
+    @torch.inference_mode()
+    def _codes(self, rankings: Mapping[int, Ranking]) -> dict[tuple[int, int], Float[np.ndarray, "patch"]]:
+        """A latent's code at every patch of an image, by (pair, latent)."""
+        wanted: dict[int, list[int]] = {}
+        for latent, ranking in rankings.items():
+            for pair, _, _ in ranking:
+                wanted.setdefault(pair, []).append(latent)
+        device = next(self._sae.parameters()).device
+        found: dict[tuple[int, int], Float[np.ndarray, "patch"]] = {}
+        for batch in _read(self._cache, np.array(sorted(wanted), dtype=np.int64)):
+            for pair, tokens in zip(batch.pair.tolist(), batch.vision_tokens.to(device), strict=True):
+                codes = self._sae.encode("vision", tokens, "shared")
+                for latent in wanted[pair]:
+                    found[pair, latent] = (codes.values * (codes.indices == latent)).sum(dim=1).cpu().numpy()
+        return found
+
+    def _evidence(
+        self, pair: int, patch: int, activation: float, heat: Float[np.ndarray, "patch"]
+    ) -> Evidence:
+        manifest, row = self._cache.manifest, self._rows[pair]
+        rows, columns = grid = manifest.grid
+        mode = manifest.backbone["preprocessing"]["resize_mode"]
+        picture = self._shelf.place(self._split, row["file"], (row["width"], row["height"]), grid, mode)
+        top, left = divmod(patch, columns)
+        peak = PatchBox(100 * left / columns, 100 * top / rows, 100 / columns, 100 / rows)
+        return Evidence(picture, veil(heat.reshape(rows, columns)), peak, activation, row["caption"])
+
+
+def _read(cache: ActivationCache, pairs: np.ndarray, batch_pairs: int = 64) -> Iterator[Any]:
+    for start in range(0, len(pairs), batch_pairs):
+        yield cache.read_pairs(pairs[start : start + batch_pairs])

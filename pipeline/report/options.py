@@ -1,0 +1,27 @@
+"""What the report shows, and how much of it."""
+
+from pydantic import Field
+
+from pipeline.config import Options
+
+
+class ReportOptions(Options):
+    """How much of the runs goes on pages. The defaults keep a report of the embedded world under 15 MB."""
+
+    title: str = Field("Concord", min_length=1, description="Heading of the first page.")
+    variant: str = Field("lucid", min_length=1, description="The variant whose latents get pages.")
+    latents: int = Field(
+        256, ge=0, description="Latents with a page of their own at most; named ones come first."
+    )
+    images: int = Field(
+        8, ge=1, description="Top images on a latent's page (never more than `interpret` kept)."
+    )
+    captions: int = Field(6, ge=1, description="Top captions on a latent's page.")
+    gallery_images: int = Field(3, ge=1, description="Images of each concept in the gallery.")
+    ood_split: str = Field(
+        "ood", description="Split of unseen combinations, shown beside the interpreted one."
+    )
+    ood_images: int = Field(4, ge=0, description="Images of that split on a latent's page.")
+    ood_pairs: int = Field(2000, ge=1, description="Pairs of that split that are searched, evenly spaced.")
+    picture_pixels: int = Field(256, ge=32, le=2048, description="Longest side of the pictures.")
+    picture_quality: int = Field(80, ge=1, le=100, description="WebP quality of the pictures.")

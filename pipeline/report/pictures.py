@@ -1,0 +1,104 @@
+"""Pictures on the pages: one small file per image, and heat maps as tiny images laid over it."""
+
+import base64
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageOps
+
+from pipeline.datasets.geometry import ResizeMode
+from pipeline.datasets.pictures import read_picture
+
+VEIL = (16, 20, 38)
+"""Colour of the veil over what a latent does not fire on: night blue."""
+VEIL_OPACITY = 0.78
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image file of the report: its path relative to the report's root, and its size in pixels."""
+
+    source: str
+    width: int
+    height: int
+
+
+class PictureShelf:
+    """Writes each image once, cut to what the backbone saw of it, and hands out where it is.
+
+    Args:
+        folder: The report's root; pictures go into its `images/SPLIT/`.
+        dataset_root: The folder that the samples' files are relative to.
+        pixels: Longest side.
+        quality: WebP quality, 1 to 100.
+    """
+
+    def __init__(self, folder: Path, dataset_root: Path, pixels: int, quality: int) -> None:
+        self._folder = folder
+        self._dataset_root = dataset_root
+        self._pixels = pixels
+        self._quality = quality
+        self._pictures: dict[tuple[str, str], Picture] = {}
+
+    def place(
+        self, split: str, file: str, size: tuple[int, int], grid: tuple[int, int], resize_mode: ResizeMode
+    ) -> Picture:
+        """Write the image `file` unless it is there.
+
+        Args:
+            split: The split it belongs to.
+            file: Its path relative to the dataset's root.
+            size: Annotated width and height in pixels.
+            grid: Rows and columns of the patch grid; they fill the written picture exactly.
+            resize_mode: How the backbone fits an image to its input.
+
+        Raises:
+            DatasetError: the image cannot be read any more.
+        """
+        key = (split, file)
+        if key not in self._pictures:
+            picture = as_seen(read_picture(self._dataset_root / file, size), grid, resize_mode, self._pixels)
+            source = (
+                f"images/{_file_name(split)}/{_file_name(Path(file).stem)}-{len(self._pictures):05d}.webp"
+            )
+            target = self._folder / source
+            target.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(target, "WEBP", quality=self._quality, method=4)
+            self._pictures[key] = Picture(source, *picture.size)
+        return self._pictures[key]
+
+
+def as_seen(picture: Image.Image, grid: tuple[int, int], resize_mode: ResizeMode, pixels: int) -> Image.Image:
+    """The part of a picture that the backbone sees, in natural proportions, at most `pixels` on its longest side.
+
+    The patch grid fills the result exactly, so patch positions are plain shares of its width and height.
+    """
+    if resize_mode == "squash":
+        return ImageOps.contain(picture, (pixels, pixels), Image.Resampling.LANCZOS)
+    rows, columns = grid
+    size = (max(1, pixels * columns // max(grid)), max(1, pixels * rows // max(grid)))
+    if resize_mode == "shortest":
+        return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    return ImageOps.pad(picture, size, Image.Resampling.LANCZOS)
+
+
+def veil(heat: Float[np.ndarray, "row column"]) -> str:
+    """A heat map as a `data:` URI: a dark veil that is clear where `heat` is 1 and heavy where it is 0.
+
+    One pixel per patch; browsers smooth it when they stretch it over the picture. What the latent fires on keeps its
+    own colours, which a rainbow laid over colourful pictures would not leave.
+    """
+    pixels = np.empty((*heat.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = VEIL
+    pixels[..., 3] = np.round(255 * VEIL_OPACITY * (1 - np.clip(heat, 0, 1)))
+    file = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "image"

@@ -1,0 +1,82 @@
+"""What the report reads of a trained run: its metrics and its training curves."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RunError
+
+Series = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder; a missing part is empty, and the report says so.
+
+    Attributes:
+        name: the folder's name, which is the variant's.
+        folder: where it is.
+        metrics: figures of `metrics.json` by dotted key.
+        curves: (step, value) points by term of the loss, as DVCLive logged them.
+    """
+
+    name: str
+    folder: Path
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Series]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder, which may lack any of its files.
+
+    Raises:
+        RunError: `metrics.json` or a curve is there but cannot be read.
+    """
+    return Run(folder.name, folder, _read_metrics(folder / "metrics.json"), _read_curves(folder))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers of a nested mapping by dotted key, in its order; what is not a number is left out."""
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path}: not valid JSON ({error}); run `concord evaluate` again") from None
+    if not isinstance(values, dict):
+        raise RunError(
+            f"{path}: expected an object, got {type(values).__name__}; run `concord evaluate` again"
+        )
+    return flatten(values)
+
+
+def _read_curves(folder: Path) -> dict[str, Series]:
+    metrics = folder / "curves" / "plots" / "metrics"
+    return {
+        path.relative_to(metrics).with_suffix("").as_posix(): _read_series(path)
+        for path in sorted(metrics.rglob("*.tsv"))
+    }
+
+
+def _read_series(path: Path) -> Series:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        return tuple((float(row["step"]), float(row[path.stem])) for row in rows)
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{path}: not a curve of DVCLive (columns step and {path.stem}); train again"
+        ) from None

@@ -1,0 +1,173 @@
+"""The tables of the first page: figures of every variant, with the paper's number under each where it has one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.report.paper import paper
+from pipeline.report.runs import Run
+
+Better = Literal["higher", "lower", ""]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row: a figure of `metrics.json` by its dotted key, and which way is better."""
+
+    label: str
+    key: str
+    better: Better = "higher"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: what it shows, in words, and its rows."""
+
+    title: str
+    text: str
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure; None where the variant has none. `best` of its row, where the row has a direction."""
+
+    value: float | None
+    paper: float | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric over all variants."""
+
+    metric: Metric
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A section filled in; rows that no variant and not the paper has are left out."""
+
+    section: Section
+    variants: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def _grounding(kind: str, name: str, better: Better) -> tuple[Metric, ...]:
+    return (
+        Metric(f"mass@obj, {name}", f"grounding.{kind}.mass_at_object", better),
+        Metric(f"point@1, {name}", f"grounding.{kind}.point_at_1", better),
+        Metric(f"IoU@10, {name}", f"grounding.{kind}.iou_at_10", better),
+    )
+
+
+SECTIONS = (
+    Section(
+        "Reconstruction",
+        "R² on held-out pairs: the share of the activations' variance that the codes give back (paper's tables 2 and "
+        "6). Cross means that one side is rebuilt from the other side's shared codes through the transport plan; leak "
+        "is what full codes add to that.",
+        (
+            Metric("Vision, shared + private", "reconstruction.vision.full_joint"),
+            Metric("Vision, one global Top-K", "reconstruction.vision.full_global"),
+            Metric("Vision, shared only", "reconstruction.vision.shared"),
+            Metric("Vision, private only", "reconstruction.vision.private", ""),
+            Metric("Text, shared + private", "reconstruction.text.full_joint"),
+            Metric("Text, one global Top-K", "reconstruction.text.full_global"),
+            Metric("Text, shared only", "reconstruction.text.shared"),
+            Metric("Text, private only", "reconstruction.text.private", ""),
+            Metric("Vision from text, shared", "reconstruction.text_to_vision.shared"),
+            Metric("Vision from text, full", "reconstruction.text_to_vision.full", ""),
+            Metric("Vision from text, leak", "reconstruction.text_to_vision.leak", ""),
+            Metric("Text from vision, shared", "reconstruction.vision_to_text.shared"),
+            Metric("Text from vision, full", "reconstruction.vision_to_text.full", ""),
+            Metric("Text from vision, leak", "reconstruction.vision_to_text.leak", ""),
+        ),
+    ),
+    Section(
+        "Grounding",
+        "Does the heat map of a named object lie on that object? (Paper's table 3.) Mass@obj is the share of the heat "
+        "inside the object's box, point@1 how often the hottest patch is, IoU@10 the overlap of the hottest tenth. Two "
+        "heat maps are measured, the transport plan's and the codes'.",
+        (
+            *_grounding("transport", "transport", "higher"),
+            *_grounding("code", "code", "higher"),
+        ),
+    ),
+    Section(
+        "Grounding controls",
+        "What the same measures give without a dictionary's knowledge: a uniform map, the frozen backbone's own "
+        "patch-to-text cosine, and the map of an object that the picture does not show (swapped). Point@1 that is left "
+        "under swapped is saliency, not grounding.",
+        (
+            *_grounding("uniform", "uniform", ""),
+            *_grounding("backbone", "backbone", ""),
+            *_grounding("swapped", "swapped", ""),
+        ),
+    ),
+    Section(
+        "Degeneracy",
+        "How often the busiest shared latent fires (maxfreq; paper's table 4). A latent that fires for everything means "
+        "nothing. Dead latents never fire.",
+        (
+            Metric("maxfreq, text to image", "degeneracy.text_to_image", "lower"),
+            Metric("maxfreq, image to text", "degeneracy.image_to_text", "lower"),
+            Metric("Dead shared latents", "degeneracy.dead_shared", "lower"),
+            Metric("Dead private latents", "degeneracy.dead_private", "lower"),
+        ),
+    ),
+)
+
+
+def metric_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
+    """Every section that has a figure, then concept recovery with whatever `evaluate` measured of it."""
+    tables = (_table(section, runs) for section in (*SECTIONS, _concept_section(runs)))
+    return tuple(table for table in tables if table.rows)
+
+
+def all_figures(runs: Sequence[Run]) -> Table:
+    """Every number of every `metrics.json`, by its key."""
+    keys = dict.fromkeys(key for run in runs for key in run.metrics)
+    section = Section(
+        "Every figure", "All numbers of metrics.json by their keys.", tuple(Metric(k, k, "") for k in keys)
+    )
+    return _table(section, runs)
+
+
+def _concept_section(runs: Sequence[Run]) -> Section:
+    keys = dict.fromkeys(key for run in runs for key in run.metrics if key.startswith("concepts."))
+    return Section(
+        "Concept recovery",
+        "The scenes know their true concepts, so recovery can be measured: how well the best single latent tells the "
+        "pictures (or captions) that have a concept from those that do not, as average precision, and for how many "
+        "concepts the same latent wins on both sides. This is not in the paper.",
+        tuple(Metric(_words(key), key, "") for key in keys),
+    )
+
+
+def _words(key: str) -> str:
+    return ", ".join(part.replace("_", " ") for part in key.split(".")[1:]).capitalize()
+
+
+def _table(section: Section, runs: Sequence[Run]) -> Table:
+    published = paper().by_cell()
+    rows = []
+    for metric in section.metrics:
+        values = [run.metrics.get(metric.key) for run in runs]
+        if all(value is None for value in values):
+            continue
+        best = _best(values, metric.better)
+        cells = (
+            Cell(value, published.get((run.name, metric.key)), best is not None and value == best)
+            for run, value in zip(runs, values, strict=True)
+        )
+        rows.append(Row(metric, tuple(cells)))
+    return Table(section, tuple(run.name for run in runs), tuple(rows))
+
+
+def _best(values: Sequence[float | None], better: Better) -> float | None:
+    present = [value for value in values if value is not None]
+    if not better or len(present) < 2:
+        return None
+    return max(present) if better == "higher" else min(present)

@@ -1,0 +1,1 @@
+"""Sparse autoencoders over both sides of a pair."""

@@ -1,0 +1,80 @@
+"""What every SAE of pairs answers: encode and decode a side, the losses of a batch, care for its weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from pipeline.config import Options
+from pipeline.objectives import Losses
+from pipeline.sae.codes import EncodeMode, Side, SparseCodes
+from pipeline.sae.dictionary import SideMoments
+from pipeline.transport.plan import TransportPlan
+
+if TYPE_CHECKING:
+    from cache import PairBatch
+
+
+class SparseAutoencoder(nn.Module, ABC):
+    """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units."""
+
+    options: Options
+    vision_channels: int
+    text_channels: int
+    shared_width: int
+    """Number of latents that mean the same on both sides: columns 0 .. shared_width - 1 of either."""
+    private_width: int
+    """Number of latents per side that follow them."""
+
+    @abstractmethod
+    def initialise(self, statistics: Mapping[Side, SideMoments]) -> None:
+        """Set scales and biases from a cache's exact statistics, once, before training."""
+
+    @abstractmethod
+    def encode(
+        self, side: Side, activations: Float[Tensor, "token channel"], mode: EncodeMode = "full_joint"
+    ) -> SparseCodes:
+        """Codes of a side's activations [token, channel], float32, raw cache units.
+
+        Raises:
+            ConfigError: the model has no codes of this mode.
+        """
+
+    @abstractmethod
+    def decode(self, side: Side, codes: SparseCodes) -> Float[Tensor, "token channel"]:
+        """Reconstructed activations of a side, raw cache units."""
+
+    @abstractmethod
+    def transport(
+        self,
+        vision_codes: SparseCodes,
+        text_codes: SparseCodes,
+        text_offsets: Int64[Tensor, " pair_plus_1"],
+        patches: int,
+        structural_mask: Float[Tensor, "pair patch text"] | None = None,
+    ) -> TransportPlan:
+        """How each pair's patches and tokens are matched, by their shared codes."""
+
+    @abstractmethod
+    def cross_reconstruct(
+        self, target: Side, codes: SparseCodes, plan: TransportPlan
+    ) -> Float[Tensor, "target_token channel"]:
+        """The target side's activations, raw cache units, from the other side's codes through the plan."""
+
+    @abstractmethod
+    def losses(
+        self, batch: PairBatch, structural_mask: Float[Tensor, "pair patch text"] | None = None
+    ) -> Losses:
+        """Everything a training step needs of a batch of pairs."""
+
+    @abstractmethod
+    def project_gradients(self) -> None:
+        """To be called between `backward` and gradient clipping."""
+
+    @abstractmethod
+    def normalise_weights(self) -> None:
+        """To be called after the optimiser's step."""

@@ -1,0 +1,139 @@
+"""Sparse codes, and the two products every part of an SAE is made of: `Z @ table` and `Z.T @ rows`.
+
+A code matrix Z [token, latent] is held as its k values and column numbers per token and is never written
+out densely. Decoding is `Z @ decoder`; the gradient of a weight is `Z.T @ activations`; the inner products
+of patch codes with text codes are `Z @ text_codes.T`.
+"""
+
+from typing import Literal, NamedTuple, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+Side = Literal["vision", "text"]
+SIDES: tuple[Side, Side] = ("vision", "text")
+
+EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
+
+
+def other_side(side: Side) -> Side:
+    """The side across: "text" for "vision", "vision" for "text"."""
+    return "text" if side == "vision" else "vision"
+
+
+class SparseCodes(NamedTuple):
+    """The codes of some tokens of one side: for each token k values and the latents they belong to.
+
+    An entry whose value is 0 is inactive, whatever latent it names: with `relu` on, fewer than k latents
+    may be active. A token never names the same latent twice with a value other than 0.
+    """
+
+    values: Float[Tensor, "token k"]
+    indices: Int64[Tensor, "token k"]
+    """Columns of the side's joint dictionary: shared latents come first, private ones follow."""
+
+    def shared_only(self, shared_width: int) -> "SparseCodes":
+        """The same codes with every private latent (column >= `shared_width`) made inactive."""
+        shared = self.indices < shared_width
+        return SparseCodes(self.values * shared, self.indices * shared)
+
+    def dense(self, width: int) -> Float[Tensor, "token {width}"]:
+        """The codes written out as one column per latent: for looking at a few tokens, not for training."""
+        zeros = self.values.new_zeros(len(self.values), width)
+        return zeros.scatter_add(1, self.indices, self.values)
+
+
+def gather_sum(
+    values: Float[Tensor, "token k"], indices: Int64[Tensor, "token k"], table: Float[Tensor, "row channel"]
+) -> Float[Tensor, "token channel"]:
+    """`Z @ table`: for every token the sum of its k rows of `table`, each times its value. Differentiable."""
+    return _GatherSum.apply(values, indices, table)  # type: ignore[no-any-return]
+
+
+def scatter_sum(
+    values: Float[Tensor, "token k"],
+    indices: Int64[Tensor, "token k"],
+    rows: Float[Tensor, "token channel"],
+    height: int,
+) -> Float[Tensor, "{height} channel"]:
+    """`Z.T @ rows`: for every one of `height` latents the sum of the rows that fire it. Differentiable."""
+    return _ScatterSum.apply(values, indices, rows, height)  # type: ignore[no-any-return]
+
+
+class _GatherSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, indices, table):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(values, indices, table)
+        return _gather_sum(values, indices, table)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        values, indices, table = ctx.saved_tensors
+        need_values, _, need_table = ctx.needs_input_grad
+        of_values = _sampled_dot(table, indices, gradient) if need_values else None
+        of_table = _scatter_sum(values, indices, gradient, len(table)) if need_table else None
+        return of_values, None, of_table
+
+
+class _ScatterSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, indices, rows, height):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(values, indices, rows)
+        return _scatter_sum(values, indices, rows, height)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        values, indices, rows = ctx.saved_tensors
+        need_values, _, need_rows, _ = ctx.needs_input_grad
+        of_values = _sampled_dot(gradient, indices, rows) if need_values else None
+        of_rows = _gather_sum(values, indices, gradient) if need_rows else None
+        return of_values, None, of_rows, None
+
+
+def _gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
+    return F.embedding_bag(indices, table, per_sample_weights=values, mode="sum")
+
+
+def _scatter_sum(values: Tensor, indices: Tensor, rows: Tensor, height: int) -> Tensor:
+    # Sorting the entries by latent turns the scatter into a gather, which needs no atomics: faster than
+    # `index_add_` on a CPU, and the same sum in the same order on every run.
+    latent, entry = torch.sort(indices.flatten().int(), stable=True)
+    starts = torch.bincount(latent, minlength=height).cumsum(0).roll(1)
+    starts[0] = 0
+    token = entry // indices.shape[1]
+    weights = values.flatten()[entry]
+    return F.embedding_bag(token, rows, starts, per_sample_weights=weights, mode="sum")
+
+
+def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    """`rows @ table.T` at the k columns that each token names, and nowhere else: [token, k]."""
+    # The gradient of `embedding_bag` by its weights is this product, and torch's only fused form of it:
+    # gathering the rows first writes [token, k, channel].
+    tokens, k = indices.shape
+    bag = torch.arange(tokens, device=indices.device)
+    product = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        rows.contiguous(), table, indices.flatten(), bag * k, bag.repeat_interleave(k), 0
+    )
+    return cast(Tensor, product).view(tokens, k)
+
+
+def pool_rows(
+    rows: Float[Tensor, "token channel"], offsets: Int64[Tensor, " pair_plus_1"]
+) -> Float[Tensor, "pair channel"]:
+    """Mean row of every pair; `offsets` says where each pair's tokens start. A pair without tokens gets 0."""
+    token = torch.arange(len(rows), device=rows.device)
+    return F.embedding_bag(token, rows, offsets[:-1], mode="mean")
+
+
+def pool_codes(
+    codes: SparseCodes, offsets: Int64[Tensor, " pair_plus_1"], width: int
+) -> Float[Tensor, "pair {width}"]:
+    """Mean code of every pair over latents 0 .. width - 1, dense. A pair without tokens gets 0."""
+    counts = offsets.diff()
+    pairs = len(counts)
+    pair = torch.arange(pairs, device=offsets.device).repeat_interleave(counts)
+    total = codes.values.new_zeros(pairs * width)
+    total = total.scatter_add(0, ((pair * width)[:, None] + codes.indices).flatten(), codes.values.flatten())
+    return total.view(pairs, width) / counts.clamp_min(1)[:, None]

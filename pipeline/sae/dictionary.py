@@ -1,0 +1,107 @@
+"""One side's dictionary: a linear encoder and a linear decoder over one set of latents."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.sae.codes import SparseCodes, gather_sum
+from pipeline.sae.topk import Group, sparse_encode
+
+
+class SideMoments(Protocol):
+    """What a dictionary needs of a cache's statistics: exact float64 moments per channel."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean activation [channel], raw cache units."""
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of the activations [channel], raw cache units squared."""
+
+
+class Dictionary(nn.Module):
+    """`h_hat = decoder.T z + decoder_bias`, `z = TopK(encoder (h - decoder_bias) + encoder_bias)`.
+
+    LUCID (arXiv 2602.07311) 3.1.1. Both matrices are stored as [latent, channel], so that a latent's
+    direction is one contiguous row: the "columns" of the paper's decoder are rows here.
+    All arithmetic is in scaled units, `raw / scale`, with one stored scalar per side.
+    """
+
+    scale: Float[Tensor, ""]
+
+    def __init__(
+        self,
+        latents: int,
+        channels: int,
+        *,
+        relu: bool,
+        subtract_decoder_bias: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.relu = relu
+        self.subtract_decoder_bias = subtract_decoder_bias
+        directions = torch.randn(latents, channels, generator=generator)
+        self.decoder = nn.Parameter(directions / directions.norm(dim=1, keepdim=True))
+        self.encoder = nn.Parameter(self.decoder.detach().clone())  # a copy: the two then learn apart
+        self.encoder_bias = nn.Parameter(torch.zeros(latents))
+        self.decoder_bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(()))
+
+    @torch.no_grad()
+    def initialise(self, moments: SideMoments) -> None:
+        """Take the scale and the decoder bias from the cache's exact moments.
+
+        The scale is the root of the mean channel variance, so scaled activations vary by 1 per channel on
+        average, and a squared error of 1 per element is that of always predicting the mean.
+        """
+        variance = float(np.mean(moments.variance))
+        scale = variance**0.5 if variance > 0 else 1.0
+        self.scale.fill_(scale)
+        self.decoder_bias.copy_(torch.from_numpy(np.asarray(moments.mean) / scale))
+
+    def scaled(self, activations: Float[Tensor, "token channel"]) -> Float[Tensor, "token channel"]:
+        """Raw cache units to scaled units."""
+        return activations / self.scale
+
+    def encode(self, scaled: Float[Tensor, "token channel"], groups: Sequence[Group]) -> SparseCodes:
+        """Codes of activations in scaled units, each group of latents with its own Top-K."""
+        return sparse_encode(scaled, self.centre(), self.encoder, self.encoder_bias, groups, self.relu)
+
+    def centre(self) -> Float[Tensor, " channel"]:
+        """What the encoder subtracts first: the decoder's bias, or nothing."""
+        return self.decoder_bias if self.subtract_decoder_bias else torch.zeros_like(self.decoder_bias)
+
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "token channel"]:
+        """Reconstruction in scaled units, bias included."""
+        return self.combine(codes) + self.decoder_bias
+
+    def combine(self, codes: SparseCodes) -> Float[Tensor, "token channel"]:
+        """The decoder's directions weighted by the codes, without the bias. Codes are never written out densely."""
+        return gather_sum(codes.values, codes.indices, self.decoder)
+
+    def decode_dense(self, codes: Float[Tensor, "item latent"]) -> Float[Tensor, "item channel"]:
+        """Reconstruction, in scaled units, of a few codes that are dense anyway: pooled or mixed ones.
+
+        Codes may be over the first latents only.
+        """
+        return torch.addmm(self.decoder_bias, codes, self.decoder[: codes.shape[1]])
+
+    @torch.no_grad()
+    def project_gradients(self) -> None:
+        """Drop the part of the decoder's gradient along each (unit) direction, which only changes its norm."""
+        if self.decoder.grad is not None:
+            along = (self.decoder.grad * self.decoder).sum(dim=1, keepdim=True)
+            self.decoder.grad -= along * self.decoder
+
+    @torch.no_grad()
+    def normalise_weights(self) -> None:
+        """Bring every direction of the decoder back to unit length."""
+        smallest = torch.finfo(self.decoder.dtype).tiny
+        self.decoder.div_(self.decoder.norm(dim=1, keepdim=True).clamp_min(smallest))

@@ -1,0 +1,313 @@
+"""LUCID: one dictionary of shared latents and two of private ones, aligned by guided transport.
+
+"LUCID-SAE: Learning Unified Vision-Language Sparse Codes for Interpretable Concept Discovery"
+(arXiv 2602.07311). Every variant of the paper's tables is a configuration of this one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from pipeline.errors import ConfigError
+from pipeline.objectives import (
+    Losses,
+    mean_squared_error,
+    mean_squared_error_of_pairs,
+    transport_cost,
+    weighted_sum,
+)
+from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes, other_side, pool_codes, pool_rows
+from pipeline.sae.dictionary import Dictionary, SideMoments
+from pipeline.sae.lucid_options import LucidOptions
+from pipeline.sae.topk import Group
+from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
+from pipeline.transport.coupling import Coupling, couple
+from pipeline.transport.plan import TransportPlan
+
+if TYPE_CHECKING:
+    from cache import PairBatch
+
+__all__ = ["LucidOptions", "LucidSAE"]
+
+
+class LucidSAE(SparseAutoencoder):
+    """Two dictionaries, one per side, whose first `shared_width` latents mean the same on both (section 3.1).
+
+    A new model has random unit directions, drawn from `seed` alone; `initialise` sets scales and biases.
+    """
+
+    options: LucidOptions
+
+    def __init__(
+        self, options: LucidOptions, vision_channels: int, text_channels: int, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.vision_channels, self.text_channels = vision_channels, text_channels
+        self.shared_width, self.private_width = options.shared_width, options.private_width
+        generator = torch.Generator().manual_seed(seed)
+        self.dictionaries = nn.ModuleDict(
+            {
+                side: Dictionary(
+                    options.latents,
+                    channels,
+                    relu=options.relu,
+                    subtract_decoder_bias=options.subtract_decoder_bias,
+                    generator=generator,
+                )
+                for side, channels in zip(SIDES, (vision_channels, text_channels), strict=True)
+            }
+        )
+        self.activity = nn.ModuleDict({side: LatentActivity(options.latents) for side in SIDES})
+
+    def dictionary(self, side: Side) -> Dictionary:
+        """One side's encoder and decoder."""
+        return cast(Dictionary, self.dictionaries[side])
+
+    def initialise(self, statistics: Mapping[Side, SideMoments]) -> None:
+        """Set each side's scale and decoder bias from the cache's exact moments."""
+        for side in SIDES:
+            self.dictionary(side).initialise(statistics[side])
+
+    def encode(
+        self, side: Side, activations: Float[Tensor, "token channel"], mode: EncodeMode = "full_joint"
+    ) -> SparseCodes:
+        """Codes of a side's activations [token, channel], float32, raw cache units.
+
+        Args:
+            mode: "full_joint" is the model's own code, Top-k_shared of the shared latents, then Top-k_private of
+                the private ones; "full_global" one Top-(k_shared + k_private) over everything; "shared" and
+                "private" one part alone. Without private latents the first three are the same.
+
+        Raises:
+            ConfigError: "private" of a model that has no private latents.
+        """
+        dictionary = self.dictionary(side)
+        return dictionary.encode(dictionary.scaled(activations), self._groups(mode))
+
+    def decode(self, side: Side, codes: SparseCodes) -> Float[Tensor, "token channel"]:
+        """Reconstructed activations of a side, raw cache units, bias included."""
+        dictionary = self.dictionary(side)
+        return dictionary.decode(codes) * dictionary.scale
+
+    def transport(
+        self,
+        vision_codes: SparseCodes,
+        text_codes: SparseCodes,
+        text_offsets: Int64[Tensor, " pair_plus_1"],
+        patches: int,
+        structural_mask: Float[Tensor, "pair patch text"] | None = None,
+    ) -> TransportPlan:
+        """The plan of every pair by its shared codes; private latents among the codes are left out.
+
+        Args:
+            vision_codes: [pair * patch, k], the pairs' patches one after another.
+            text_codes: [token, k], packed; pair p has tokens text_offsets[p] up to text_offsets[p + 1].
+            structural_mask: M of GCMT, padded to the longest caption; ignored if `guidance.structural` is off.
+        """
+        vision, text = (codes.shared_only(self.shared_width) for codes in (vision_codes, text_codes))
+        return self._couple(vision, text, text_offsets, patches, structural_mask).plan
+
+    def cross_reconstruct(
+        self, target: Side, codes: SparseCodes, plan: TransportPlan
+    ) -> Float[Tensor, "target_token channel"]:
+        """The target side's activations, raw cache units, from the other side's codes through the plan.
+
+        LUCID 3.3.1, decoded by the *target's* decoder: the formula prints the source's, whose output lies in the
+        wrong space. Shared-only codes give the paper's reconstruction; with full codes the source's private
+        latents are decoded too, by the target's private directions, which measures leakage.
+        """
+        dictionary = self.dictionary(target)
+        return self._cross(target, codes, plan, self.options.latents) * dictionary.scale
+
+    def losses(
+        self, batch: PairBatch, structural_mask: Float[Tensor, "pair patch text"] | None = None
+    ) -> Losses:
+        """`alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4), of a batch of pairs.
+
+        In training mode this also advances `activity`, the clock of dead latents. Terms: `self_*`,
+        `alignment`, `cross_*` (named by the side reconstructed), `l1_shared`, `l1_private`, `auxiliary_*`.
+        """
+        patches = batch.vision_tokens.shape[1]
+        activations = {"vision": batch.vision_tokens.flatten(0, 1), "text": batch.text_tokens}
+        scaled: dict[Side, Tensor] = {side: self.dictionary(side).scaled(activations[side]) for side in SIDES}
+        codes = {
+            side: self.dictionary(side).encode(scaled[side], self._groups("full_joint")) for side in SIDES
+        }
+        shared = {side: self._shared_part(codes[side]) for side in SIDES}
+
+        terms = self._self_terms(scaled, codes, pairs=len(batch.vision_tokens))
+        if self._couples:
+            coupling = self._couple(
+                shared["vision"], shared["text"], batch.text_offsets, patches, structural_mask
+            )
+            if self._aligns_by("transport_cost"):
+                terms["alignment"] = transport_cost(coupling)
+            if self.options.gamma:
+                terms |= self._cross_terms(scaled, shared, coupling.plan)
+        if self._aligns_by("global_lock"):
+            terms["alignment"] = self._global_lock(scaled, shared, batch.text_offsets, patches)
+        terms |= self._l1_terms(codes)
+        return weighted_sum(terms, self._weights())
+
+    def project_gradients(self) -> None:
+        """With unit-norm decoders, drop the part of their gradients that would only change the norm."""
+        if self.options.unit_norm_decoder:
+            for side in SIDES:
+                self.dictionary(side).project_gradients()
+
+    def normalise_weights(self) -> None:
+        """With unit-norm decoders, bring every direction back to unit length."""
+        if self.options.unit_norm_decoder:
+            for side in SIDES:
+                self.dictionary(side).normalise_weights()
+
+    @property
+    def _couples(self) -> bool:
+        return bool(self.options.gamma) or self._aligns_by("transport_cost")
+
+    def _aligns_by(self, alignment: str) -> bool:
+        return self.options.alignment == alignment and self.options.beta > 0
+
+    def _groups(self, mode: EncodeMode) -> list[Group]:
+        options, shared_width = self.options, self.shared_width
+        everything = Group(0, options.latents, options.k_shared + options.k_private)
+        if self.private_width == 0:
+            if mode == "private":
+                raise ConfigError(
+                    f"no private codes: at shared_ratio = {options.shared_ratio} every latent is shared; "
+                    "ask for mode 'shared', or train with a lower shared_ratio"
+                )
+            return [everything]
+        shared = Group(0, shared_width, options.k_shared)
+        private = Group(shared_width, options.latents, options.k_private)
+        return {
+            "full_joint": [shared, private],
+            "full_global": [everything],
+            "shared": [shared],
+            "private": [private],
+        }[mode]
+
+    def _shared_part(self, codes: SparseCodes) -> SparseCodes:
+        """The shared latents of "full_joint" codes, which come first."""
+        if self.private_width == 0:
+            return codes
+        k = self.options.k_shared
+        return SparseCodes(codes.values[:, :k], codes.indices[:, :k])
+
+    def _couple(
+        self,
+        vision: SparseCodes,
+        text: SparseCodes,
+        text_offsets: Tensor,
+        patches: int,
+        structural_mask: Tensor | None,
+    ) -> Coupling:
+        options = self.options
+        unrolled = options.plan_gradient == "unrolled"
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and (unrolled or self._aligns_by("transport_cost"))
+        ):
+            return couple(
+                vision,
+                text,
+                text_offsets,
+                patches,
+                width=self.shared_width,
+                epsilon=options.epsilon,
+                iterations=options.iterations,
+                guidance=options.guidance,
+                structural_mask=structural_mask,
+                detach_plan=not unrolled,
+            )
+
+    def _cross(self, target: Side, codes: SparseCodes, plan: TransportPlan, width: int) -> Tensor:
+        dictionary = self.dictionary(target)
+        if target == "text":
+            return dictionary.decode_dense(mix_codes_to_text(plan, codes, width))
+        return mix_text_to_patches(plan, dictionary.combine(codes)) + dictionary.decoder_bias
+
+    def _self_terms(
+        self, scaled: dict[Side, Tensor], codes: dict[Side, SparseCodes], pairs: int
+    ) -> dict[str, Tensor]:
+        terms = {}
+        auxiliary = self.options.auxiliary
+        for side in SIDES:
+            reconstruction = self.dictionary(side).decode(codes[side])
+            terms[f"self_{side}"] = mean_squared_error(reconstruction, scaled[side])
+            activity = cast(LatentActivity, self.activity[side])
+            if self.training:
+                activity.record(codes[side], pairs)
+            if auxiliary.coefficient:
+                k = auxiliary.k or max(1, scaled[side].shape[1] // 2)
+                dead = activity.dead(auxiliary.dead_after_pairs)
+                terms[f"auxiliary_{side}"] = auxiliary_loss(
+                    self.dictionary(side), scaled[side], reconstruction, dead, k
+                )
+        return terms
+
+    def _cross_terms(
+        self, scaled: dict[Side, Tensor], shared: dict[Side, SparseCodes], plan: TransportPlan
+    ) -> dict[str, Tensor]:
+        """Both directions of 3.3.2; an image whose caption is empty has nothing to be predicted from."""
+        pairs = len(plan.valid)
+        vision = self._cross("vision", shared["text"], plan, self.shared_width)
+        text = self._cross("text", shared["vision"], plan, self.shared_width)
+        return {
+            "cross_vision": mean_squared_error_of_pairs(
+                vision.view(pairs, -1), scaled["vision"].view(pairs, -1), plan.valid.any(dim=1)
+            ),
+            "cross_text": mean_squared_error(text, scaled["text"]),
+        }
+
+    def _global_lock(
+        self, scaled: dict[Side, Tensor], shared: dict[Side, SparseCodes], text_offsets: Tensor, patches: int
+    ) -> Tensor:
+        """The global semantic lock, 3.2.3: each side's pooled code decodes to the other's pooled activation."""
+        pairs = len(text_offsets) - 1
+        patch_offsets = torch.arange(pairs + 1, device=text_offsets.device) * patches
+        offsets: dict[Side, Tensor] = {"vision": patch_offsets, "text": text_offsets}
+        captioned = text_offsets.diff() > 0
+        errors = []
+        for side in SIDES:
+            other = other_side(side)
+            target = pool_rows(scaled[side], offsets[side])
+            pooled = pool_codes(shared[other], offsets[other], self.shared_width)
+            decoded = self.dictionary(side).decode_dense(pooled)
+            errors.append(mean_squared_error_of_pairs(decoded, target, captioned))
+        return torch.stack(errors).sum()
+
+    def _l1_terms(self, codes: dict[Side, SparseCodes]) -> dict[str, Tensor]:
+        """Mean absolute entry of the shared and of the private codes, over both sides; where it has a weight."""
+        k = self._shared_part(codes["vision"]).values.shape[1]
+        terms = {}
+        if self.options.lambda_shared:
+            terms["l1_shared"] = _mean_absolute([codes[side].values[:, :k] for side in SIDES])
+        if self.options.lambda_private:
+            terms["l1_private"] = _mean_absolute([codes[side].values[:, k:] for side in SIDES])
+        return terms
+
+    def _weights(self) -> dict[str, float]:
+        options = self.options
+        return {
+            "self_vision": options.alpha,
+            "self_text": options.alpha,
+            "alignment": options.beta,
+            "cross_vision": options.gamma,
+            "cross_text": options.gamma,
+            "l1_shared": options.lambda_shared,
+            "l1_private": options.lambda_private,
+            "auxiliary_vision": options.auxiliary.coefficient,
+            "auxiliary_text": options.auxiliary.coefficient,
+        }
+
+
+def _mean_absolute(values: list[Tensor]) -> Tensor:
+    return torch.stack([part.abs().sum() / max(part.numel(), 1) for part in values]).sum()

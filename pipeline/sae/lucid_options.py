@@ -1,0 +1,88 @@
+"""The options of LUCID; every variant of the paper's tables is a choice of them."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config import Options
+from pipeline.sae.auxiliary import AuxiliaryOptions
+from pipeline.transport.guidance import GuidanceOptions
+
+
+class LucidOptions(Options):
+    """LUCID's architecture and objective; the defaults are the paper's (appendix A.1)."""
+
+    architecture: Literal["lucid"] = "lucid"
+    latents: int = Field(default=6144, gt=0, description="latents per side, shared and private together")
+    shared_ratio: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="share of the latents that is shared; at 1 one Top-K ranks them all",
+    )
+    k_shared: int = Field(default=16, gt=0, description="active shared latents per token")
+    k_private: int = Field(
+        default=32,
+        gt=0,
+        description="active private latents per token; at shared_ratio 1 they add to k_shared",
+    )
+    alignment: Literal["none", "transport_cost", "global_lock"] = Field(
+        default="global_lock",
+        description="alignment loss: the cost <C, P> of the plan, or the global semantic lock of 3.2.3",
+    )
+    epsilon: float = Field(default=0.1, gt=0, description="entropic regularisation of the plan")
+    iterations: int = Field(default=10, gt=0, description="Sinkhorn iterations, always all of them")
+    guidance: GuidanceOptions = GuidanceOptions()
+    plan_gradient: Literal["detached", "unrolled"] = Field(
+        default="detached",
+        description="whether gradients pass through the plan. The paper does not say; detached is the cheaper, and "
+        "the cost's own gradient at a fixed plan is that of the converged optimum; unrolled is the exact gradient "
+        "of the finite iteration",
+    )
+    alpha: float = Field(default=1.0, ge=0, description="weight of self reconstruction")
+    beta: float = Field(default=0.5, ge=0, description="weight of the alignment loss")
+    gamma: float = Field(default=0.3, ge=0, description="weight of cross reconstruction")
+    lambda_shared: float = Field(
+        default=0.0, ge=0, description="L1 weight of shared codes (named in 3.4, no value)"
+    )
+    lambda_private: float = Field(
+        default=0.0, ge=0, description="L1 weight of private codes (named, no value)"
+    )
+    unit_norm_decoder: bool = Field(
+        default=True,
+        description="keep decoder directions at unit length: the field's custom, not in the paper",
+    )
+    subtract_decoder_bias: bool = Field(
+        default=True, description="encode h - b_dec rather than h: the field's custom, not in the paper"
+    )
+    relu: bool = Field(
+        default=True, description="codes are never negative: the field's custom, not in the paper"
+    )
+    auxiliary: AuxiliaryOptions = AuxiliaryOptions()
+
+    @property
+    def shared_width(self) -> int:
+        """Number of shared latents, K_s."""
+        return max(1, round(self.latents * self.shared_ratio))
+
+    @property
+    def private_width(self) -> int:
+        """Number of private latents per side, K_p."""
+        return self.latents - self.shared_width
+
+    @model_validator(mode="after")
+    def _budgets_fit(self) -> Self:
+        if self.private_width == 0:
+            budgets = [("k_shared + k_private", self.k_shared + self.k_private, "latents", self.latents)]
+        else:
+            budgets = [
+                ("k_shared", self.k_shared, "shared latents", self.shared_width),
+                ("k_private", self.k_private, "private latents", self.private_width),
+            ]
+        for key, budget, part, width in budgets:
+            if budget > width:
+                raise ValueError(
+                    f"{key} = {budget} is more than the {width} {part} of latents = {self.latents} at "
+                    f"shared_ratio = {self.shared_ratio}; lower {key} or raise latents"
+                )
+        return self

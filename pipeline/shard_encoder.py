@@ -1,0 +1,201 @@
+"""One shard of a data set through the backbone: its activations, and the table of its samples."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float, Int64
+from PIL import Image
+from torch import Tensor
+
+from cache import SAMPLES_SCHEMA, ShardActivations
+from pipeline.backbone import Activations, Backbone
+from pipeline.datasets.pairs import Caption, ImageRecord, PairDataset
+from pipeline.datasets.pictures import UnusableImageError
+
+
+@dataclass
+class _Sample:
+    """A row of `samples.parquet` in the making: an image with one of its captions, or with none."""
+
+    image_row: int
+    image: ImageRecord
+    caption: Caption | None
+    skip_reason: str | None
+
+
+class _EncodedImages(NamedTuple):
+    """Host tensors of a shard's images, and by position the reason why an image has no activations."""
+
+    tokens: Float[Tensor, "image patch channel"]
+    pooled: Float[Tensor, "image embedding"]
+    unusable: dict[int, str]
+
+
+class _EncodedCaptions(NamedTuple):
+    """Host tensors of a shard's captions: tokens of the used ones packed, lengths 0 and zeros for the others."""
+
+    tokens: Float[Tensor, "token channel"]
+    lengths: Int64[Tensor, "caption"]
+    token_ids: Int64[Tensor, "token"]
+    pooled: Float[Tensor, "caption embedding"]
+
+
+_SPECIAL_TOKENS = 2
+"""Tokens of a cut caption that may not count as valid: where it starts and where it ends."""
+
+
+class ShardEncoder:
+    """Encodes the shards of one data set with one backbone, in batches of fixed composition."""
+
+    def __init__(
+        self, dataset: PairDataset, backbone: Backbone, batch_size: int, advance: Callable[[int], None]
+    ) -> None:
+        """Encode `batch_size` images, and captions, at a time; `advance` is told the size of every image batch."""
+        self._dataset = dataset
+        self._backbone = backbone
+        self._batch_size = batch_size
+        self._advance = advance
+        self._blank = backbone.preprocess(Image.new("RGB", (16, 16)))
+
+    def encode(
+        self, rows: range, pixels: Iterator[Float[Tensor, "3 height width"] | UnusableImageError]
+    ) -> tuple[ShardActivations, pa.Table]:
+        """Encode the images in `rows` of the data set, whose decoded pixels come next from `pixels`.
+
+        Skipped captions have no tokens and a pooled row of zeros; images without a used caption are zero as well.
+        """
+        images = self._dataset.images[rows.start : rows.stop]
+        encoded = self._encode_images(len(images), pixels)
+        samples = [
+            _Sample(row, image, caption, encoded.unusable.get(row - rows.start))
+            for row, image in zip(rows, images, strict=True)
+            for caption in image.captions or (None,)
+        ]
+        captions = self._encode_captions(samples)
+        paired = {sample.image_row - rows.start for sample in samples if sample.skip_reason is None}
+        for position in set(range(len(images))) - paired:
+            encoded.tokens[position] = 0
+            encoded.pooled[position] = 0
+        activations = ShardActivations(
+            vision_tokens=encoded.tokens.numpy(),
+            vision_pooled=encoded.pooled.numpy(),
+            text_tokens=captions.tokens.numpy(),
+            text_lengths=captions.lengths.numpy(),
+            token_ids=captions.token_ids.numpy(),
+            text_pooled=captions.pooled.numpy(),
+        )
+        return activations, _samples_table(samples, self._dataset.split)
+
+    def _encode_images(
+        self, count: int, pixels: Iterator[Float[Tensor, "3 height width"] | UnusableImageError]
+    ) -> _EncodedImages:
+        """Encode the next `count` pictures; a blank one stands in for what is unusable, so that batches stay."""
+        encoded = _EncodedImages(torch.empty(0), torch.empty(0), {})
+        for start in range(0, count, self._batch_size):
+            batch = list(islice(pixels, min(self._batch_size, count - start)))
+            inputs = [self._blank if isinstance(one, UnusableImageError) else one for one in batch]
+            activations = self._backbone.encode_images(torch.stack(inputs))
+            if start == 0:
+                encoded = _room_for(count, activations)
+            encoded.unusable.update(
+                {start + at: str(one) for at, one in enumerate(batch) if isinstance(one, UnusableImageError)}
+            )
+            encoded.tokens[start : start + len(batch)].copy_(activations.tokens, non_blocking=True)
+            encoded.pooled[start : start + len(batch)].copy_(activations.pooled, non_blocking=True)
+            self._advance(len(batch))
+        if encoded.tokens.is_pinned():
+            torch.cuda.synchronize()
+        return encoded
+
+    def _encode_captions(self, samples: list[_Sample]) -> _EncodedCaptions:
+        """Encode the captions of the samples that are not skipped, after finding those that must be."""
+        backbone = self._backbone
+        for sample in samples:
+            if sample.caption is None:
+                sample.skip_reason = sample.skip_reason or "image without captions"
+        captioned = [sample for sample in samples if sample.caption is not None]
+        token_ids, valid = backbone.tokenize([_text(sample) for sample in captioned])
+        lengths = valid.sum(dim=1)
+        self._skip_captions(captioned, lengths.tolist())
+        used = torch.tensor([sample.skip_reason is None for sample in captioned], dtype=torch.bool)
+        valid &= used[:, None]
+        pooled = torch.zeros(len(captioned), backbone.embedding)
+        tokens = [torch.zeros(0, backbone.text_channels)]
+        for batch in torch.split(used.nonzero().flatten(), self._batch_size):
+            activations = backbone.encode_texts(token_ids[batch])
+            tokens.append(activations.tokens[valid[batch]].cpu())
+            pooled[batch] = activations.pooled.cpu()
+        return _EncodedCaptions(torch.cat(tokens), lengths * used, token_ids[valid], pooled)
+
+    def _skip_captions(self, captioned: list[_Sample], lengths: list[int]) -> None:
+        """Give a reason to every caption that has no words, or more than the context holds."""
+        context = self._backbone.context_length
+        suspects = []
+        for sample, length in zip(captioned, lengths, strict=True):
+            if not _text(sample).strip() or length == 0:
+                sample.skip_reason = sample.skip_reason or "empty caption"
+            elif length >= context - _SPECIAL_TOKENS:
+                suspects.append(sample)
+        for sample, count in zip(
+            suspects, self._backbone.count_tokens(list(map(_text, suspects))), strict=True
+        ):
+            if count > context:
+                sample.skip_reason = (
+                    sample.skip_reason or f"caption too long: {count} tokens, the context holds {context}"
+                )
+
+
+def _room_for(count: int, activations: Activations) -> _EncodedImages:
+    """Host memory for `count` images; pinned if they come from a GPU, which then need not wait for the copies."""
+    tokens, pooled = (
+        torch.empty(count, *one.shape[1:], pin_memory=one.is_cuda)
+        for one in (activations.tokens, activations.pooled)
+    )
+    return _EncodedImages(tokens, pooled, unusable={})
+
+
+def _text(sample: _Sample) -> str:
+    return sample.caption.text if sample.caption is not None else ""
+
+
+def _samples_table(samples: list[_Sample], split: str) -> pa.Table:
+    objects: dict[int, list[dict[str, Any]]] = {}
+    rows = []
+    for sample in samples:
+        image, caption = sample.image, sample.caption
+        if sample.image_row not in objects:
+            objects[sample.image_row] = _objects(image)
+        rows.append(
+            {
+                "image_row": sample.image_row,
+                "image_id": image.image_id,
+                "caption_id": caption and caption.caption_id,
+                "file": image.file.as_posix(),
+                "caption": caption and caption.text,
+                "width": image.width,
+                "height": image.height,
+                "categories": list(dict.fromkeys(annotation.category for annotation in image.objects)),
+                "objects": objects[sample.image_row],
+                "image_concepts": image.concepts,
+                "caption_concepts": caption and caption.concepts,
+                "split": split,
+                "skip_reason": sample.skip_reason,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=SAMPLES_SCHEMA)
+
+
+def _objects(image: ImageRecord) -> list[dict[str, Any]]:
+    return [
+        {
+            "category": annotation.category,
+            "box": annotation.box,
+            "segmentation": annotation.segmentation,
+            "concepts": annotation.concepts,
+        }
+        for annotation in image.objects
+    ]

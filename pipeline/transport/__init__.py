@@ -1,0 +1,1 @@
+"""Optimal transport between the patches and the tokens of a pair."""

@@ -1,0 +1,67 @@
+"""From shared codes to a transport plan: cost, guidance, Sinkhorn (LUCID, arXiv 2602.07311, 3.2)."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pipeline.sae.codes import SparseCodes, pool_codes
+from pipeline.transport.cost import code_length, code_similarity
+from pipeline.transport.guidance import (
+    GuidanceOptions,
+    apply_structural_mask,
+    column_mass,
+    context_weights,
+    tilt_cost,
+)
+from pipeline.transport.plan import TransportPlan, valid_tokens
+from pipeline.transport.sinkhorn import sinkhorn
+
+
+class Coupling(NamedTuple):
+    """A plan and the cost it moves mass over."""
+
+    plan: TransportPlan
+    cost: Float[Tensor, "pair patch text"]
+    """`1 - cos` without any guidance, also in padded columns (1 there, where the plan is 0)."""
+
+
+def couple(
+    vision: SparseCodes,
+    text: SparseCodes,
+    text_offsets: Int64[Tensor, " pair_plus_1"],
+    patches: int,
+    *,
+    width: int,
+    epsilon: float,
+    iterations: int,
+    guidance: GuidanceOptions,
+    structural_mask: Float[Tensor, "pair patch text"] | None,
+    detach_plan: bool,
+) -> Coupling:
+    """Couple every pair's patches [pair * patch, k] with its packed tokens [token, k] by their codes.
+
+    Args:
+        vision: codes over latents 0 .. width - 1 only; likewise `text`.
+        structural_mask: M, 1 where patch and token may meet and 0 where not; padded like the plan. Used
+            only where `guidance.structural` is on; without it every valid token is admissible.
+        detach_plan: treat the plan as a constant; the cost stays differentiable.
+    """
+    valid = valid_tokens(text_offsets)
+    similarity = code_similarity(vision, text, valid, width)
+    cost = similarity.cost()
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_plan):
+        guided = cost
+        rows = valid.any(dim=1, keepdim=True).to(cost.dtype).expand(-1, patches) / patches
+        columns = valid / valid.sum(dim=1, keepdim=True).clamp_min(1).to(cost.dtype)
+        if guidance.structural and structural_mask is not None:
+            guided = apply_structural_mask(guided, structural_mask, guidance.beta_mask)
+        if guidance.global_context:
+            patch_offsets = torch.arange(len(valid) + 1, device=valid.device) * patches
+            context = pool_codes(vision, patch_offsets, width)
+            weights = context_weights(similarity, code_length(context))
+            guided = tilt_cost(guided, weights, guidance.lambda_global)
+            columns = column_mass(weights, columns)
+        plan = sinkhorn(guided, rows, columns, epsilon, iterations)
+    return Coupling(TransportPlan(plan, valid), cost)

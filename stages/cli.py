@@ -1,0 +1,117 @@
+"""The `concord` command: one subcommand per stage. Imports are inside so that each starts only what it needs."""
+
+# ruff: noqa: PLC0415
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cache import CacheError
+from pipeline.errors import ConcordError
+from stages.paths import PARAMS, RUNS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ParamsOption = Annotated[Path, typer.Option("--params", help="The file of options.")]
+VariantArgument = Annotated[str, typer.Argument(help="A key of `variants` in the options.")]
+SeedOption = Annotated[int | None, typer.Option(help="Instead of train.seed.")]
+RunOption = Annotated[Path | None, typer.Option(help="The run's folder; runs/VARIANT by default.")]
+
+
+@app.command()
+def scenes(params: ParamsOption = PARAMS) -> None:
+    """Draw the embedded world: pictures, captions, boxes and masks in COCO layout."""
+    from pipeline.params import load_params
+    from stages.scenes import draw_scenes
+
+    draw_scenes(load_params(params))
+
+
+@app.command()
+def backbone(
+    folder: Annotated[Path, typer.Argument(help="Where the trained weights go.")],
+) -> None:
+    """Train the embedded tiny SigLIP (hours on a CPU; its weights are committed, so this is rarely needed)."""
+    from stages.backbone import train_backbone
+
+    train_backbone(folder)
+
+
+@app.command()
+def encode(
+    split: Annotated[str, typer.Argument(help="A key of dataset.splits.")],
+    params: ParamsOption = PARAMS,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write anew what is finished or foreign; resume what is not.")
+    ] = False,
+) -> None:
+    """Stage one: run the frozen backbone once and cache every activation of a split."""
+    from pipeline.params import load_params
+    from stages.encode import encode_cache
+
+    encode_cache(load_params(params), split, replace=replace)
+
+
+@app.command()
+def train(
+    variant: VariantArgument, params: ParamsOption = PARAMS, seed: SeedOption = None, run: RunOption = None
+) -> None:
+    """Stage two: train a variant's dictionaries from the training cache."""
+    from pipeline.params import load_params
+    from stages.train import train_variant
+
+    recipe = load_params(params).variant(variant)
+    if seed is not None:
+        recipe = recipe.with_seed(seed)
+    train_variant(variant, recipe, run or RUNS / variant)
+
+
+@app.command()
+def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
+    """Measure a trained variant on the validation cache."""
+    from pipeline.params import load_params
+    from stages.evaluate import evaluate_variant
+
+    evaluate_variant(load_params(params), run or RUNS / variant)
+
+
+@app.command()
+def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
+    """Name a trained variant's shared latents."""
+    from pipeline.params import load_params
+    from stages.interpret import interpret_variant
+
+    interpret_variant(load_params(params), run or RUNS / variant)
+
+
+@app.command()
+def report(params: ParamsOption = PARAMS) -> None:
+    """Write the static report of all that was trained."""
+    from pipeline.params import load_params
+    from stages.report import write_report
+
+    write_report(load_params(params))
+
+
+@app.command()
+def study(params: ParamsOption = PARAMS) -> None:
+    """Compare every variant over several seeds in one table."""
+    from pipeline.params import load_params
+    from stages.study import write_study
+
+    write_study(load_params(params))
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends in one clear line and status 1, never in a traceback."""
+    console = Console(stderr=True)
+    try:
+        app(standalone_mode=True)
+    except (ConcordError, CacheError) as error:
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on from here", highlight=False)
+        sys.exit(130)

@@ -1,0 +1,124 @@
+"""Stage one: write the activation cache of one split."""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from cache import (
+    ActivationCache,
+    CacheCorruptError,
+    CacheIdentityError,
+    CacheIncompleteError,
+    CacheMissingError,
+    CacheWriter,
+    Manifest,
+    disk_budget,
+)
+from pipeline.backbone import load_backbone
+from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
+from pipeline.params import Params
+from stages.paths import cache_path
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def encode_cache(params: Params, split: str, *, replace: bool = False) -> EncodeSummary:
+    """Encode the split that the options call `split` into `data/cache/SPLIT.zarr`.
+
+    Args:
+        params: all options; `dataset`, `backbone` and `encode` are used.
+        split: a key of `dataset.splits`.
+        replace: delete a cache that is complete, damaged or of another identity first; one that was interrupted is
+            resumed all the same.
+
+    Raises:
+        ConcordError: the data set or the backbone cannot be used.
+        CacheError: the cache cannot be written.
+    """
+    console = Console(stderr=True, highlight=False)
+    path = cache_path(split)
+    dataset = params.dataset.open(split)
+    if not dataset.has_objects:
+        console.print(
+            f"{dataset.root}: no instances_{dataset.split}.json, so nothing of {split} can be grounded"
+        )
+    backbone = load_backbone(params.backbone)
+    manifest = cache_manifest(dataset, backbone, params.encode)
+    if replace:
+        _clear(path, manifest)
+    budget = disk_budget(manifest)
+    console.print(
+        f"{path}: up to {_readable(budget.total)} on disk "
+        f"(vision {_readable(budget.vision)}, text at most {_readable(budget.text)})"
+    )
+    with Progress(
+        TextColumn(f"encode [bold]{split}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _ImagesPerSecond(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task(split, total=manifest.images)
+        summary = encode_split(
+            dataset,
+            backbone,
+            path,
+            params.encode,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(_described(path, summary))
+    return summary
+
+
+class _ImagesPerSecond(ProgressColumn):
+    """Speed over the last seconds."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} images/s" if speed else "")
+
+
+def _clear(path: Path, manifest: Manifest) -> None:
+    """Delete a cache that is complete, damaged or of another identity; leave an interrupted one to be resumed."""
+    try:
+        ActivationCache.open(path)
+    except CacheMissingError:
+        return
+    except CacheIncompleteError:
+        try:
+            CacheWriter.open(path, manifest)
+            return
+        except CacheIdentityError:
+            pass
+    except CacheCorruptError:
+        pass
+    shutil.rmtree(path)
+
+
+def _described(path: Path, summary: EncodeSummary) -> str:
+    lines = [
+        f"{path}: {summary.pairs} pairs of {summary.images} images and {summary.captions} captions, "
+        f"{_readable(summary.bytes)}; encoded {summary.encoded_images} images in {summary.seconds:.1f} s"
+    ]
+    lines += [f"  skipped {count}: {reason}" for reason, count in summary.skipped.items()]
+    return "\n".join(lines)
+
+
+def _readable(size: float) -> str:
+    """A number of bytes in the unit that suits it."""
+    unit = 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {_UNITS[unit]}"

@@ -1,0 +1,55 @@
+"""The layers of the house: cache knows nobody, pipeline knows cache, stages knows both, and there are no circles."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {"cache": set(), "pipeline": {"cache"}, "stages": {"cache", "pipeline"}}
+SOURCES = sorted(path for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_a_module_imports_only_the_layers_below_it(path: Path) -> None:
+    layer = path.relative_to(ROOT).parts[0]
+    layers = {module.split(".")[0] for module in imported_modules(path)} & set(MAY_IMPORT)
+    assert layers <= MAY_IMPORT[layer] | {layer}
+
+
+def test_the_pipeline_uses_only_the_public_face_of_the_cache() -> None:
+    inner = {f"cache.{path.stem}" for path in (ROOT / "cache").glob("*.py")}
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] != "cache":
+            assert not imported_modules(path) & inner, path
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {module_name(path) for path in SOURCES}
+    graph = {module_name(path): (imported_modules(path) & names) - {module_name(path)} for path in SOURCES}
+    finished: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in finished:
+            for imported in graph[module]:
+                visit(imported, (*trail, module))
+            finished.add(module)
+
+    for module in names:
+        visit(module, ())
