@@ -95,9 +95,9 @@ def refuse_non_finite(activations: ShardActivations, samples: pa.Table, where: s
         ("text_pooled", of_captions),
     ):
         array = getattr(activations, name)
-        bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1) if array.size else np.zeros(0, bool)
-        if bad.any():
-            named = np.unique(owners[: len(bad)][bad])
+        if not _all_finite(array):
+            bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            named = np.unique(owners[bad])
             more = f" and {len(named) - 10} more" if len(named) > 10 else ""
             raise ShardContentError(
                 f"{where}: {name} has values that are not finite for image ids "
@@ -128,5 +128,12 @@ def _cast(values: Shaped[np.ndarray, "..."], dtype: str) -> tuple[NDArray[np.gen
     if values.dtype == np.dtype(dtype):
         return values, 0
     largest = float(np.finfo(dtype).max)
+    if values.size == 0 or -largest <= values.min() <= values.max() <= largest:
+        return values.astype(dtype), 0
     overflow = int(np.count_nonzero(np.abs(values) > largest))
-    return (np.clip(values, -largest, largest) if overflow else values).astype(dtype), overflow
+    return np.clip(values, -largest, largest).astype(dtype), overflow
+
+
+def _all_finite(values: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether no value is NaN or infinite; extrema propagate both and need no array of flags."""
+    return values.size == 0 or bool(np.isfinite(values.min()) and np.isfinite(values.max()))

@@ -73,6 +73,12 @@ def write_durably(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+def file_written(path: Path) -> WrittenFile:
+    """Size and hash of the file at `path` as it is now."""
+    with path.open("rb") as file:
+        return WrittenFile(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
 def sync(path: Path) -> None:
     """Make a file's content, or the names of the files in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)

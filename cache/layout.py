@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec
-from zarr.storage import LocalStore
 
-from cache.consolidated import group_document
-from cache.durable import write_durably
-from cache.errors import CacheFormatError, CacheMissingError
-from cache.manifest import FORMAT, VERSION, Manifest
+from cache.durable import sync, write_durably
+from cache.errors import CacheFormatError
+from cache.manifest import Manifest
+from cache.metadata import array_document, as_bytes, group_document, sharded
 
 TOKEN_CHUNK = 256
 """Text tokens of one inner chunk: about 400 kB at 768 channels, as measured best for packed text."""
@@ -75,6 +72,11 @@ class ShardedLayout:
         """Bytes of a shard file with `rows` rows at its front."""
         return -(-rows // self.chunk_rows) * (self.chunk_bytes + CHECKSUM_BYTES) + self.index_bytes
 
+    def document(self) -> dict[str, Any]:
+        """The array's metadata, its `zarr.json`."""
+        chunk, shard = (self.chunk_rows, *self.row_shape), (self.shard_rows, *self.row_shape)
+        return array_document(self.shape, shard, self.dtype, sharded(chunk), self.dimensions)
+
     def shard_file(self, shard: int) -> str:
         """Path of a shard file inside the cache folder."""
         return f"{self.name}/c." + ".".join([str(shard)] + ["0"] * len(self.row_shape))
@@ -130,78 +132,19 @@ def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
     return {layout.name: layout for layout in layouts}
 
 
-def write_root(path: Path, manifest: Manifest, totals: dict[str, int] | None) -> None:
-    """Write the group document atomically; `totals` is None until every shard is committed."""
-    attributes = {
-        "format": FORMAT,
-        "version": VERSION,
-        "complete": totals is not None,
-        **({"totals": totals} if totals is not None else {}),
-        "manifest": manifest.to_json(),
-        "manifest_sha256": manifest.sha256,
-    }
-    write_durably(path / "zarr.json", group_document(path, attributes))
-
-
-def read_root(path: Path) -> tuple[Manifest, dict[str, int] | None]:
-    """Manifest and totals of the cache at `path`; totals is None while the cache is incomplete.
-
-    Raises:
-        CacheMissingError: nothing is at `path`.
-        CacheFormatError: something else is there, another format version, or an edited manifest.
-    """
-    if not path.exists():
-        raise CacheMissingError(f"{path}: no such cache; write it first with `concord encode`")
-    where = path / "zarr.json"
-    try:
-        attributes = json.loads(where.read_bytes())["attributes"]
-        if attributes["format"] != FORMAT:
-            raise CacheFormatError(
-                f"{where}: a Zarr group of format {attributes['format']!r}, not {FORMAT!r}"
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheFormatError(f"{path}: not an activation cache ({_reason(error)})") from None
-    if attributes.get("version") != VERSION:
-        raise CacheFormatError(
-            f"{where}: format version {attributes.get('version')!r}, and this software reads version {VERSION}; "
-            "use the release that wrote it"
-        )
-    manifest = Manifest.from_json(attributes.get("manifest"), str(where))
-    if attributes.get("manifest_sha256") != manifest.sha256:
-        raise CacheFormatError(
-            f"{where}: the manifest was edited: its SHA-256 is {manifest.sha256}, "
-            f"recorded is {attributes.get('manifest_sha256')}; restore the file or encode again"
-        )
-    return manifest, attributes.get("totals") if attributes.get("complete") is True else None
-
-
 def create_arrays(path: Path, manifest: Manifest) -> None:
-    """Create the metadata of the sharded arrays that do not exist yet in the group at `path`."""
-    store = LocalStore(path)
-    for group in ("vision", "text"):
-        zarr.open_group(store, path=group, mode="a", zarr_format=3)
+    """Write the metadata of the large arrays and of the two groups they are in, durably."""
     for layout in sharded_layouts(manifest).values():
-        if (path / layout.name / "zarr.json").exists():
-            continue
-        zarr.create_array(
-            store,
-            name=layout.name,
-            shape=layout.shape,
-            chunks=(layout.chunk_rows, *layout.row_shape),
-            shards=(layout.shard_rows, *layout.row_shape),
-            dtype=layout.dtype,
-            filters=None,
-            serializer=BytesCodec(endian="little"),
-            compressors=[Crc32cCodec()],
-            fill_value=0,
-            chunk_key_encoding={"name": "default", "separator": "."},
-            dimension_names=layout.dimensions,
-            config={"write_empty_chunks": True},
-        )
+        folder = path / layout.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / "zarr.json", as_bytes(layout.document()))
+    for group in ("vision", "text"):
+        write_durably(path / group / "zarr.json", as_bytes(group_document(path / group, {})))
+    sync(path)
 
 
 def check_arrays(path: Path, manifest: Manifest) -> None:
-    """Check that the metadata on disk describes exactly the arrays that the manifest implies.
+    """Check that the metadata on disk describes exactly the large arrays that the manifest implies.
 
     Raises:
         CacheFormatError: naming the first array and key that differ.
@@ -211,42 +154,8 @@ def check_arrays(path: Path, manifest: Manifest) -> None:
         try:
             found = json.loads(where.read_bytes())
         except (OSError, ValueError) as error:
-            raise CacheFormatError(f"{where}: cannot be read as array metadata ({_reason(error)})") from None
-        for key, expected in _array_metadata(layout).items():
+            raise CacheFormatError(f"{where}: cannot be read as array metadata ({error})") from None
+        for key, expected in layout.document().items():
             value = found.get(key) if isinstance(found, dict) else None
             if value != expected:
                 raise CacheFormatError(f"{where}: {key} is {value!r}, the manifest implies {expected!r}")
-
-
-def _array_metadata(layout: ShardedLayout) -> dict[str, Any]:
-    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    return {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": list(layout.shape),
-        "data_type": layout.dtype.name,
-        "chunk_grid": {
-            "name": "regular",
-            "configuration": {"chunk_shape": [layout.shard_rows, *layout.row_shape]},
-        },
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": 0,
-        "codecs": [
-            {
-                "name": "sharding_indexed",
-                "configuration": {
-                    "chunk_shape": [layout.chunk_rows, *layout.row_shape],
-                    "codecs": codecs,
-                    "index_codecs": codecs,
-                    "index_location": "end",
-                },
-            }
-        ],
-        "dimension_names": list(layout.dimensions),
-    }
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return f"{type(error).__name__}: {error}"

@@ -9,9 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from cache.durable import WrittenFile, write_durably
+from cache.errors import CacheCorruptError, CacheFormatError
 from cache.layout import LEDGER_FILE, LEDGER_FOLDER
+from cache.manifest import Manifest
 from cache.parquet import read_parquet, write_parquet
-from cache.statistics import SideStatistics
+from cache.root import TOTALS, Completion
+from cache.statistics import SideStatistics, merge_all
 
 _FILE = pa.struct([("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
 _STATISTICS = pa.struct(
@@ -24,6 +27,8 @@ _STATISTICS = pa.struct(
         ("overflow", pa.int64()),
     ]
 )
+_STATISTICS_ARRAYS = ("mean", "squared_deviation", "norm_bins", "norm_counts")
+
 LEDGER_SCHEMA = pa.schema(
     [
         ("shard", pa.int64()),
@@ -84,16 +89,9 @@ class ShardRecord:
             text=SideStatistics.from_json(values["text"]),
         )
 
-    def missing_file(self, folder: Path) -> str | None:
-        """Why the shard's files are not all there with their recorded size; None if they are."""
-        for path, written in self.files.items():
-            try:
-                size = (folder / path).stat().st_size
-            except OSError:
-                return f"{path} is missing"
-            if size != written.bytes:
-                return f"{path} has {size} bytes, {written.bytes} were written"
-        return None
+    def has_its_files(self, folder: Path) -> bool:
+        """Whether all files of the shard are there with their recorded size."""
+        return all(file_problem(folder, path, file.bytes) is None for path, file in self.files.items())
 
 
 def record_path(folder: Path, shard: int) -> Path:
@@ -112,28 +110,74 @@ def commit(folder: Path, record: ShardRecord) -> None:
 
 
 def read_record(path: Path) -> ShardRecord | None:
-    """The record in a file of the `ledger` folder; None if it is not a whole record."""
+    """The record in a file of the `ledger` folder; None if there is none, or not a whole one."""
     try:
         return ShardRecord.from_json(json.loads(path.read_bytes()))
-    except (ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_ledger(path: Path, records: Iterable[ShardRecord]) -> None:
+def write_ledger(path: Path, records: Iterable[ShardRecord]) -> WrittenFile:
     """Write the records as one Parquet file, a row group for each shard, without the files that it replaces."""
 
     def row(record: ShardRecord) -> pa.Table:
         lasting = {name: file for name, file in record.files.items() if not name.startswith(LEDGER_FOLDER)}
         return pa.Table.from_pylist([replace(record, files=lasting).to_json()], schema=LEDGER_SCHEMA)
 
-    write_parquet(path, LEDGER_SCHEMA, map(row, records))
+    return write_parquet(path, LEDGER_SCHEMA, map(row, records))
 
 
-def read_ledger(folder: Path) -> list[ShardRecord]:
-    """The records of a complete cache in shard order.
+def check_ledger(folder: Path, manifest: Manifest, completion: Completion) -> None:
+    """Check a complete cache's ledger against its manifest and totals, and the files it lists by their size.
 
     Raises:
-        CacheCorruptError: the ledger is missing, truncated or fails a checksum.
+        CacheCorruptError: the ledger cannot be read, or a file it lists is missing or has another size.
+        CacheFormatError: the ledger belongs to another cache, or the totals were edited.
     """
-    table = read_parquet(folder / LEDGER_FILE, LEDGER_SCHEMA)
-    return [ShardRecord.from_json(row) for row in table.to_pylist()]
+    path = folder / LEDGER_FILE
+    table = read_parquet(
+        path, LEDGER_SCHEMA, ["shard", "manifest_sha256", *TOTALS, "files"], completion.files.get(LEDGER_FILE)
+    )
+    if table["shard"].to_pylist() != list(range(manifest.shards)) or set(
+        table["manifest_sha256"].to_pylist()
+    ) != {manifest.sha256}:
+        raise CacheFormatError(f"{path}: does not list the {manifest.shards} shards of this manifest")
+    sums = {name: sum(table[name].to_pylist()) for name in TOTALS}
+    if sums != completion.totals:
+        raise CacheFormatError(
+            f"{folder / 'zarr.json'}: totals are {completion.totals}, the shards have {sums}"
+        )
+    for shard, files in enumerate(table["files"].to_pylist()):
+        for file in files:
+            problem = file_problem(folder, file["path"], file["bytes"])
+            if problem is not None:
+                raise CacheCorruptError(
+                    f"{folder}: shard {shard}: {problem}; restore the file or encode again"
+                )
+
+
+def read_statistics(folder: Path, side: str, completion: Completion) -> SideStatistics:
+    """Statistics of one side, "vision" or "text", merged exactly over the shards of a complete cache.
+
+    Raises:
+        CacheCorruptError: the ledger cannot be read.
+    """
+    path = folder / LEDGER_FILE
+    records = read_parquet(path, LEDGER_SCHEMA, [side], completion.files.get(LEDGER_FILE))[side]
+    return merge_all(
+        SideStatistics(
+            count=record["count"].as_py(),
+            **{name: record[name].values.to_numpy() for name in _STATISTICS_ARRAYS},
+            overflow=record["overflow"].as_py(),
+        )
+        for record in records
+    )
+
+
+def file_problem(folder: Path, path: str, size: int) -> str | None:
+    """Why the file `path` of the cache is not there with `size` bytes; None if it is."""
+    try:
+        found = (folder / path).stat().st_size
+    except OSError as error:
+        return f"{path} is missing ({error.strerror})"
+    return None if found == size else f"{path} has {found} bytes, {size} were written"

@@ -1,7 +1,6 @@
 """The manifest: what a cache holds and which backbone, data set and layout it came from."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -60,7 +59,8 @@ class Manifest(BaseModel):
             return values
         if images <= 0 or shard_images <= 0:
             return values
-        return {**values, "shard_captions": captions_of_shards(itertools.repeat(1, images), shard_images)}
+        full, rest = divmod(images, shard_images)
+        return {**values, "shard_captions": (shard_images,) * full + ((rest,) if rest else ())}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

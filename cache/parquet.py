@@ -6,8 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.durable import DurableFile, WrittenFile
+from cache.durable import DurableFile, WrittenFile, file_written
 from cache.errors import CacheCorruptError
+
+_REMEDY = "restore it or encode again"
 
 
 def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> WrittenFile:
@@ -19,16 +21,20 @@ def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> 
     return file.written
 
 
-def read_parquet(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """Read a file of `schema`, or some of its columns, with page checksums verified.
+def read_parquet(
+    path: Path, schema: pa.Schema, columns: list[str] | None, expected: WrittenFile | None
+) -> pa.Table:
+    """Read the columns of `schema`, or some of them, and check it against the hash recorded when it was written.
 
     Raises:
-        CacheCorruptError: the file is missing, truncated, of another schema, or fails a checksum.
+        CacheCorruptError: the file is missing, truncated, of another schema, or changed since.
     """
     try:
+        if expected is None or file_written(path) != expected:
+            raise CacheCorruptError(f"{path}: its size or SHA-256 differs from the one recorded; {_REMEDY}")
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        if not file.schema_arrow.equals(schema):
+        if any(field not in file.schema_arrow for field in schema):
             raise CacheCorruptError(f"{path}: its columns are {file.schema_arrow.names}, not {schema.names}")
-        return file.read(columns)
+        return file.read(columns or schema.names)
     except (OSError, pa.ArrowException) as error:
-        raise CacheCorruptError(f"{path}: cannot be read ({error}); restore it or encode again") from None
+        raise CacheCorruptError(f"{path}: cannot be read ({error}); {_REMEDY}") from None

@@ -1,5 +1,6 @@
 """Where the activations are while they are used: on the device, in host memory, or on disk."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +33,10 @@ class ResidentPairs:
         Raises:
             CacheCorruptError: a shard file is missing, truncated, or fails a checksum; names array and shard.
         """
-        lengths = torch.from_numpy(cache.caption_lengths)
-        rows, offsets = packed_rows(torch.from_numpy(cache.caption_starts), lengths)
-        images = np.arange(cache.manifest.images)
-        captions = np.arange(len(lengths))
+        images, pair_images = np.unique(cache.pair_images, return_inverse=True)
+        captions, pair_captions = np.unique(cache.pair_captions, return_inverse=True)
+        lengths = torch.from_numpy(cache.caption_lengths[captions])
+        rows, offsets = packed_rows(torch.from_numpy(cache.caption_starts[captions]), lengths)
 
         def load(name: str, selection: Int[np.ndarray, "row"]) -> Tensor:
             tensor = torch.from_numpy(cache.read_rows(name, selection))
@@ -50,8 +51,8 @@ class ResidentPairs:
         self._text_tokens: Float[Tensor, "token channel"] = load("text/tokens", rows.numpy())
         self._token_ids: Int[Tensor, "token"] = load("text/token_ids", rows.numpy())
         self._text_pooled: Float[Tensor, "caption embedding"] = load("text/pooled", captions)
-        self._pair_images = torch.from_numpy(cache.pair_images).to(device)
-        self._pair_captions = torch.from_numpy(cache.pair_captions).to(device)
+        self._pair_images = torch.from_numpy(pair_images).to(device)
+        self._pair_captions = torch.from_numpy(pair_captions).to(device)
         self._starts = offsets[:-1].to(device)
         self._lengths = lengths.to(device)
 
@@ -89,19 +90,22 @@ def choose_placement(cache: ActivationCache, device: torch.device) -> Placement:
 
 
 def available_host_bytes() -> int:
-    """Host memory that this process can still take: what is available, within its control group's limit."""
-    available = _meminfo("MemAvailable")
+    """Host memory that this process can still take: what the system has, within its control group's limit."""
+    try:
+        available = _named_number(Path("/proc/meminfo"), "MemAvailable:") * 1024
+    except OSError:  # not Linux: half of the physical memory is a guess on the safe side
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     group = Path("/sys/fs/cgroup")
     try:
         limit = int((group / "memory.max").read_text())
-        return min(available, max(0, limit - int((group / "memory.current").read_text())))
+        used = int((group / "memory.current").read_text())
+        reclaimable = _named_number(group / "memory.stat", "inactive_file")
     except (OSError, ValueError):  # no control group, or "max": no limit
         return available
+    return min(available, max(0, limit - used + reclaimable))
 
 
-def _meminfo(key: str) -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == key:
-            return int(value.split()[0]) * 1024
-    raise RuntimeError(f"/proc/meminfo has no {key}")
+def _named_number(path: Path, name: str) -> int:
+    """The number that follows `name` at the beginning of a line of `path`."""
+    fields = (line.split() for line in path.read_text().splitlines())
+    return next(int(line[1]) for line in fields if line[0] == name)

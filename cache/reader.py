@@ -10,19 +10,20 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import torch
-import zarr
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cache.batch import PairBatch, packed_rows
-from cache.errors import CacheCorruptError, CacheIncompleteError
-from cache.layout import LEDGER_FOLDER, SAMPLES_FILE, check_arrays, read_root, sharded_layouts
-from cache.ledger import read_ledger
+from cache.errors import CacheIncompleteError
+from cache.layout import LEDGER_FOLDER, SAMPLES_FILE, check_arrays, sharded_layouts
+from cache.ledger import check_ledger, read_statistics
 from cache.manifest import Manifest, refuse_other_identity
 from cache.prefetch import prefetched
+from cache.root import Completion, read_root
 from cache.samples import read_samples
 from cache.shard import ShardedArray
+from cache.small_array import read_small_array
 from cache.statistics import SideStatistics
 
 
@@ -32,21 +33,19 @@ class ActivationCache:
     Attributes:
         path: folder of the cache.
         manifest: identity and dimensions.
-        statistics: "vision" and "text", exact moments of the stored tokens that are part of a pair.
         pairs: number of pairs.
         skipped: number of rows of samples that are no pair.
         text_tokens: number of valid text tokens.
     """
 
-    def __init__(
-        self, path: Path, manifest: Manifest, totals: Mapping[str, int], statistics: dict[str, SideStatistics]
-    ) -> None:
+    def __init__(self, path: Path, manifest: Manifest, completion: Completion) -> None:
         self.path = path
         self.manifest = manifest
-        self.statistics = statistics
-        self.pairs = totals["pairs"]
-        self.skipped = totals["skipped"]
-        self.text_tokens = totals["tokens"]
+        self.pairs = completion.totals["pairs"]
+        self.skipped = completion.totals["skipped"]
+        self.text_tokens = completion.totals["tokens"]
+        self._completion = completion
+        self._samples_file = completion.files.get(SAMPLES_FILE)
         self._arrays = {
             name: ShardedArray(path, layout) for name, layout in sharded_layouts(manifest).items()
         }
@@ -66,10 +65,10 @@ class ActivationCache:
             CacheFormatError: something else is there, or metadata contradicts the manifest.
             CacheIncompleteError: shards are missing; names how many are written.
             CacheIdentityError: the cache comes from another backbone; names every differing key and both values.
-            CacheCorruptError: a file is missing or has the wrong size, or the statistics fail their checksum.
+            CacheCorruptError: a file is missing or has the wrong size.
         """
         path = Path(path)
-        manifest, totals = read_root(path)
+        manifest, completion = read_root(path)
         if backbone is not None:
             refuse_other_identity(
                 {"backbone": manifest.backbone},
@@ -77,26 +76,25 @@ class ActivationCache:
                 str(path),
                 "encode again with this backbone or use the one it was written with",
             )
-        if totals is None:
+        if completion is None:
             written = len(list((path / LEDGER_FOLDER).glob("*.json")))
             raise CacheIncompleteError(
-                f"{path}: {written} of {manifest.shards} shards are written; "
+                f"{path}: {written} of {manifest.shards} shards are committed; "
                 "run the command that encodes it again, it continues where it stopped"
             )
         check_arrays(path, manifest)
-        for record in read_ledger(path):
-            problem = record.missing_file(path)
-            if problem is not None:
-                raise CacheCorruptError(
-                    f"{path}: shard {record.shard}: {problem}; restore the file or encode again"
-                )
-        statistics = {side: _read_statistics(path, side) for side in ("vision", "text")}
-        return cls(path, manifest, totals, statistics)
+        check_ledger(path, manifest, completion)
+        return cls(path, manifest, completion)
+
+    @functools.cached_property
+    def statistics(self) -> dict[str, SideStatistics]:
+        """Statistics of "vision" and "text": exact moments of the stored tokens that are part of a pair."""
+        return {side: read_statistics(self.path, side, self._completion) for side in ("vision", "text")}
 
     @functools.cached_property
     def samples(self) -> pa.Table:
         """The rows of samples.parquet, columns `SAMPLES_SCHEMA`; skipped ones have a null `pair`."""
-        return read_samples(self.path / SAMPLES_FILE)
+        return read_samples(self.path / SAMPLES_FILE, self._samples_file)
 
     @functools.cached_property
     def pair_images(self) -> Int[np.ndarray, "pair"]:
@@ -111,12 +109,12 @@ class ActivationCache:
     @functools.cached_property
     def caption_starts(self) -> Int[np.ndarray, "caption"]:
         """Row of `text/tokens` where each caption row begins, int64."""
-        return _read_array(self.path, "text/starts")
+        return self._read_positions("text/starts")
 
     @functools.cached_property
     def caption_lengths(self) -> Int[np.ndarray, "caption"]:
         """Valid tokens of each caption row, int64."""
-        return _read_array(self.path, "text/lengths")
+        return self._read_positions("text/lengths")
 
     def read_pairs(self, pair_indices: Int[np.ndarray, "pair"]) -> PairBatch:
         """Read pairs in the given order into host memory.
@@ -176,31 +174,11 @@ class ActivationCache:
     def _read_float(self, name: str, rows: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self.read_rows(name, rows)).float()
 
+    def _read_positions(self, name: str) -> NDArray[np.int64]:
+        rows = self._arrays["text/pooled"].layout.shape[0]
+        return read_small_array(self.path, name, rows, np.dtype("<i8"))
+
     def _pair_column(self, name: str) -> NDArray[np.int64]:
-        table = read_samples(self.path / SAMPLES_FILE, ["pair", name])
+        table = read_samples(self.path / SAMPLES_FILE, self._samples_file, ["pair", name])
         column: NDArray[np.int64] = table.filter(table["pair"].is_valid())[name].to_numpy()
         return column
-
-
-def _read_array(path: Path, name: str) -> NDArray[Any]:
-    """A small array, whole.
-
-    Raises:
-        CacheCorruptError: it is missing or fails its checksum.
-    """
-    try:
-        return np.asarray(zarr.open_array(path / name, mode="r")[...])
-    except (OSError, ValueError, KeyError) as error:
-        raise CacheCorruptError(f"{path / name}: {error}; restore it or encode again") from None
-
-
-def _read_statistics(path: Path, side: str) -> SideStatistics:
-    read = functools.partial(_read_array, path / "statistics" / side)
-    return SideStatistics(
-        count=int(read("count")),
-        mean=read("mean"),
-        squared_deviation=read("squared_deviation"),
-        norm_bins=read("norm_bins"),
-        norm_counts=read("norm_counts"),
-        overflow=int(read("overflow")),
-    )

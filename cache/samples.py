@@ -99,13 +99,13 @@ def write_samples(path: Path, tables: Iterable[pa.Table]) -> WrittenFile:
     return write_parquet(path, SAMPLES_SCHEMA, tables)
 
 
-def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read samples.parquet, or some of its columns, with page checksums verified.
+def read_samples(path: Path, expected: WrittenFile | None, columns: list[str] | None = None) -> pa.Table:
+    """Read samples.parquet, or some of its columns, checked against the recorded size and hash.
 
     Raises:
-        CacheCorruptError: the file is missing, truncated or fails a checksum.
+        CacheCorruptError: the file is missing or is not the one that was written.
     """
-    return read_parquet(path, SAMPLES_SCHEMA, columns)
+    return read_parquet(path, SAMPLES_SCHEMA, columns, expected)
 
 
 def _with_schema(samples: pa.Table, where: str) -> pa.Table:

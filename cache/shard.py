@@ -42,7 +42,9 @@ def write_shard_file(path: Path, layout: ShardedLayout, rows: Shaped[np.ndarray,
             block = np.zeros((min(block_chunks, chunks - first), stored), np.uint8)
             body = raw[first * layout.chunk_bytes : (first + len(block)) * layout.chunk_bytes]
             whole = len(body) // layout.chunk_bytes
-            block[:whole, :-CHECKSUM_BYTES] = body[: whole * layout.chunk_bytes].reshape(whole, layout.chunk_bytes)
+            block[:whole, :-CHECKSUM_BYTES] = body[: whole * layout.chunk_bytes].reshape(
+                whole, layout.chunk_bytes
+            )
             if whole < len(block):
                 rest = body[whole * layout.chunk_bytes :]
                 block[whole, : len(rest)] = rest

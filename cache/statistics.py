@@ -1,5 +1,7 @@
 """Exact moments and norm quantiles of the stored activations of one side, mergeable over shards."""
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -125,6 +127,11 @@ class SideStatistics:
 
     def _norms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self.norm_bins, self.norm_counts
+
+
+def merge_all(parts: Iterable[SideStatistics]) -> SideStatistics:
+    """The statistics of all parts together, merged in the given order; there is at least one."""
+    return functools.reduce(SideStatistics.merge, parts)
 
 
 def _norm_bins(norms: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -25,10 +25,11 @@ from cache.budget import disk_budget, disk_space_error, refuse_full_disk
 from cache.durable import PARTIAL_SUFFIX, WrittenFile, sync
 from cache.errors import CacheFormatError, CacheIncompleteError, ShardContentError
 from cache.finish import finish_cache
-from cache.layout import LEDGER_FOLDER, check_arrays, create_arrays, read_root, sharded_layouts, write_root
+from cache.layout import LEDGER_FOLDER, create_arrays, sharded_layouts
 from cache.ledger import ShardRecord, commit, read_record, record_path, shard_samples_name
 from cache.manifest import Manifest, refuse_other_identity
 from cache.reader import ActivationCache
+from cache.root import read_root, write_root
 from cache.samples import shard_samples, used_rows, write_samples
 from cache.shard import write_shard_file
 from cache.statistics import SideStatistics
@@ -69,21 +70,23 @@ class CacheWriter:
         """
         path = Path(path)
         if not _is_free(path):
-            found, totals = read_root(path)
+            found, completion = read_root(path)
             refuse_other_identity(
                 found.to_json(), manifest.to_json(), str(path), "choose another path or delete this cache"
             )
-            records = {} if totals else _sweep(path, manifest)
-            if totals:
+            records = {} if completion else _sweep(path, manifest)
+            if completion:
                 _remove_traces(path)
         else:
-            totals, records = None, {}
-        if totals is None:
+            completion, records = None, {}
+        if completion is None:
             written = sum(file.bytes for record in records.values() for file in record.files.values())
             refuse_full_disk(path, disk_budget(manifest, text_tokens).total - written)
-            with _full_disk_is_reported(path, str(path), f"{len(records)} shards are committed"):
+            with _full_disk_is_reported(
+                path, str(path), f"{len(records)} of {manifest.shards} shards are committed"
+            ):
                 _prepare(path, manifest)
-        return cls(path, manifest, records, complete=totals is not None)
+        return cls(path, manifest, records, complete=completion is not None)
 
     @property
     def missing_shards(self) -> list[int]:
@@ -125,7 +128,7 @@ class CacheWriter:
         )
         refuse_non_finite(activations, table, where)
         stored = stored_shard(activations, self.manifest.storage_dtype)
-        with _full_disk_is_reported(self.path, where, f"{len(self._records)} shards are committed"):
+        with _full_disk_is_reported(self.path, where, self._progress()):
             record = self._record(shard, stored, table, self._write_files(shard, stored, table))
             commit(self.path, record)
         self._records[shard] = record
@@ -140,15 +143,17 @@ class CacheWriter:
         missing = self.missing_shards
         if missing:
             raise CacheIncompleteError(
-                f"{self.path}: {self.manifest.shards - len(missing)} of {self.manifest.shards} shards are written; "
-                f"write shards {missing[:10]}{' ...' if len(missing) > 10 else ''} first"
+                f"{self.path}: {self._progress()}; write shards {missing[:10]}{' ...' if len(missing) > 10 else ''} first"
             )
         if not self._complete:
-            with _full_disk_is_reported(self.path, str(self.path), "all shards are committed"):
+            with _full_disk_is_reported(self.path, str(self.path), self._progress()):
                 finish_cache(self.path, self.manifest, self._records)
                 _remove_traces(self.path)
             self._complete = True
         return ActivationCache.open(self.path)
+
+    def _progress(self) -> str:
+        return f"{len(self._records)} of {self.manifest.shards} shards are committed"
 
     def _write_files(self, shard: int, stored: StoredShard, table: pa.Table) -> dict[str, WrittenFile]:
         """Write the shard's files durably, its samples last."""
@@ -200,17 +205,13 @@ def _is_free(path: Path) -> bool:
 
 
 def _prepare(path: Path, manifest: Manifest) -> None:
-    """Create the group and its arrays as far as they do not exist, durably."""
+    """Create what there is before the first shard, or what an interrupted creation left out, durably."""
     path.mkdir(parents=True, exist_ok=True)
-    if not (path / "zarr.json").exists():
-        write_root(path, manifest, totals=None)
-        sync(path.parent)
+    sync(path.parent)
+    write_root(path, manifest, completion=None)
     create_arrays(path, manifest)
-    check_arrays(path, manifest)
     (path / LEDGER_FOLDER).mkdir(exist_ok=True)
-    for entry in (path, *path.rglob("*")):
-        if entry.is_dir() or entry.name == "zarr.json":
-            sync(entry)
+    sync(path)
 
 
 def _sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
@@ -218,11 +219,7 @@ def _sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
     records: dict[int, ShardRecord] = {}
     for shard in range(manifest.shards):
         record = read_record(record_path(path, shard))
-        if (
-            record is not None
-            and record.manifest_sha256 == manifest.sha256
-            and record.missing_file(path) is None
-        ):
+        if record and record.manifest_sha256 == manifest.sha256 and record.has_its_files(path):
             records[shard] = record
     committed = {file for record in records.values() for file in record.files}
     committed |= {record_path(path, shard).relative_to(path).as_posix() for shard in records}

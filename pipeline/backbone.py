@@ -15,13 +15,15 @@ from typing import Any, Literal, NamedTuple
 import open_clip
 import torch
 from jaxtyping import Bool, Float, Int64
+from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from PIL import Image
 from pydantic import Field
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.config import Options
@@ -29,6 +31,7 @@ from pipeline.errors import BackboneError
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 RANDOM = "random"
+Model = CLIP | CustomTextCLIP
 
 
 class BackboneOptions(Options):
@@ -74,7 +77,7 @@ class Backbone:
         context_length: tokens of a tokenized caption, padding included.
     """
 
-    def __init__(self, model: nn.Module, options: BackboneOptions, weights_sha256: str) -> None:
+    def __init__(self, model: Model, options: BackboneOptions, weights_sha256: str) -> None:
         self._model = model.eval().requires_grad_(False)
         self._device = torch.device(options.device)
         self._dtype = next(model.visual.parameters()).dtype
@@ -85,9 +88,7 @@ class Backbone:
         self.patches = self.grid[0] * self.grid[1]
         self._check_layer(options)
         self._preprocess_config = open_clip.get_model_preprocess_cfg(model)
-        self._transform = image_transform_v2(
-            PreprocessCfg(**self._preprocess_config), is_train=False
-        )
+        self._transform = image_transform_v2(PreprocessCfg(**self._preprocess_config), is_train=False)
         self._measure()
         self._check_vocabulary(options)
         self.identity = self._describe(options, weights_sha256)
@@ -189,7 +190,11 @@ class Backbone:
             )
 
     def _check_vocabulary(self, options: BackboneOptions) -> None:
-        tokens = len(self._tokenizer.tokenizer) if _is_hugging_face(self._tokenizer) else self._tokenizer.vocab_size
+        tokens = (
+            len(self._tokenizer.tokenizer)
+            if _is_hugging_face(self._tokenizer)
+            else self._tokenizer.vocab_size
+        )
         if tokens > self._model.vocab_size:
             raise BackboneError(
                 f"backbone.tokenizer: {options.tokenizer or options.model} has {tokens} tokens, but the text tower of "
@@ -240,7 +245,9 @@ def load_backbone(options: BackboneOptions) -> Backbone:
         model = _pretrained_model(options)
         source = _weights_sha256(model)
     visual = model.visual
-    usable = isinstance(visual, TimmModel) or (isinstance(visual, VisionTransformer) and visual.attn_pool is None)
+    usable = isinstance(visual, TimmModel) or (
+        isinstance(visual, VisionTransformer) and visual.attn_pool is None
+    )
     if not usable:
         raise BackboneError(
             f"backbone.model: {options.model} has no patch tokens that its head can pool one by one; "
@@ -249,14 +256,14 @@ def load_backbone(options: BackboneOptions) -> Backbone:
     return Backbone(model, options, source)
 
 
-def _random_model(options: BackboneOptions) -> nn.Module:
+def _random_model(options: BackboneOptions) -> Model:
     _check_known(options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         return _create(options, load_weights=False, pretrained_text=False)
 
 
-def _pretrained_model(options: BackboneOptions) -> nn.Module:
+def _pretrained_model(options: BackboneOptions) -> Model:
     _check_known(options)
     own_weights = options.model.startswith((LOCAL, HUB))
     if own_weights and options.weights is not None:
@@ -269,15 +276,15 @@ def _pretrained_model(options: BackboneOptions) -> nn.Module:
     return _create(options, pretrained=options.weights, require_pretrained=True)
 
 
-def _create(options: BackboneOptions, **arguments: Any) -> nn.Module:
+def _create(options: BackboneOptions, **arguments: Any) -> Model:
     quiet = logging.getLogger()
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # open_clip warns about random weights, which are asked for by name here.
     try:
-        model: nn.Module = open_clip.create_model(
+        model: Model = open_clip.create_model(
             options.model, precision=options.precision, device=options.device, **arguments
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise BackboneError(f"backbone.model: {options.model} cannot be loaded: {reason}") from error
     finally:
@@ -337,7 +344,7 @@ def _tokenizer_sha256(tokenizer: Any) -> str:
     return hashlib.sha256("\n".join(piece for piece, _ in pieces).encode()).hexdigest()
 
 
-def _weights_sha256(model: nn.Module) -> str:
+def _weights_sha256(model: Model) -> str:
     """SHA-256 over all tensors in the order of their names: the same however the weights were stored."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -346,7 +353,7 @@ def _weights_sha256(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _patch_grid(visual: nn.Module, name: str) -> tuple[int, int]:
+def _patch_grid(visual: VisionTransformer | TimmModel, name: str) -> tuple[int, int]:
     grid = visual.grid_size if isinstance(visual, VisionTransformer) else _trunk_grid(visual)
     if grid is None:
         raise BackboneError(
@@ -357,17 +364,17 @@ def _patch_grid(visual: nn.Module, name: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _trunk_grid(visual: nn.Module) -> tuple[int, int] | None:
+def _trunk_grid(visual: VisionTransformer | TimmModel) -> tuple[int, int] | None:
     return getattr(getattr(visual.trunk, "patch_embed", None), "grid_size", None)
 
 
-def _vision_blocks(visual: nn.Module) -> int:
+def _vision_blocks(visual: VisionTransformer | TimmModel) -> int:
     if isinstance(visual, VisionTransformer):
         return len(visual.transformer.resblocks)
     return len(visual.trunk.blocks)
 
 
-def _text_blocks(model: nn.Module) -> int:
+def _text_blocks(model: Model) -> int:
     return len(getattr(model, "text", model).transformer.resblocks)
 
 

@@ -14,7 +14,7 @@ from pipeline.datasets.scenes.write import ScenesOptions
 from pipeline.encoding import EncodeOptions
 from pipeline.errors import ConfigError
 from pipeline.interpretation import InterpretOptions
-from pipeline.metrics import EvaluateOptions
+from pipeline.metrics.evaluation import EvaluateOptions
 from pipeline.report import ReportOptions
 from pipeline.sae.lucid import LucidOptions
 from pipeline.study import StudyOptions

@@ -87,7 +87,7 @@ def train(
         advance: Receives (steps done, total steps) after every step.
 
     Raises:
-        RunError: the split holds fewer pairs than one batch, or the loss is not finite.
+        RunError: the loss is not finite.
     """
     total_steps = options.epochs * loader.steps_per_epoch
     if total_steps == 0:

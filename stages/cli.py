@@ -71,27 +71,29 @@ def train(
 def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Measure a trained variant on the validation cache."""
     from pipeline.params import load_params
-    from stages.evaluate import evaluate_variant
+    from stages.evaluate import evaluate_run
 
-    evaluate_variant(load_params(params), run or RUNS / variant)
+    evaluate_run(load_params(params), run or RUNS / variant)
 
 
 @app.command()
 def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Name a trained variant's shared latents."""
     from pipeline.params import load_params
-    from stages.interpret import interpret_variant
+    from stages.interpret import interpret_run
 
-    interpret_variant(load_params(params), run or RUNS / variant)
+    interpret_run(load_params(params), run or RUNS / variant)
 
 
 @app.command()
-def report(params: ParamsOption = PARAMS) -> None:
-    """Write the static report of all that was trained."""
+def report(
+    variants: Annotated[list[str], typer.Argument(help="The trained variants to show.")], params: ParamsOption = PARAMS
+) -> None:
+    """Write the static report of what was trained."""
     from pipeline.params import load_params
     from stages.report import write_report
 
-    write_report(load_params(params))
+    write_report(load_params(params), variants)
 
 
 @app.command()

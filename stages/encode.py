@@ -4,16 +4,7 @@ import shutil
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.filesize import decimal
 
 from cache import (
     ActivationCache,
@@ -29,8 +20,7 @@ from pipeline.backbone import load_backbone
 from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
 from stages.paths import cache_path
-
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+from stages.progress import progress_bar
 
 
 def encode_cache(params: Params, split: str, *, replace: bool = False) -> EncodeSummary:
@@ -46,7 +36,7 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> Encode
         ConcordError: the data set or the backbone cannot be used.
         CacheError: the cache cannot be written.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     path = cache_path(split)
     dataset = params.dataset.open(split)
     if not dataset.has_objects:
@@ -59,35 +49,13 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> Encode
         _clear(path, manifest)
     budget = disk_budget(manifest)
     console.print(
-        f"{path}: up to {_readable(budget.total)} on disk "
-        f"(vision {_readable(budget.vision)}, text at most {_readable(budget.text)})"
+        f"{path}: up to {decimal(budget.total)} on disk "
+        f"(vision {decimal(budget.vision)}, text at most {decimal(budget.text)})"
     )
-    with Progress(
-        TextColumn(f"encode [bold]{split}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _ImagesPerSecond(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
-        task = progress.add_task(split, total=manifest.images)
-        summary = encode_split(
-            dataset,
-            backbone,
-            path,
-            params.encode,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    with progress_bar(f"encode {split}", "images") as advance:
+        summary = encode_split(dataset, backbone, path, params.encode, advance)
     console.print(_described(path, summary))
     return summary
-
-
-class _ImagesPerSecond(ProgressColumn):
-    """Speed over the last seconds."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} images/s" if speed else "")
 
 
 def _clear(path: Path, manifest: Manifest) -> None:
@@ -110,15 +78,7 @@ def _clear(path: Path, manifest: Manifest) -> None:
 def _described(path: Path, summary: EncodeSummary) -> str:
     lines = [
         f"{path}: {summary.pairs} pairs of {summary.images} images and {summary.captions} captions, "
-        f"{_readable(summary.bytes)}; encoded {summary.encoded_images} images in {summary.seconds:.1f} s"
+        f"{decimal(summary.bytes)}; encoded {summary.encoded_images} images in {summary.seconds:.1f} s"
     ]
     lines += [f"  skipped {count}: {reason}" for reason, count in summary.skipped.items()]
     return "\n".join(lines)
-
-
-def _readable(size: float) -> str:
-    """A number of bytes in the unit that suits it."""
-    unit = 0
-    while size >= 1000 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.3g} {_UNITS[unit]}"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+SCENES = Path("data/scenes")
 CACHES = Path("data/cache")
 RUNS = Path("runs")
 REPORT = Path("report")

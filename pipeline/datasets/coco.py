@@ -6,21 +6,18 @@ understood: `"concepts": ["colour:red", ...]` on an image of the captions file, 
 
 import hashlib
 import json
-import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from pydantic import Field
 
 from pipeline.config import Options
+from pipeline.datasets.annotation_file import AnnotationFile, Entry
 from pipeline.datasets.pairs import Caption, CaptionsPerImage, ImageRecord, ObjectAnnotation, choose_captions
-from pipeline.errors import DatasetError
-
-Entry = Mapping[str, Any]
-_Value = TypeVar("_Value", int, str, list[Any])
+from pipeline.errors import ConfigError, DatasetError
 
 
 class DatasetOptions(Options):
@@ -41,11 +38,12 @@ class DatasetOptions(Options):
         """Open the split that the pipeline calls `split`.
 
         Raises:
-            DatasetError: there is no such split, or its files cannot be used.
+            ConfigError: there is no such split.
+            DatasetError: its files cannot be used.
         """
         if split not in self.splits:
             known = ", ".join(sorted(self.splits))
-            raise DatasetError(f"dataset.splits: no split {split!r}; the splits are {known}")
+            raise ConfigError(f"dataset.splits: no split {split!r}; the splits are {known}")
         return CocoDataset.open(
             self.root,
             self.splits[split],
@@ -88,112 +86,23 @@ class CocoDataset:
                 file exists.
         """
         captions_path, instances_path = _annotation_paths(root, split)
-        captions_file = _AnnotationFile.read(captions_path)
-        instances_file = _AnnotationFile.read(instances_path) if instances_path.exists() else None
-        captions = _captions_by_image(captions_file)
-        objects = _objects_by_image(instances_file) if instances_file else {}
-        images = []
-        sizes: list[int | None] = []
-        for image_id, entry in captions_file.images.items():
-            file = _image_path(captions_file, entry, split)
-            sizes.append(_file_size(root / file))
-            images.append(
-                ImageRecord(
-                    image_id=image_id,
-                    file=file,
-                    width=captions_file.positive(entry, "width"),
-                    height=captions_file.positive(entry, "height"),
-                    captions=choose_captions(
-                        captions.get(image_id, ()), captions_per_image, caption_seed, image_id
-                    ),
-                    objects=tuple(objects.get(image_id, ())),
-                    concepts=_concepts(captions_file, entry),
-                    missing=sizes[-1] is None,
-                )
-            )
-        if all(image.missing for image in images):
-            raise DatasetError(
-                f"{root / split}: none of the {len(images)} images of {captions_path} is there"
-            )
+        captions = AnnotationFile(captions_path)
+        instances = AnnotationFile(instances_path) if instances_path.exists() else None
+        if not captions.images:
+            raise DatasetError(f"{captions_path}: 'images' is empty; there is nothing to encode")
+        sizes = [_file_size(root / _image_path(captions, entry, split)) for entry in captions.images.values()]
+        if not any(size is not None for size in sizes):
+            raise DatasetError(f"{root / split}: none of the {len(sizes)} images of {captions_path} is there")
         return cls(
             name=root.resolve().name,
             split=split,
             root=root,
-            fingerprint=_fingerprint((captions_file, instances_file), images, sizes),
+            fingerprint=_fingerprint(captions, instances, sizes),
             captions_per_image=captions_per_image,
             caption_seed=caption_seed,
-            images=images,
-            has_objects=instances_file is not None,
+            images=_image_records(captions, instances, sizes, split, captions_per_image, caption_seed),
+            has_objects=instances is not None,
         )
-
-
-@dataclass(frozen=True)
-class _AnnotationFile:
-    """A parsed annotation file whose checked accessors name the file and the entry in every complaint."""
-
-    path: Path
-    sha256: str
-    content: Entry
-    images: dict[int, Entry]
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        data = path.read_bytes()
-        try:
-            content = json.loads(data)
-        except ValueError as error:
-            raise DatasetError(f"{path}: not valid JSON: {error}; download or export it again") from None
-        if not isinstance(content, dict):
-            raise DatasetError(f"{path}: not in COCO layout: its top level must be an object")
-        images: dict[int, Entry] = {}
-        file = cls(path, hashlib.sha256(data).hexdigest(), content, images)
-        images.update(file.by_id("images"))
-        return file
-
-    def entries(self, key: str) -> Sequence[Entry]:
-        """The list of objects under a top-level key."""
-        entries = self.content.get(key)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise DatasetError(f"{self.path}: not in COCO layout: {key!r} must be a list of objects")
-        return entries
-
-    def by_id(self, key: str) -> dict[int, Entry]:
-        """The entries under a top-level key by their ids, in order; a repeated id is refused."""
-        found: dict[int, Entry] = {}
-        for entry in self.entries(key):
-            identifier = self.field(entry, "id", int)
-            if identifier in found:
-                raise DatasetError(f"{self.path}: {key} id {identifier} occurs twice")
-            found[identifier] = entry
-        return found
-
-    def annotations(self) -> Iterator[tuple[int, int, Entry]]:
-        """Annotation id, image id and entry of every annotation."""
-        for identifier, entry in self.by_id("annotations").items():
-            image_id = self.field(entry, "image_id", int)
-            if image_id not in self.images:
-                raise DatasetError(
-                    f"{self.path}: annotation {identifier} names image {image_id}, missing from 'images'"
-                )
-            yield identifier, image_id, entry
-
-    def field(self, entry: Entry, key: str, kind: type[_Value]) -> _Value:
-        """The value under `key`, of the given type."""
-        value = entry.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise DatasetError(
-                f"{self.path}: entry {entry.get('id')!r}: {key!r} must be {kind.__name__}, got {value!s:.80}"
-            )
-        return value
-
-    def positive(self, entry: Entry, key: str) -> int:
-        """The positive whole number under `key`."""
-        value = self.field(entry, key, int)
-        if value <= 0:
-            raise DatasetError(
-                f"{self.path}: entry {entry.get('id')!r}: {key!r} must be positive, got {value}"
-            )
-        return value
 
 
 def _annotation_paths(root: Path, split: str) -> tuple[Path, Path]:
@@ -216,60 +125,66 @@ def _what_exists(path: Path) -> str:
     return f"{parent} holds {shown or 'nothing'}"
 
 
-def _captions_by_image(file: _AnnotationFile) -> dict[int, list[Caption]]:
+def _image_records(
+    captions: AnnotationFile,
+    instances: AnnotationFile | None,
+    sizes: Sequence[int | None],
+    split: str,
+    captions_per_image: CaptionsPerImage,
+    caption_seed: int,
+) -> list[ImageRecord]:
+    texts = _captions_by_image(captions)
+    objects = _objects_by_image(instances) if instances else {}
+    return [
+        ImageRecord(
+            image_id=image_id,
+            file=_image_path(captions, entry, split),
+            width=captions.pixels(entry, "width"),
+            height=captions.pixels(entry, "height"),
+            captions=choose_captions(texts.get(image_id, ()), captions_per_image, caption_seed, image_id),
+            objects=tuple(objects.get(image_id, ())),
+            concepts=captions.concepts(entry),
+            missing=size is None,
+        )
+        for (image_id, entry), size in zip(captions.images.items(), sizes, strict=True)
+    ]
+
+
+def _captions_by_image(file: AnnotationFile) -> dict[int, list[Caption]]:
     captions: dict[int, list[Caption]] = defaultdict(list)
     for caption_id, image_id, entry in file.annotations():
         captions[image_id].append(
-            Caption(caption_id, file.field(entry, "caption", str), _concepts(file, entry))
+            Caption(caption_id, file.value(entry, "caption", str), file.concepts(entry))
         )
     return captions
 
 
-def _objects_by_image(file: _AnnotationFile) -> dict[int, list[ObjectAnnotation]]:
-    names = {key: file.field(entry, "name", str) for key, entry in file.by_id("categories").items()}
+def _objects_by_image(file: AnnotationFile) -> dict[int, list[ObjectAnnotation]]:
+    names = {key: file.value(entry, "name", str) for key, entry in file.by_id("categories").items()}
     objects: dict[int, list[ObjectAnnotation]] = defaultdict(list)
-    for identifier, image_id, entry in file.annotations():
-        category_id = file.field(entry, "category_id", int)
+    for _, image_id, entry in file.annotations():
+        category_id = file.value(entry, "category_id", int)
         if category_id not in names:
-            raise DatasetError(
-                f"{file.path}: annotation {identifier} names category {category_id}, missing from 'categories'"
-            )
-        left, top, width, height = _box(file, entry)
-        if entry.get("iscrowd") or width <= 0 or height <= 0:
+            raise file.error(entry, f"names category {category_id}, missing from 'categories'")
+        box = file.box(entry)
+        if entry.get("iscrowd") or box[2] <= 0 or box[3] <= 0:
             continue
-        segmentation = entry.get("segmentation")
         objects[image_id].append(
             ObjectAnnotation(
                 category=names[category_id],
-                box=(left, top, width, height),
-                segmentation=json.dumps(segmentation, separators=(",", ":")) if segmentation else "",
-                concepts=_concepts(file, entry) or (),
+                box=box,
+                segmentation=file.segmentation(entry),
+                concepts=file.concepts(entry) or (),
             )
         )
     return objects
 
 
-def _box(file: _AnnotationFile, entry: Entry) -> tuple[float, float, float, float]:
-    box = file.field(entry, "bbox", list)
-    if len(box) != 4 or not all(isinstance(value, int | float) and math.isfinite(value) for value in box):
-        raise DatasetError(
-            f"{file.path}: entry {entry.get('id')!r}: 'bbox' must be [x, y, width, height], got {box!s:.80}"
-        )
-    left, top, width, height = map(float, box)
-    return left, top, width, height
-
-
-def _concepts(file: _AnnotationFile, entry: Entry) -> tuple[str, ...] | None:
-    return tuple(file.field(entry, "concepts", list)) if "concepts" in entry else None
-
-
-def _image_path(file: _AnnotationFile, entry: Entry, split: str) -> Path:
-    """Path of an image relative to the root, with forward slashes only inside the split's folder."""
-    name = PurePosixPath(file.field(entry, "file_name", str))
+def _image_path(file: AnnotationFile, entry: Entry, split: str) -> Path:
+    """Path of an image relative to the root."""
+    name = PurePosixPath(file.value(entry, "file_name", str))
     if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise DatasetError(
-            f"{file.path}: entry {entry.get('id')!r}: 'file_name' {str(name)!r} leaves the split's folder"
-        )
+        raise file.error(entry, f"'file_name' {str(name)!r} leaves the split's folder")
     return Path(split, name)
 
 
@@ -282,11 +197,11 @@ def _file_size(path: Path) -> int | None:
 
 
 def _fingerprint(
-    files: Sequence[_AnnotationFile | None], images: Sequence[ImageRecord], sizes: Sequence[int | None]
+    captions: AnnotationFile, instances: AnnotationFile | None, sizes: Sequence[int | None]
 ) -> str:
-    """SHA-256 over the annotation bytes and every image's name and size in bytes (no image is read)."""
-    content = {
-        "annotations": [file and file.sha256 for file in files],
-        "images": [(image.file.as_posix(), size) for image, size in zip(images, sizes, strict=True)],
-    }
+    """SHA-256 over the annotation files, image names among them, and the sizes of the image files in bytes.
+
+    No image is read: that a picture was replaced by another of just as many bytes goes unnoticed.
+    """
+    content = [captions.sha256, instances and instances.sha256, list(sizes)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """COCO segmentations as pixel masks: polygons, run lengths, and run lengths in COCO's compressed text."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,36 @@ def segmentation_mask(segmentation: Any, image_size: tuple[int, int]) -> Bool[np
     Raises:
         DatasetError: the segmentation is malformed or of another size than the image.
     """
+    refuse_malformed(segmentation)
     width, height = image_size
     if isinstance(segmentation, list):
         mask = np.zeros((height, width), dtype=bool)
         for polygon in segmentation:
-            mask |= polygon_mask(_corners(polygon), image_size)
+            mask |= polygon_mask(np.array(polygon, dtype=np.float64).reshape(-1, 2), image_size)
         return mask
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise DatasetError(f"segmentation {segmentation!s:.60}: neither polygons nor RLE (size, counts)")
     if list(segmentation["size"]) != [height, width]:
         raise DatasetError(f"RLE of height, width {segmentation['size']} in an image of {[height, width]}")
     counts = segmentation["counts"]
     lengths = decompress_runs(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
     return run_length_mask(lengths, image_size)
+
+
+def refuse_malformed(segmentation: Any) -> None:
+    """Check the shape of a parsed COCO segmentation, without decoding it.
+
+    Polygons with one or two corners, which occur in COCO, are accepted: they cover nothing.
+
+    Raises:
+        DatasetError: it is neither a list of polygons nor RLE.
+    """
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) % 2 or not all(map(_is_number, polygon)):
+                raise DatasetError(f"polygon {polygon!s:.60}: must be a list of numbers x0, y0, x1, y1, ...")
+    elif not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise DatasetError(f"segmentation {segmentation!s:.60}: neither polygons nor RLE (size, counts)")
+    elif not isinstance(segmentation["counts"], str | list):
+        raise DatasetError(f"RLE counts {segmentation['counts']!s:.60}: must be a list or a string")
 
 
 def polygon_mask(
@@ -102,8 +120,5 @@ def decompress_runs(text: str) -> Int64[np.ndarray, "run"]:
     return np.array(lengths, dtype=np.int64)
 
 
-def _corners(polygon: Any) -> Float[np.ndarray, "corner 2"]:
-    """A polygon's flat coordinates as float64 pairs."""
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-        raise DatasetError(f"polygon {polygon!s:.60}: needs at least three x, y pairs")
-    return np.array(polygon, dtype=np.float64).reshape(-1, 2)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

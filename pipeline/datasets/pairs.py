@@ -60,32 +60,35 @@ class ImageRecord:
 
 
 class PairDataset(Protocol):
-    """One split of a data set, ready to be encoded.
-
-    Attributes:
-        name: what reports call the data set.
-        split: name of the split.
-        root: the folder that image files are relative to.
-        fingerprint: SHA-256 (hex) that changes whenever annotations or image files do.
-        captions_per_image: whether `images` carry one chosen caption each or all of them.
-        caption_seed: what the choice of that one caption was seeded with.
-        images: the images in a fixed order.
-    """
+    """One split of a data set, ready to be encoded."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """What reports call the data set."""
+
     @property
-    def split(self) -> str: ...  # noqa: D102
+    def split(self) -> str:
+        """Name of the split in the data set's own files."""
+
     @property
-    def root(self) -> Path: ...  # noqa: D102
+    def root(self) -> Path:
+        """The folder that image files are relative to."""
+
     @property
-    def fingerprint(self) -> str: ...  # noqa: D102
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) that changes whenever annotations or image files do."""
+
     @property
-    def captions_per_image(self) -> CaptionsPerImage: ...  # noqa: D102
+    def captions_per_image(self) -> CaptionsPerImage:
+        """Whether `images` carry one chosen caption each or all of them."""
+
     @property
-    def caption_seed(self) -> int: ...  # noqa: D102
+    def caption_seed(self) -> int:
+        """What the choice of that one caption was seeded with."""
+
     @property
-    def images(self) -> Sequence[ImageRecord]: ...  # noqa: D102
+    def images(self) -> Sequence[ImageRecord]:
+        """The images in a fixed order."""
 
 
 def choose_captions(

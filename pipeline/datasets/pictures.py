@@ -2,12 +2,23 @@
 
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from pipeline.errors import DatasetError
 
 # Raised by Pillow's decoders on damaged files, beside OSError: broken PNG chunks, headers that lie, absurd sizes.
 _DECODING_ERRORS = (SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What to do to the stored pixels to see them upright, by EXIF orientation."""
 
 
 class UnusableImageError(DatasetError):
@@ -33,23 +44,19 @@ def read_picture(path: Path, annotated_size: tuple[int, int]) -> Image.Image:
     try:
         with Image.open(path) as file:
             stored = file.convert("RGB")
-            upright = ImageOps.exif_transpose(file).convert("RGB") if _orientation(file) != 1 else stored
+            turn = _TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
     except _DECODING_ERRORS as error:
         raise UnusableImageError(f"image cannot be decoded: {error}") from None
     except OSError as error:
         if error.errno is not None:
             raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
         raise UnusableImageError(f"image cannot be decoded: {_without_path(error, path)}") from None
+    upright = stored if turn is None else stored.transpose(turn)
     for picture in (upright, stored):
         if _same_proportions(picture.size, annotated_size):
             return picture
     size, annotated = (f"{width} x {height}" for width, height in (stored.size, annotated_size))
     raise UnusableImageError(f"image size differs from its annotation: {size} px, annotated {annotated}")
-
-
-def _orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) when there is none."""
-    return int(picture.getexif().get(0x0112, 1))
 
 
 def _same_proportions(size: tuple[int, int], annotated: tuple[int, int]) -> bool:

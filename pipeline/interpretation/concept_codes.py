@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.backbone import Backbone
-from pipeline.metrics.pooling import Pooling, pool_codes
+from pipeline.metrics.heat_maps import inverse_document_frequency
+from pipeline.metrics.pooling import Pooling, pool
 from pipeline.sae.base import SparseAutoencoder
 
 
@@ -51,7 +52,8 @@ def encode_concepts(
         prompt: Text with `{term}` in it.
         pooling: How the codes of a term's tokens become one code **[open in the paper]**. "max" keeps a latent that
             one token fires at full strength however many other tokens the prompt has; "mean" dilutes it.
-        weighted: Whether latents are weighted by `idf_m`; all weights are 1 if not.
+        weighted: Whether latents are weighted by `idf_m = log(N / df_m)`, with df_m of the list's N concepts firing
+            latent m (algorithm 1, stage 2); all weights are 1 if not.
         batch_terms: Terms per forward pass.
     """
     device = next(sae.parameters()).device
@@ -60,20 +62,11 @@ def encode_concepts(
         texts = [prompt.replace("{term}", term) for term in terms[start : start + batch_terms]]
         token_ids, valid = backbone.tokenize(texts)
         activations = backbone.encode_texts(token_ids)
-        concept, _ = torch.nonzero(valid, as_tuple=True)
+        offsets = torch.nn.functional.pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)).to(device)
         tokens = activations.tokens[valid.to(activations.tokens.device)].to(device)
         token_codes = sae.encode("text", tokens, "shared")
-        codes.append(pool_codes(token_codes, concept.to(device), len(texts), sae.shared_width, pooling))
+        codes.append(pool(token_codes, offsets, sae.shared_width, pooling))
         embeddings.append(activations.pooled.float().to(device))
     pooled = torch.cat(codes)
     idf = inverse_document_frequency(pooled) if weighted else torch.ones_like(pooled[0])
     return ConceptCodes(pooled, idf, torch.cat(embeddings))
-
-
-def inverse_document_frequency(codes: Float[Tensor, "concept latent"]) -> Float[Tensor, "latent"]:
-    """`idf_m = log(N / df_m)`: N concepts in the library, df_m of them activate latent m (algorithm 1, stage 2).
-
-    A latent that no concept activates can match nothing; its weight is set to 0.
-    """
-    frequency = (codes > 0).sum(dim=0)
-    return torch.where(frequency > 0, torch.log(len(codes) / frequency.clamp(min=1)), 0.0).to(codes.dtype)

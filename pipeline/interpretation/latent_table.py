@@ -43,7 +43,7 @@ LATENT_SCHEMA = pa.schema(
                 )
             ),
         ),
-        # Share of images (captions) in which the latent fires at one patch (token) at least.
+        # Share of all patches (tokens) that fire the latent.
         ("vision_frequency", pa.float64()),
         ("text_frequency", pa.float64()),
         # Strongest first; `patch` is the peak patch, counted along rows of the patch grid.

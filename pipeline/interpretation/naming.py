@@ -19,7 +19,7 @@ from pipeline.interpretation.concept_codes import ConceptCodes, encode_concepts
 from pipeline.interpretation.concept_list import ConceptList, load_concept_list
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, caption_records, image_records
 from pipeline.interpretation.matching import ConceptIndex, count_hits
-from pipeline.interpretation.peaks import TopItems, caption_peaks, image_peaks
+from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.base import SparseAutoencoder
 
@@ -38,7 +38,7 @@ class InterpretOptions(Options):
     pooling: Pooling = Field("max", description="How a term's token codes become one code.")
     idf: bool = Field(True, description="Weigh latents by log(concepts / concepts that activate them).")
     threshold: float = Field(
-        0.5,
+        0.3,
         ge=0,
         lt=1,
         description="Share of a concept's own weighted code that a patch must hold to be a hit.",
@@ -102,13 +102,14 @@ def interpret(
     scan = scan_cache(sae, cache, concepts, options, progress)
     columns = {
         "latent": list(range(sae.shared_width)),
-        **_name_latents(scan.hits, concepts, concept_list, options),
+        **name_latents(scan.hits, concepts, concept_list, options),
         "vision_frequency": scan.images.frequency.tolist(),
         "text_frequency": scan.captions.frequency.tolist(),
         "top_images": image_records(cache, scan.images),
         "top_captions": caption_records(sae, cache, backbone, scan.captions),
     }
     metadata = {
+        "cache_sha256": cache.manifest.sha256,
         "split": cache.manifest.dataset["split"],
         "options": options.model_dump(),
         "concept_list": {"name": concept_list.name, "sha256": concept_list.sha256},
@@ -140,7 +141,7 @@ def scan_cache(
     hits = torch.zeros(width, len(concepts.codes), dtype=torch.int64, device=device)
     images = TopItems(width, options.top_images, device)
     captions = TopItems(width, options.top_captions, device)
-    new_image = torch.from_numpy(_first_pair_of_each_image(cache))
+    new_image = torch.from_numpy(np.isin(np.arange(cache.pairs), first_pairs(cache)))
     done = 0
     for batch in cache.iterate(options.batch_pairs):
         new = new_image[batch.pair]
@@ -149,28 +150,20 @@ def scan_cache(
         hits += count_hits(index.match(codes, len(tokens)), options.threshold, width)
         images.update(image_peaks(codes, len(tokens), width), batch.pair[new].to(device))
         codes = sae.encode("text", batch.text_tokens.to(device), "shared")
-        captions.update(caption_peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
+        captions.update(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
         done += len(batch.pair)
         if progress is not None:
             progress(done, cache.pairs)
     return Scan(hits, images, captions)
 
 
-def _first_pair_of_each_image(cache: ActivationCache) -> np.ndarray:
-    """Whether a pair is its image's first, bool `[pair]`."""
-    used = cache.samples.filter(pa.compute.is_valid(cache.samples["pair"])).sort_by("pair")
-    rows = used["image_row"].to_numpy()
-    first = np.zeros(len(rows), dtype=bool)
-    first[np.unique(rows, return_index=True)[1]] = True
-    return first
-
-
-def _name_latents(
+def name_latents(
     hits: Int[Tensor, "latent concept"],
     concepts: ConceptCodes,
     concept_list: ConceptList,
     options: InterpretOptions,
 ) -> dict[str, list[object]]:
+    """Cluster every latent's concepts and name it after the largest cluster, by column of `LATENT_SCHEMA`."""
     names: dict[str, list[object]] = {"name": [], "named": [], "purity": [], "hits": [], "clusters": []}
     for latent_hits in hits.cpu():
         listed = torch.nonzero(latent_hits).flatten()

@@ -1,16 +1,23 @@
-"""For every latent: how many items fire it, and the items that fire it most.
+"""For every latent: how often it fires, and the items on which it fires most.
 
 An item is an image of patches or a caption of tokens. One pass; memory does not depend on the number of items.
 """
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.metrics.pooling import text_owner, vision_owner
+from cache import ActivationCache
 from pipeline.sae.codes import SparseCodes
+
+
+def first_pairs(cache: ActivationCache) -> Int[np.ndarray, "image"]:
+    """The first pair of every image that has one, int64: with several captions an image is in several pairs."""
+    first: Int[np.ndarray, "image"] = np.unique(cache.pair_images, return_index=True)[1]
+    return first
 
 
 class Peaks(NamedTuple):
@@ -19,35 +26,30 @@ class Peaks(NamedTuple):
     Attributes:
         activation: float32 `[item, latent]`; 0 where the latent does not fire.
         position: int64 `[item, latent]`, the first element that reaches it; meaningless where it does not fire.
+        fired: int64 `[latent]`, number of elements (patches or tokens) that fire the latent.
+        elements: number of elements of all items.
     """
 
     activation: Float[Tensor, "item latent"]
     position: Int[Tensor, "item latent"]
+    fired: Int[Tensor, "latent"]
+    elements: int
 
 
 def image_peaks(codes: SparseCodes, images: int, latents: int) -> Peaks:
     """Peaks over the patches of `images` images with equally many patches each, image after image."""
     patches = len(codes.values) // max(images, 1)
-    image = vision_owner(images, patches, codes.values.device)
-    return _peaks(
-        codes, image, torch.arange(len(image), device=image.device) - image * patches, images, latents
-    )
+    return peaks(codes, torch.arange(images + 1, device=codes.values.device) * patches, latents)
 
 
-def caption_peaks(codes: SparseCodes, text_offsets: Int[Tensor, "caption+1"], latents: int) -> Peaks:
-    """Peaks over the tokens of captions packed one after the other; a caption without tokens fires nothing."""
-    caption = text_owner(text_offsets)
-    position = torch.arange(len(caption), device=caption.device) - text_offsets[caption]
-    return _peaks(codes, caption, position, len(text_offsets) - 1, latents)
+def peaks(codes: SparseCodes, offsets: Int[Tensor, "item+1"], latents: int) -> Peaks:
+    """Peaks over items packed one after the other: item i has elements offsets[i] up to offsets[i + 1].
 
-
-def _peaks(
-    codes: SparseCodes,
-    item: Int[Tensor, "element"],
-    position: Int[Tensor, "element"],
-    items: int,
-    latents: int,
-) -> Peaks:
+    An item without elements fires nothing.
+    """
+    items = len(offsets) - 1
+    item = torch.arange(items, device=offsets.device).repeat_interleave(offsets.diff())
+    position = torch.arange(len(item), device=offsets.device) - offsets[item]
     slots = (item[:, None] * latents + codes.indices).flatten()
     values = codes.values.flatten()
     activation = values.new_zeros(items * latents).scatter_reduce_(0, slots, values, reduce="amax")
@@ -56,7 +58,8 @@ def _peaks(
     candidates = torch.where(values == activation[slots], places, never)
     first = torch.full_like(activation, never, dtype=torch.int64)
     first.scatter_reduce_(0, slots, candidates, reduce="amin")
-    return Peaks(activation.view(items, latents), first.view(items, latents))
+    fired = torch.bincount(codes.indices[codes.values > 0], minlength=latents)
+    return Peaks(activation.view(items, latents), first.view(items, latents), fired, len(item))
 
 
 class TopItems:
@@ -66,7 +69,6 @@ class TopItems:
         activation: float32 `[latent, rank]`; 0 where fewer items than ranks fired the latent.
         item: int64 `[latent, rank]`, the caller's id of the item.
         position: int64 `[latent, rank]`, the element at which the item peaks.
-        fired: int64 `[latent]`, number of items that fire the latent at all.
         items: number of items seen.
     """
 
@@ -74,8 +76,9 @@ class TopItems:
         self.activation = torch.zeros(latents, ranks, device=device)
         self.item = torch.full((latents, ranks), -1, device=device)
         self.position = torch.full((latents, ranks), -1, device=device)
-        self.fired = torch.zeros(latents, dtype=torch.int64, device=device)
         self.items = 0
+        self._fired = torch.zeros(latents, dtype=torch.int64, device=device)
+        self._elements = 0
 
     def update(self, peaks: Peaks, item_ids: Int[Tensor, "item"]) -> None:
         """Take in one batch of items, in the order of the pass."""
@@ -87,13 +90,14 @@ class TopItems:
         self.activation = activation.gather(1, order)
         self.item = item.gather(1, order)
         self.position = position.gather(1, order)
-        self.fired += (peaks.activation > 0).sum(dim=0)
         self.items += len(item_ids)
+        self._fired += peaks.fired
+        self._elements += peaks.elements
 
     @property
     def frequency(self) -> Float[Tensor, "latent"]:
-        """Share of the items seen that fire each latent, float64 in [0, 1]."""
-        return self.fired.double() / max(self.items, 1)
+        """Share of all patches (or tokens) seen that fire each latent, float64 in [0, 1]."""
+        return self._fired.double() / max(self._elements, 1)
 
     def ranked(self, latent: int) -> list[tuple[int, int, float]]:
         """(item, position, activation) of the items that fire `latent`, strongest first."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from cache import ActivationCache
 from pipeline.metrics.average_precision import average_precision
-from pipeline.metrics.pooling import pool_codes, vision_owner
+from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
 
 
@@ -64,8 +64,8 @@ def _scores_and_labels(
     for batch in cache.iterate(batch_pairs):
         pairs, patches, _ = batch.vision_tokens.shape
         codes = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
-        owner = vision_owner(pairs, patches, device)
-        scores.append(pool_codes(codes, owner, pairs, sae.shared_width, "max").cpu().numpy())
+        offsets = torch.arange(pairs + 1, device=device) * patches
+        scores.append(pool(codes, offsets, sae.shared_width, "max").cpu().numpy())
         shown += [set(of_pair[pair] or ()) for pair in batch.pair.tolist()]
     occurring = [concept for concept in concepts if any(concept in some for some in shown)]
     labels = np.array([[concept in some for concept in occurring] for some in shown], dtype=bool)

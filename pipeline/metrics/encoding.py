@@ -8,8 +8,8 @@ from torch import Tensor
 
 from cache import PairBatch
 from pipeline.metrics.pooling import Pooling, pool
-from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes
-from pipeline.sae.lucid import LucidSAE
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import EncodeMode, Side, SparseCodes
 from pipeline.transport.plan import TransportPlan
 
 
@@ -50,19 +50,29 @@ class EncodedBatch(NamedTuple):
         return pool(self.codes[side]["shared"], self.offsets(side), self.shared_width, pooling)
 
 
-def encode_modes(sae: LucidSAE) -> tuple[EncodeMode, ...]:
-    """The code paths that exist (LUCID, arXiv 2602.07311, table 6): without private latents, two of the four."""
+def encode_modes(
+    sae: SparseAutoencoder, side: Side, activations: Float[Tensor, "token channel"]
+) -> dict[EncodeMode, SparseCodes]:
+    """Codes by every path that exists (LUCID, arXiv 2602.07311, table 6), the fullest first.
+
+    Without private latents there are two, and they agree. With them, `full_joint` is the shared and the private
+    code side by side, each with its own Top-K.
+    """
+    shared = sae.encode(side, activations, "shared")
     if sae.private_width == 0:
-        return ("full_global", "shared")
-    return ("full_joint", "full_global", "shared", "private")
+        return {"full_global": shared, "shared": shared}
+    private = sae.encode(side, activations, "private")
+    joint = SparseCodes(*(torch.cat(parts, dim=1) for parts in zip(shared, private, strict=True)))
+    full_global = sae.encode(side, activations, "full_global")
+    return {"full_joint": joint, "full_global": full_global, "shared": shared, "private": private}
 
 
-def encode_batch(sae: LucidSAE, batch: PairBatch, device: torch.device) -> EncodedBatch:
+def encode_batch(sae: SparseAutoencoder, batch: PairBatch, device: torch.device) -> EncodedBatch:
     """Move a batch to `device`, where `sae` is, and encode it in every mode."""
     batch = PairBatch(*(part.to(device) for part in batch))
-    modes = encode_modes(sae)
-    tokens: dict[Side, Tensor] = {"vision": batch.vision_tokens.flatten(0, 1), "text": batch.text_tokens}
-    codes = {side: {mode: sae.encode(side, tokens[side], mode) for mode in modes} for side in SIDES}
+    vision = encode_modes(sae, "vision", batch.vision_tokens.flatten(0, 1))
+    text = encode_modes(sae, "text", batch.text_tokens)
     patches = batch.vision_tokens.shape[1]
-    plan = sae.transport(codes["vision"]["shared"], codes["text"]["shared"], batch.text_offsets, patches)
-    return EncodedBatch(batch, codes, modes[0], plan, sae.shared_width)
+    plan = sae.transport(vision["shared"], text["shared"], batch.text_offsets, patches)
+    full_mode = next(iter(vision))
+    return EncodedBatch(batch, {"vision": vision, "text": text}, full_mode, plan, sae.shared_width)

@@ -10,15 +10,16 @@ from cache import ActivationCache
 from pipeline.backbone import Backbone
 from pipeline.config import Options
 from pipeline.datasets.geometry import ResizeMode
+from pipeline.errors import RunError
 from pipeline.metrics.concepts import ConceptMeter
 from pipeline.metrics.degeneracy import DegeneracyMeter
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.grounding import GroundingMeter
-from pipeline.metrics.heat_maps import Speaker
 from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
+from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES
-from pipeline.sae.lucid import LucidSAE
 
 
 class EvaluateOptions(Options):
@@ -53,7 +54,7 @@ class EvaluateOptions(Options):
 
 @torch.inference_mode()
 def evaluate(
-    sae: LucidSAE,
+    sae: SparseAutoencoder,
     cache: ActivationCache,
     backbone: Backbone | None,
     options: EvaluateOptions,
@@ -76,14 +77,16 @@ def evaluate(
         `full_joint` and `leak` without private latents, `grounding` without boxes, `concepts` without ground truth.
 
     Raises:
+        RunError: the dictionary was trained on activations of another width.
         DatasetError: a segmentation in the samples is malformed.
     """
+    _check_widths(sae, cache)
     sae.eval()
     device = next(sae.parameters()).device
     grid, resize_mode = _patch_layout(cache)
-    speaker = Speaker(sae, backbone, options.prompt, options.batch_pairs) if backbone else None
+    prompts = PromptEncoder(sae, backbone, options.prompt, options.batch_pairs) if backbone else None
     reconstruction = ReconstructionMeter(sae, {side: cache.statistics[side].mean for side in SIDES})
-    grounding = GroundingMeter(speaker, cache.samples, grid, resize_mode)
+    grounding = GroundingMeter(prompts, cache.samples, grid, resize_mode)
     degeneracy = DegeneracyMeter(
         cache.pair_images, sae.shared_width, sae.private_width, options.degeneracy_pooling
     )
@@ -102,10 +105,23 @@ def evaluate(
         "reconstruction": reconstruction.result(),
         "grounding": grounding.result(),
         "degeneracy": degeneracy.result(),
-        "concepts": concepts.result(options.seed) if concepts.has_truth else {},
+        "concepts": concepts.result(options.seed),
         "counts": _counts(cache) | grounding.counts(),
     }
     return {key: value for key, value in metrics.items() if value}
+
+
+def _check_widths(sae: SparseAutoencoder, cache: ActivationCache) -> None:
+    manifest = cache.manifest
+    for side, trained, cached in (
+        ("vision", sae.vision_channels, manifest.vision_channels),
+        ("text", sae.text_channels, manifest.text_channels),
+    ):
+        if trained != cached:
+            raise RunError(
+                f"{cache.path}: {cached} {side} channels, but the dictionary was trained on {trained}; "
+                "evaluate on a cache of the backbone it was trained with"
+            )
 
 
 def _patch_layout(cache: ActivationCache) -> tuple[tuple[int, int], ResizeMode]:

@@ -1,130 +1,13 @@
-"""Heat maps of a category over an image's patches: from the plan, from the codes, and from the backbone alone."""
+"""Heat maps over an image's patches, from the plan, from the codes, and from the backbone alone."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pipeline.backbone import Backbone
-from pipeline.metrics.naming import naming_tokens
-from pipeline.metrics.pooling import pool
 from pipeline.sae.codes import SparseCodes
-from pipeline.sae.lucid import LucidSAE
-
-
-class SpokenTexts(NamedTuple):
-    """Texts as the backbone and the dictionary see them, ragged.
-
-    Attributes:
-        codes: Shared codes of all valid tokens.
-        offsets: Where each text's tokens begin.
-        pieces: Per text the spelling of its valid tokens.
-        pooled: [text, embedding], the backbone's own embeddings.
-    """
-
-    codes: SparseCodes
-    offsets: Int64[Tensor, "text+1"]
-    pieces: list[list[str]]
-    pooled: Float[Tensor, "text embedding"]
-
-
-class CategoryConcept(NamedTuple):
-    """A category as a query: the shared code of its naming tokens, and the backbone's embedding of its prompt."""
-
-    code: Float[Tensor, "shared_latent"]
-    embedding: Float[Tensor, "embedding"]
-
-
-class Speaker:
-    """Sends texts through the frozen text tower and the dictionary's text encoder.
-
-    Args:
-        sae: The dictionary.
-        backbone: The model that made the cache.
-        prompt: Template with `{category}` in it.
-        batch_texts: Texts per forward pass, which bounds memory.
-    """
-
-    def __init__(self, sae: LucidSAE, backbone: Backbone, prompt: str, batch_texts: int) -> None:
-        self._sae = sae
-        self._backbone = backbone
-        self._prompt = prompt
-        self._batch_texts = batch_texts
-
-    def pieces(self, token_ids: Int64[Tensor, "token"]) -> list[str]:
-        """The tokenizer's spelling of valid tokens."""
-        return self._backbone.token_texts(token_ids)
-
-    def patch_embeddings(
-        self, tokens: Float[Tensor, "image patch channel"]
-    ) -> Float[Tensor, "image patch embedding"]:
-        """Each patch alone through the backbone's pooling head, comparable to a text's embedding."""
-        return self._backbone.patch_embeddings(tokens).to(tokens.device)
-
-    def speak(self, texts: Sequence[str]) -> SpokenTexts:
-        """Shared codes, token spellings and embeddings of `texts` in one forward pass."""
-        token_ids, valid = self._backbone.tokenize(list(texts))
-        activations = self._backbone.encode_texts(token_ids)
-        device = next(self._sae.parameters()).device
-        codes = self._sae.encode(
-            "text", activations.tokens[valid.to(activations.tokens.device)].to(device), "shared"
-        )
-        offsets = torch.nn.functional.pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)).to(device)
-        pieces = [self.pieces(ids[mask]) for ids, mask in zip(token_ids, valid, strict=True)]
-        return SpokenTexts(codes, offsets, pieces, activations.pooled.to(device))
-
-    def concepts(self, categories: Sequence[str]) -> dict[str, CategoryConcept]:
-        """The categories that the backbone's tokenizer can spell, as queries.
-
-        A category's code is the maximum, per latent, over the tokens of the prompt that name it: a word cut into
-        pieces keeps each latent as strong as the piece that fires it, where a mean would weaken it by the number
-        of pieces. A category whose word the tokenizer does not know has no such token, and is left out.
-        """
-        concepts = {}
-        for start in range(0, len(categories), self._batch_texts):
-            chunk = categories[start : start + self._batch_texts]
-            spoken = self.speak([self._prompt.format(category=category) for category in chunk])
-            for row, category in enumerate(chunk):
-                tokens = naming_tokens(spoken.pieces[row], category)
-                if tokens:
-                    places = spoken.offsets[row] + torch.tensor(tokens, device=spoken.offsets.device)
-                    named = SparseCodes(spoken.codes.values[places], spoken.codes.indices[places])
-                    whole = torch.tensor([0, len(tokens)], device=places.device)
-                    code = pool(named, whole, self._sae.shared_width, "max")[0]
-                    concepts[category] = CategoryConcept(code, spoken.pooled[row])
-        return concepts
-
-    def prompted_maps(
-        self, vision_codes: SparseCodes, patches: int, requests: Sequence[tuple[int, str, str]]
-    ) -> Float[Tensor, "request patch"]:
-        """Transport heat maps of categories that captions do not name.
-
-        The prompt is joined to the caption and the two are sent through the text tower again. The prompt comes
-        first, so that it is the caption that a short context cuts off and never the category.
-
-        Args:
-            vision_codes: Shared codes of a batch's patches, pair by pair.
-            patches: Patches per pair.
-            requests: (position of the pair in the batch, caption, category) of each heat map.
-        """
-        maps = [torch.empty(0, patches, device=vision_codes.values.device)]
-        for start in range(0, len(requests), self._batch_texts):
-            chunk = requests[start : start + self._batch_texts]
-            texts = [f"{self._prompt.format(category=category)}. {caption}" for _, caption, category in chunk]
-            spoken = self.speak(texts)
-            positions = torch.tensor(
-                [position for position, _, _ in chunk], device=vision_codes.values.device
-            )
-            vision = SparseCodes(*(_by_pair(part, patches)[positions].flatten(0, 1) for part in vision_codes))
-            plan = self._sae.transport(vision, spoken.codes, spoken.offsets, patches).plan
-            named = [
-                naming_tokens(spoken.pieces[row], category) for row, (_, _, category) in enumerate(chunk)
-            ]
-            maps.append(transport_maps(plan, list(range(len(chunk))), named))
-        return torch.cat(maps)
 
 
 def transport_maps(
@@ -141,7 +24,7 @@ def transport_maps(
         tokens: Positions of its naming tokens within the pair's tokens.
     """
     maps = [plan[pair][:, list(places)].sum(dim=1) for pair, places in zip(pairs, tokens, strict=True)]
-    return torch.stack(maps) if maps else plan.new_empty(0, plan.shape[1])
+    return torch.stack(maps)
 
 
 def code_maps(
@@ -162,7 +45,7 @@ def code_maps(
         concept_codes: The code of each heat map's concept.
         weights: idf_m of each shared latent.
     """
-    values, indices = (_by_pair(part, patches)[pairs].flatten(1) for part in vision_codes)
+    values, indices = (by_pair(part, patches)[pairs].flatten(1) for part in vision_codes)
     overlap = torch.minimum(values, concept_codes.gather(1, indices)) * weights[indices]
     return overlap.view(len(pairs), patches, -1).sum(dim=2)
 
@@ -186,5 +69,6 @@ def cosine_maps(
     return cosine - cosine.amin(dim=-1, keepdim=True)
 
 
-def _by_pair(part: Tensor, patches: int) -> Tensor:
+def by_pair(part: Shaped[Tensor, "pair*patch k"], patches: int) -> Shaped[Tensor, "pair patch k"]:
+    """Values or indices of a batch's codes, told apart by pair."""
     return part.view(-1, patches, part.shape[1])

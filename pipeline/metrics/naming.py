@@ -58,9 +58,8 @@ def naming_tokens(pieces: Sequence[str], category: str) -> list[int]:
         Sorted positions, empty when the text does not name the category.
     """
     text, owner = _spell(pieces)
-    matches = _pattern(category).finditer(text)
-    found = {owner[place] for match in matches for place in range(*match.span())}
-    return sorted(found - {None})  # type: ignore[type-var]
+    places = (place for match in _pattern(category).finditer(text) for place in range(*match.span()))
+    return sorted({position for place in places if (position := owner[place]) is not None})
 
 
 def _plurals(noun: str) -> list[str]:

@@ -1,6 +1,6 @@
 """How much of the activations a dictionary explains: R2 of each side, from its own codes and across sides."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from pipeline.metrics.encoding import EncodedBatch
-from pipeline.sae.codes import SIDES, Side, other_side
-from pipeline.sae.lucid import LucidSAE
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import SIDES, EncodeMode, Side, other_side
 
 
 class VarianceMeter:
@@ -58,10 +58,10 @@ class ReconstructionMeter:
         means: float64 [channel] per side, close to the mean activation of the evaluated tokens.
     """
 
-    def __init__(self, sae: LucidSAE, means: dict[Side, Float64[np.ndarray, "channel"]]) -> None:
+    def __init__(self, sae: SparseAutoencoder, means: Mapping[Side, Float64[np.ndarray, "channel"]]) -> None:
         device = next(sae.parameters()).device
         self._sae = sae
-        self._meters = {side: VarianceMeter(torch.as_tensor(means[side], device=device)) for side in SIDES}
+        self._meters = {side: VarianceMeter(torch.tensor(means[side], device=device)) for side in SIDES}
 
     def update(self, encoded: EncodedBatch) -> None:
         """Add a batch: each side from its own codes in every mode, and from the other side's through the plan.
@@ -70,28 +70,24 @@ class ReconstructionMeter:
         target's private latents of the same number, so that `leak` shows what private codes carry across.
         """
         for side in SIDES:
-            meter, target = self._meters[side], encoded.activations(side)
+            meter, target, other = self._meters[side], encoded.activations(side), other_side(side)
             meter.update_target(target)
             for mode, codes in encoded.codes[side].items():
-                meter.update(mode, target, self._sae.decode(side, codes))
-            others = encoded.codes[other_side(side)]
-            for name, codes in (
-                ("cross_shared", others["shared"]),
-                ("cross_full", others[encoded.full_mode]),
-            ):
-                crossed = self._sae.cross_reconstruct(side, codes, encoded.plan)
-                meter.update(name, target, crossed)
+                meter.update(f"{side}/{mode}", target, self._sae.decode(side, codes))
+            cross_modes: dict[str, EncodeMode] = {"shared": "shared", "full": encoded.full_mode}
+            for name, mode in cross_modes.items():
+                crossed = self._sae.cross_reconstruct(side, encoded.codes[other][mode], encoded.plan)
+                meter.update(f"{other}_to_{side}/{name}", target, crossed)
 
-    def result(self) -> dict[str, Any]:
-        """R2 per side and mode, and across sides `shared`, `full` and, with private latents, `leak`."""
-        result: dict[str, Any] = {}
+    def result(self) -> dict[str, dict[str, float]]:
+        """R2 per side and mode, and across sides of `shared`, `full` and, with private latents, `leak`."""
+        parts: tuple[str, ...] = (*SIDES, "text_to_vision", "vision_to_text")
+        result: dict[str, dict[str, float]] = {part: {} for part in parts}
         for side in SIDES:
-            r2 = self._meters[side].r2()
-            result[side] = {name: value for name, value in r2.items() if not name.startswith("cross_")}
-            cross = {
-                name.removeprefix("cross_"): value for name, value in r2.items() if name.startswith("cross_")
-            }
-            if self._sae.private_width and cross:
-                cross["leak"] = cross["full"] - cross["shared"]
-            result[f"{other_side(side)}_to_{side}"] = cross
+            for name, r2 in self._meters[side].r2().items():
+                part, _, key = name.partition("/")
+                result[part][key] = r2
+        for part in ("text_to_vision", "vision_to_text"):
+            if self._sae.private_width and result[part]:
+                result[part]["leak"] = result[part]["full"] - result[part]["shared"]
         return result

@@ -50,13 +50,13 @@ def grounding_targets(
 
     Args:
         samples: The cache's samples; rows without a pair are ignored.
-        categories: The categories to ask about, sorted; others are counted as `unspeakable`.
+        categories: The categories to ask about, sorted; others are counted as `unknown_to_tokenizer`.
         grid: Rows and columns of the patch grid.
         resize_mode: How the backbone fits the image to its input.
 
     Returns:
-        The targets; and counts of `without_boxes` (listed for the image, no box), `unspeakable` and `out_of_view`
-        (cut away by the crop), each in (image, category) items.
+        The targets; and counts of `without_boxes` (listed for the image, no box), `unknown_to_tokenizer` and
+        `out_of_view` (cut away by the crop), each in (image, category) items.
     """
     targets, left_out = [], Counter[str]()
     for rows in _rows_by_image(samples):
@@ -66,7 +66,7 @@ def grounding_targets(
             if not boxes[category]:
                 left_out["without_boxes"] += 1
             elif category not in categories:
-                left_out["unspeakable"] += 1
+                left_out["unknown_to_tokenizer"] += 1
             elif not coverage.any():
                 left_out["out_of_view"] += 1
             else:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import torch
+from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
-from torch import nn
 
 from pipeline.pretraining.tokenizer import END_ID
 
@@ -71,15 +70,15 @@ def write_config(folder: Path, vocabulary: int) -> None:
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
-def create_model(folder: Path) -> nn.Module:
+def create_model(folder: Path) -> CustomTextCLIP:
     """The model that `folder` describes, with its weights when they are there, else at random."""
     has_weights = (folder / WEIGHTS_FILE).is_file()
-    model: nn.Module = open_clip.create_model(f"local-dir:{folder}", load_weights=has_weights)
+    model: CustomTextCLIP = open_clip.create_model(f"local-dir:{folder}", load_weights=has_weights)
     return model
 
 
-def write_weights(folder: Path, model: nn.Module) -> None:
+def write_weights(folder: Path, model: CustomTextCLIP) -> None:
     """Write the weights as float32 safetensors under the name open_clip looks for."""
     state = {name: tensor.detach().float().contiguous() for name, tensor in model.state_dict().items()}
-    with torch.no_grad():
-        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod(0o644)

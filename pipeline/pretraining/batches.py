@@ -41,7 +41,8 @@ class BatchSampler:
     """Draws training batches from a pool, each epoch in a new order and with new captions.
 
     `changes`: changed captions per image. `bank_things`: things that the phrase bank names, each with a near
-    miss. `patches`: patches scored per image, spread evenly over its things and the background.
+    miss. `patches`: patches scored per image, spread evenly over its things and the background. From
+    `focus_step` on, captions are changed rather in the facts that are hard to see.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class BatchSampler:
         changes: int = 2,
         bank_things: int = 40,
         patches: int = 16,
+        focus_step: int | None = None,
     ) -> None:
         self.pool, self.tokenizer, self.seed, self.images = pool, tokenizer, seed, images
         self.changes, self.bank_things, self.patches = changes, bank_things, patches
+        self.focus_step = focus_step
         tokenizer.enable_truncation(CONTEXT_LENGTH)
         tokenizer.enable_padding(pad_id=END_ID, pad_token=END)
 
@@ -64,7 +67,8 @@ class BatchSampler:
         rng = random.Random(f"{self.seed}/{step}")
         rows = self._rows(step)
         scenes = [self.pool.scenes[row] for row in rows.tolist()]
-        texts = [scene_texts(scene, rng, self.changes) for scene in scenes]
+        focus = self.focus_step is not None and step >= self.focus_step
+        texts = [scene_texts(scene, rng, self.changes, focus) for scene in scenes]
         bank = phrase_bank(scenes, rng, self.bank_things)
         changed = [[*text.changed, *[text.caption] * self.changes][: self.changes] for text in texts]
         exists = [[position < len(text.changed) for position in range(self.changes)] for text in texts]

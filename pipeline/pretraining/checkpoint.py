@@ -25,9 +25,7 @@ def save_checkpoint(
     unfinished.replace(path)
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, objective: nn.Module, optimizers: list[Optimizer]
-) -> int:
+def load_checkpoint(folder: Path, model: nn.Module, objective: nn.Module, optimizers: list[Optimizer]) -> int:
     """Restore the checkpoint in `folder`; returns the number of steps done, 0 if there is none."""
     path = folder / CHECKPOINT_FILE
     if not path.is_file():

@@ -124,7 +124,7 @@ def zero_shot(
 
 def changed_facts(backbone: Backbone, held_out: HeldOutScenes, seed: int) -> dict[str, float]:
     """For each kind of fact, how often an image prefers its caption to the same with that fact changed."""
-    figures = {}
+    figures: dict[str, float] = {}
     for kind in KINDS:
         rng = random.Random(f"{seed}/{kind}")
         pairs = [caption_pair(scene, kind, rng) for scene in held_out.scenes]

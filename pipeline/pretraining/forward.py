@@ -2,15 +2,17 @@
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from open_clip.model import CustomTextCLIP
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.pretraining.batches import Batch
 from pipeline.pretraining.facts import truth_of_images, truth_of_patches
 from pipeline.pretraining.objective import Features, Truth
+from pipeline.pretraining.tokenizer import END_ID
 
 
-def features_of(model: nn.Module, batch: Batch) -> Features:
+def features_of(model: CustomTextCLIP, batch: Batch) -> Features:
     """Embed a batch in bfloat16 autocast; the features come back as float32.
 
     A patch alone goes through the head that pools an image: final norm, then projection. That is what makes a
@@ -48,7 +50,7 @@ def truth_of(batch: Batch) -> Truth:
     )
 
 
-def encode_texts(model: nn.Module, ids: Int64[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
+def encode_texts(model: CustomTextCLIP, ids: Int64[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
     """`model.encode_text` without the padding: the same numbers at a third of the cost.
 
     The tower is causal and pools at the end token, so what follows that token cannot matter. Texts longer
@@ -58,6 +60,6 @@ def encode_texts(model: nn.Module, ids: Int64[Tensor, "text token"]) -> Float[Te
     length = ids.shape[1]
     x = text.token_embedding(ids) + text.positional_embedding[:length]
     x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
-    end = (ids == text.eos_id).int().argmax(dim=-1)
+    end = (ids == END_ID).int().argmax(dim=-1)
     pooled: Tensor = text.text_projection(x[torch.arange(len(ids)), end])
     return pooled

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from open_clip.model import CustomTextCLIP
 from pydantic import Field
 from tokenizers import Tokenizer
-from torch import nn
 from torch.optim import Optimizer
 
 from pipeline.config import Options
@@ -40,14 +40,16 @@ class PretrainingOptions(Options):
     gradient_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     caption_weight: float = Field(default=1.0, ge=0, description="weight of captions against images")
     changed_weight: float = Field(default=2.0, ge=0, description="weight of captions with one fact changed")
+    focus_step: int = Field(default=1500, ge=0, description="from here on, captions change in harder facts")
+    focus_weight: float = Field(default=10.0, ge=0, description="weight of changed captions from there on")
     image_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against images")
     patch_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against patches")
 
-    def weights(self) -> dict[str, float]:
-        """The weight of each term of the loss, by the term's name."""
+    def weights(self, step: int) -> dict[str, float]:
+        """The weight of each term of the loss at that step, by the term's name."""
         return {
             "caption": self.caption_weight,
-            "changed": self.changed_weight,
+            "changed": self.changed_weight if step < self.focus_step else self.focus_weight,
             "image_phrase": self.image_phrase_weight,
             "patch_phrase": self.patch_phrase_weight,
         }
@@ -63,7 +65,7 @@ def train(
     options: PretrainingOptions,
     checkpoints: Path,
     report: Callable[[dict[str, Any]], None] = lambda record: None,
-) -> nn.Module:
+) -> CustomTextCLIP:
     """Train the model that `folder` describes; its weights are written there at the end.
 
     `folder` holds `open_clip_config.json` and the tokenizer. Training continues from the checkpoint in
@@ -78,7 +80,14 @@ def train(
     first = load_checkpoint(checkpoints, model, objective, optimizers)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     sampler = BatchSampler(
-        pool, tokenizer, options.seed, options.images, options.changes, options.bank_things, options.patches
+        pool,
+        tokenizer,
+        options.seed,
+        options.images,
+        options.changes,
+        options.bank_things,
+        options.patches,
+        options.focus_step,
     )
     log = _Log(checkpoints / "log.jsonl", options.images, report)
     for step in range(first, options.steps):
@@ -92,7 +101,7 @@ def train(
 
 
 def _step(
-    model: nn.Module,
+    model: CustomTextCLIP,
     objective: TwoScaleLoss,
     optimizers: list[Optimizer],
     sampler: BatchSampler,
@@ -102,8 +111,9 @@ def _step(
     batch = sampler.batch(step)
     features, truth = features_of(model, batch), truth_of(batch)
     terms = objective(features, truth, model.logit_scale.exp(), model.logit_bias)
-    weights = options.weights()
-    torch.stack([weights[name] * term for name, term in terms.items()]).sum().backward()
+    weights = options.weights(step)
+    loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    torch.autograd.backward(loss)
     norm = clip_gradients(optimizers, options.gradient_norm)
     for optimizer in optimizers:
         optimizer.step()

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from pipeline.datasets.scenes.world import (
     SETTINGS,
     SIZES,
     Description,
+    Kind,
     Thing,
     concept,
     held_out,
@@ -24,6 +25,19 @@ from pipeline.datasets.scenes.world import (
 
 SOMETHING = "something"
 """Stands for any object in a phrase about one look alone ("something red"); the captions never use it."""
+
+
+FOCUS_POOL = 10
+FOCUS_WEIGHTS: Mapping[Kind, float] = {
+    "relation": 8,
+    "action": 4,
+    "count": 2,
+    "size": 2,
+    "noun": 2,
+    "colour": 1,
+    "setting": 0.5,
+}
+"""How much rather a caption is changed in this kind of fact when training focuses on the hard ones."""
 
 
 class BankPhrase(NamedTuple):
@@ -41,15 +55,26 @@ class SceneTexts(NamedTuple):
     changed: list[str]
 
 
-def scene_texts(description: Description, rng: random.Random, changes: int) -> SceneTexts:
-    """A caption and up to `changes` false neighbours of it.
+def scene_texts(
+    description: Description, rng: random.Random, changes: int, focus: bool = False
+) -> SceneTexts:
+    """A caption and up to `changes` false neighbours of it, of any kind alike.
 
-    Neighbours that would deny a held-out combination ("a purple boat") are left out: the model must not learn
-    that such things do not exist.
+    With `focus`, neighbours differ in different kinds of facts, and rather in those that are hard to see, first
+    of all relations. Neighbours that would deny a held-out combination ("a purple boat") are left out: the
+    model must not learn that such things do not exist.
     """
     caption = captions(description, rng, 1)[0]
-    false = [text for text, _ in false_captions(description, caption, rng, changes + 2)]
-    return SceneTexts(caption.text, [text for text in false if not _names_held_out(text)][:changes])
+    try:
+        drawn = false_captions(description, caption, rng, FOCUS_POOL if focus else changes + 2)
+    except IndexError:
+        drawn = []
+    false = [(text, kind) for text, kind in drawn if not _names_held_out(text)]
+    if focus:
+        by_kind = {kind: text for text, kind in false}
+        order = sorted(by_kind, key=lambda kind: rng.random() ** (1 / FOCUS_WEIGHTS[kind]), reverse=True)
+        false = [(by_kind[kind], kind) for kind in order]
+    return SceneTexts(caption.text, [text for text, _ in false][:changes])
 
 
 def phrase_bank(descriptions: Sequence[Description], rng: random.Random, own: int) -> list[BankPhrase]:
@@ -107,7 +132,7 @@ def _thing_phrase(thing: Thing, rng: random.Random) -> BankPhrase:
 
 
 def _count_phrase(thing: Thing, rng: random.Random) -> BankPhrase:
-    """"two boats", "three red boats": the count by a word, the noun, sometimes the colour."""
+    """ "two boats", "three red boats": the count by a word, the noun, sometimes the colour."""
     coloured = rng.random() < 0.6
     noun = thing.noun if thing.count == "one" else lexicon.plural(thing.noun)
     words = [rng.choice(lexicon.COUNT_WORDS[thing.count]), *([thing.colour] if coloured else []), noun]
@@ -142,7 +167,10 @@ def _held_out_pattern() -> re.Pattern[str]:
     for noun, colours in HELD_OUT.items():
         nouns = f"(?:{noun}|{lexicon.plural(noun)})"
         hues = f"(?:{'|'.join(colours)})"
-        forms += [rf"{hues} (?:(?:{actions}) )?{nouns}", rf"{nouns} (?:(?:{actions}) )?that (?:is|are) {hues}"]
+        forms += [
+            rf"{hues} (?:(?:{actions}) )?{nouns}",
+            rf"{nouns} (?:(?:{actions}) )?that (?:is|are) {hues}",
+        ]
     return re.compile(rf"\b(?:{'|'.join(forms)})\b")
 
 

@@ -51,7 +51,8 @@ def render_example(scene: Scene) -> tuple[UInt8[np.ndarray, "3 height width"], U
     rendered = render(scene, RENDER_SIZE)
     picture = Image.fromarray(rendered.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     things = [scene.things.index(thing) for thing, _ in scene.instances()]
-    return np.asarray(picture).transpose(2, 0, 1), patch_labels(rendered.masks, things)
+    pixels = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+    return pixels, patch_labels(rendered.masks, things)
 
 
 def patch_labels(

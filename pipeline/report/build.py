@@ -139,11 +139,13 @@ def _templates() -> Environment:
 
 def _figure(value: float) -> str:
     """A metric as tables print it: whole counts whole, anything else to four decimals, with a real minus sign."""
-    return (_thousands(value) if isinstance(value, int) else f"{value:.4f}").replace("-", "−")
+    return (_thousands(value) if isinstance(value, int) else f"{value:.4f}").replace("-", "\N{MINUS SIGN}")
 
 
 def _percent(share: float) -> str:
-    """A share as percent, with one decimal below ten."""
+    """A share as percent: whole from ten percent on, else to a tenth, and never 0 for what is more than that."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1f} %"
 
 

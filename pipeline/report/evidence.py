@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 
 from cache import ActivationCache
-from pipeline.interpretation.peaks import TopItems, image_peaks
+from pipeline.datasets.geometry import ResizeMode
+from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks
 from pipeline.report.pictures import Picture, PictureShelf, veil
 from pipeline.sae.base import SparseAutoencoder
 
@@ -50,16 +51,21 @@ class SplitEvidence:
     """Looks up pictures and heat maps of one split.
 
     Args:
+        split: What the report calls the split.
         cache: The split's activations.
         sae: The dictionary whose latents are shown.
         shelf: Where pictures are written.
     """
 
-    def __init__(self, cache: ActivationCache, sae: SparseAutoencoder, shelf: PictureShelf) -> None:
+    def __init__(
+        self, split: str, cache: ActivationCache, sae: SparseAutoencoder, shelf: PictureShelf
+    ) -> None:
         self._cache = cache
         self._sae = sae
         self._shelf = shelf
-        self._split = str(cache.manifest.dataset["split"])
+        identity: Any = cache.manifest.backbone
+        self._resize_mode: ResizeMode = identity["preprocessing"]["resize_mode"]
+        self._split = split
         used = (row for row in cache.samples.to_pylist() if row["pair"] is not None)
         self._rows: Mapping[int, dict[str, Any]] = {row["pair"]: row for row in used}
 
@@ -68,7 +74,7 @@ class SplitEvidence:
         """The images of this split that fire each latent most, among at most `pairs_at_most` evenly spaced pairs."""
         device = next(self._sae.parameters()).device
         top = TopItems(self._sae.shared_width, ranks, device)
-        pairs = self._first_pairs()
+        pairs = first_pairs(self._cache)
         chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, pairs_at_most).round().astype(np.int64))]
         for batch in _read(self._cache, chosen):
             codes = self._sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
@@ -89,13 +95,6 @@ class SplitEvidence:
             ]
             for latent, ranking in rankings.items()
         }
-
-    def _first_pairs(self) -> np.ndarray:
-        """The first pair of every image, int64."""
-        first: dict[int, int] = {}
-        for pair in sorted(self._rows):
-            first.setdefault(self._rows[pair]["image_row"], pair)
-        return np.array(sorted(first.values()), dtype=np.int64)
 
     @torch.inference_mode()
     def _codes(self, rankings: Mapping[int, Ranking]) -> dict[tuple[int, int], Float[np.ndarray, "patch"]]:
@@ -118,8 +117,8 @@ class SplitEvidence:
     ) -> Evidence:
         manifest, row = self._cache.manifest, self._rows[pair]
         rows, columns = grid = manifest.grid
-        mode = manifest.backbone["preprocessing"]["resize_mode"]
-        picture = self._shelf.place(self._split, row["file"], (row["width"], row["height"]), grid, mode)
+        size = (row["width"], row["height"])
+        picture = self._shelf.place(self._split, row["file"], size, grid, self._resize_mode)
         top, left = divmod(patch, columns)
         peak = PatchBox(100 * left / columns, 100 * top / rows, 100 / columns, 100 / rows)
         return Evidence(picture, veil(heat.reshape(rows, columns)), peak, activation, row["caption"])

@@ -48,7 +48,8 @@ class Dictionary:
 
     Attributes:
         variant: the variant it belongs to.
-        metadata: what `interpret` recorded: options, concept list, split.
+        metadata: what `interpret` recorded: options, concept list, cache.
+        split: the split that was interpreted, as the report calls it; None if its cache was not given.
         latents: number of shared latents.
         fired: number of them that fire at all in the interpreted split.
         named: pages of named latents, most hits first.
@@ -57,6 +58,7 @@ class Dictionary:
 
     variant: str
     metadata: Mapping[str, Any]
+    split: str | None
     latents: int
     fired: int
     named: tuple[LatentPage, ...]
@@ -82,12 +84,12 @@ def read_dictionary(
     sae = load_sae(run.folder)
     images: Mapping[int, list[Evidence]] = {}
     unseen: Mapping[int, list[Evidence]] = {}
-    split = metadata["split"]
-    if split in caches:
+    split = _interpreted_split(metadata, caches)
+    if split is not None:
         rankings = {row["latent"]: _ranking(row, options.images) for row in rows}
-        images = SplitEvidence(caches[split], sae, shelf).collect(rankings)
+        images = SplitEvidence(split, caches[split], sae, shelf).collect(rankings)
     if options.ood_images and options.ood_split in caches and options.ood_split != split:
-        evidence = SplitEvidence(caches[options.ood_split], sae, shelf)
+        evidence = SplitEvidence(options.ood_split, caches[options.ood_split], sae, shelf)
         latents = [row["latent"] for row in rows]
         unseen = evidence.collect(evidence.rankings(latents, options.ood_images, options.ood_pairs))
     pages = [
@@ -102,7 +104,13 @@ def read_dictionary(
     ]
     named = tuple(page for page in pages if page.row["named"])
     unnamed = tuple(page for page in pages if not page.row["named"])
-    return Dictionary(run.name, metadata, table.num_rows, fired, named, unnamed)
+    return Dictionary(run.name, metadata, split, table.num_rows, fired, named, unnamed)
+
+
+def _interpreted_split(metadata: Mapping[str, Any], caches: Mapping[str, ActivationCache]) -> str | None:
+    """The split whose cache was interpreted; None if it is not among `caches`."""
+    matching = (split for split, cache in caches.items() if cache.manifest.sha256 == metadata["cache_sha256"])
+    return next(matching, None)
 
 
 def _chosen(table: pa.Table, most: int) -> tuple[list[dict[str, Any]], int]:

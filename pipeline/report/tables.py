@@ -108,21 +108,53 @@ SECTIONS = (
     ),
     Section(
         "Degeneracy",
-        "How often the busiest shared latent fires (maxfreq; paper's table 4). A latent that fires for everything means "
-        "nothing. Dead latents never fire.",
+        "How often the busiest shared latent fires (maxfreq; paper's table 4). A latent that fires for everything "
+        "means nothing. Dead latents never fire.",
         (
             Metric("maxfreq, text to image", "degeneracy.text_to_image", "lower"),
             Metric("maxfreq, image to text", "degeneracy.image_to_text", "lower"),
-            Metric("Dead shared latents", "degeneracy.dead_shared", "lower"),
-            Metric("Dead private latents", "degeneracy.dead_private", "lower"),
+            Metric("Dead shared latents, vision", "degeneracy.dead_shared.vision", "lower"),
+            Metric("Dead shared latents, text", "degeneracy.dead_shared.text", "lower"),
+            Metric("Dead private latents, vision", "degeneracy.dead_private.vision", "lower"),
+            Metric("Dead private latents, text", "degeneracy.dead_private.text", "lower"),
+        ),
+    ),
+    Section(
+        "Concept recovery",
+        "The scenes know their true concepts, so recovery can be measured: how well the best single latent tells the "
+        "pictures (or captions) that have a concept from those that do not, as average precision beside the best that "
+        "shuffled labels give (chance); how well the latent that is best on one side does on the other (transfer); "
+        "and how well latents find the concept's own patches. This is not in the paper.",
+        (
+            Metric("Recovery in pictures", "concepts.recovery.vision"),
+            Metric("Recovery in pictures, chance", "concepts.chance.vision", ""),
+            Metric("Recovery in captions", "concepts.recovery.text"),
+            Metric("Recovery in captions, chance", "concepts.chance.text", ""),
+            Metric("Same latent on both sides, share", "concepts.same_latent.share"),
+            Metric("Same latent on both sides, concepts", "concepts.same_latent.count"),
+            Metric("Concepts asked for", "concepts.concepts", ""),
+            Metric("Best in captions, used in pictures", "concepts.transfer.text_to_vision"),
+            Metric("Best in pictures, used in captions", "concepts.transfer.vision_to_text"),
+            Metric("Patches of the concept", "concepts.patch_ap.mean"),
+            Metric("Patches of the concept, prevalence", "concepts.patch_ap.prevalence", ""),
+        ),
+    ),
+    Section(
+        "Names",
+        "Of the latents that got a name: how many are named after the concept whose pictures they really tell apart "
+        "best.",
+        (
+            Metric("Named latents", "interpretation.named", ""),
+            Metric("Named correctly", "interpretation.correct"),
+            Metric("Share named correctly", "interpretation.share"),
         ),
     ),
 )
 
 
 def metric_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
-    """Every section that has a figure, then concept recovery with whatever `evaluate` measured of it."""
-    tables = (_table(section, runs) for section in (*SECTIONS, _concept_section(runs)))
+    """Every section that has a figure."""
+    tables = (_table(section, runs) for section in SECTIONS)
     return tuple(table for table in tables if table.rows)
 
 
@@ -133,21 +165,6 @@ def all_figures(runs: Sequence[Run]) -> Table:
         "Every figure", "All numbers of metrics.json by their keys.", tuple(Metric(k, k, "") for k in keys)
     )
     return _table(section, runs)
-
-
-def _concept_section(runs: Sequence[Run]) -> Section:
-    keys = dict.fromkeys(key for run in runs for key in run.metrics if key.startswith("concepts."))
-    return Section(
-        "Concept recovery",
-        "The scenes know their true concepts, so recovery can be measured: how well the best single latent tells the "
-        "pictures (or captions) that have a concept from those that do not, as average precision, and for how many "
-        "concepts the same latent wins on both sides. This is not in the paper.",
-        tuple(Metric(_words(key), key, "") for key in keys),
-    )
-
-
-def _words(key: str) -> str:
-    return ", ".join(part.replace("_", " ") for part in key.split(".")[1:]).capitalize()
 
 
 def _table(section: Section, runs: Sequence[Run]) -> Table:

@@ -31,7 +31,7 @@ class SparseAutoencoder(nn.Module, ABC):
     """Number of latents per side that follow them."""
 
     @abstractmethod
-    def initialise(self, statistics: Mapping[Side, SideMoments]) -> None:
+    def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """Set scales and biases from a cache's exact statistics, once, before training."""
 
     @abstractmethod

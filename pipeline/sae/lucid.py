@@ -71,7 +71,7 @@ class LucidSAE(SparseAutoencoder):
         """One side's encoder and decoder."""
         return cast(Dictionary, self.dictionaries[side])
 
-    def initialise(self, statistics: Mapping[Side, SideMoments]) -> None:
+    def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """Set each side's scale and decoder bias from the cache's exact moments."""
         for side in SIDES:
             self.dictionary(side).initialise(statistics[side])
@@ -144,18 +144,18 @@ class LucidSAE(SparseAutoencoder):
         shared = {side: self._shared_part(codes[side]) for side in SIDES}
 
         terms = self._self_terms(scaled, codes, pairs=len(batch.vision_tokens))
-        if self._couples:
+        if self.options.needs_plan:
             coupling = self._couple(
                 shared["vision"], shared["text"], batch.text_offsets, patches, structural_mask
             )
-            if self._aligns_by("transport_cost"):
+            if self.options.aligns_by("transport_cost"):
                 terms["alignment"] = transport_cost(coupling)
             if self.options.gamma:
                 terms |= self._cross_terms(scaled, shared, coupling.plan)
-        if self._aligns_by("global_lock"):
+        if self.options.aligns_by("global_lock"):
             terms["alignment"] = self._global_lock(scaled, shared, batch.text_offsets, patches)
         terms |= self._l1_terms(codes)
-        return weighted_sum(terms, self._weights())
+        return weighted_sum(terms, self.options.term_weights)
 
     def project_gradients(self) -> None:
         """With unit-norm decoders, drop the part of their gradients that would only change the norm."""
@@ -168,13 +168,6 @@ class LucidSAE(SparseAutoencoder):
         if self.options.unit_norm_decoder:
             for side in SIDES:
                 self.dictionary(side).normalise_weights()
-
-    @property
-    def _couples(self) -> bool:
-        return bool(self.options.gamma) or self._aligns_by("transport_cost")
-
-    def _aligns_by(self, alignment: str) -> bool:
-        return self.options.alignment == alignment and self.options.beta > 0
 
     def _groups(self, mode: EncodeMode) -> list[Group]:
         options, shared_width = self.options, self.shared_width
@@ -213,7 +206,7 @@ class LucidSAE(SparseAutoencoder):
         options = self.options
         unrolled = options.plan_gradient == "unrolled"
         with torch.set_grad_enabled(
-            torch.is_grad_enabled() and (unrolled or self._aligns_by("transport_cost"))
+            torch.is_grad_enabled() and (unrolled or self.options.aligns_by("transport_cost"))
         ):
             return couple(
                 vision,
@@ -293,20 +286,6 @@ class LucidSAE(SparseAutoencoder):
         if self.options.lambda_private:
             terms["l1_private"] = _mean_absolute([codes[side].values[:, k:] for side in SIDES])
         return terms
-
-    def _weights(self) -> dict[str, float]:
-        options = self.options
-        return {
-            "self_vision": options.alpha,
-            "self_text": options.alpha,
-            "alignment": options.beta,
-            "cross_vision": options.gamma,
-            "cross_text": options.gamma,
-            "l1_shared": options.lambda_shared,
-            "l1_private": options.lambda_private,
-            "auxiliary_vision": options.auxiliary.coefficient,
-            "auxiliary_text": options.auxiliary.coefficient,
-        }
 
 
 def _mean_absolute(values: list[Tensor]) -> Tensor:

@@ -8,6 +8,8 @@ from pipeline.config import Options
 from pipeline.sae.auxiliary import AuxiliaryOptions
 from pipeline.transport.guidance import GuidanceOptions
 
+Alignment = Literal["none", "transport_cost", "global_lock"]
+
 
 class LucidOptions(Options):
     """LUCID's architecture and objective; the defaults are the paper's (appendix A.1)."""
@@ -26,7 +28,7 @@ class LucidOptions(Options):
         gt=0,
         description="active private latents per token; at shared_ratio 1 they add to k_shared",
     )
-    alignment: Literal["none", "transport_cost", "global_lock"] = Field(
+    alignment: Alignment = Field(
         default="global_lock",
         description="alignment loss: the cost <C, P> of the plan, or the global semantic lock of 3.2.3",
     )
@@ -69,6 +71,30 @@ class LucidOptions(Options):
     def private_width(self) -> int:
         """Number of private latents per side, K_p."""
         return self.latents - self.shared_width
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of every loss term in the total (3.4)."""
+        return {
+            "self_vision": self.alpha,
+            "self_text": self.alpha,
+            "alignment": self.beta,
+            "cross_vision": self.gamma,
+            "cross_text": self.gamma,
+            "l1_shared": self.lambda_shared,
+            "l1_private": self.lambda_private,
+            "auxiliary_vision": self.auxiliary.coefficient,
+            "auxiliary_text": self.auxiliary.coefficient,
+        }
+
+    @property
+    def needs_plan(self) -> bool:
+        """Whether any loss term uses the transport plan."""
+        return self.gamma > 0 or self.aligns_by("transport_cost")
+
+    def aligns_by(self, alignment: Alignment) -> bool:
+        """Whether the alignment loss is this one and has a weight."""
+        return self.alignment == alignment and self.beta > 0
 
     @model_validator(mode="after")
     def _budgets_fit(self) -> Self:

@@ -87,7 +87,9 @@ class _SparseEncode(torch.autograd.Function):
 
 
 def _encode(centred: Tensor, weight: Tensor, bias: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
-    scores = F.linear(centred, weight, bias)
+    # Ranked in full precision also under autocast: of bfloat16 scores a third of the tokens tie at their k-th.
+    with torch.autocast(centred.device.type, enabled=False):
+        scores = F.linear(centred, weight, bias)
     picked = [top_k(scores[:, group.start : group.stop], group.k) for group in groups]
     values = torch.cat([values for values, _ in picked], dim=1)
     indices = torch.cat(

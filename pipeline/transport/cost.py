@@ -36,7 +36,7 @@ def code_similarity(
         width: number of latents the codes may name; only columns below it.
     """
     pairs, longest = valid.shape
-    patches = len(vision.values) // max(pairs, 1)
+    patches = len(vision.values) // pairs
     # The text codes of a pair as columns: row `pair * width + latent` holds that latent over the pair's
     # tokens. A patch's inner products are then k weighted rows of it.
     table = _text_columns(text, valid, width)
@@ -49,7 +49,7 @@ def code_similarity(
 
 def pair_latent(indices: Int64[Tensor, "token k"], pairs: int, width: int) -> Int64[Tensor, "token k"]:
     """Number latents apart per pair, `pair * width + latent`, for patches that are equally many per pair."""
-    patches = len(indices) // max(pairs, 1)
+    patches = len(indices) // pairs
     pair = torch.arange(pairs, device=indices.device).repeat_interleave(patches)
     return indices + (pair * width)[:, None]
 

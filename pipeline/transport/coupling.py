@@ -53,7 +53,7 @@ def couple(
     cost = similarity.cost()
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_plan):
         guided = cost
-        rows = valid.any(dim=1, keepdim=True).to(cost.dtype).expand(-1, patches) / patches
+        rows = cost.new_full((len(valid), patches), 1 / patches)
         columns = valid / valid.sum(dim=1, keepdim=True).clamp_min(1).to(cost.dtype)
         if guidance.structural and structural_mask is not None:
             guided = apply_structural_mask(guided, structural_mask, guidance.beta_mask)
@@ -63,5 +63,5 @@ def couple(
             weights = context_weights(similarity, code_length(context))
             guided = tilt_cost(guided, weights, guidance.lambda_global)
             columns = column_mass(weights, columns)
-        plan = sinkhorn(guided, rows, columns, epsilon, iterations)
+        plan = sinkhorn(guided, valid, rows, columns, epsilon, iterations)
     return Coupling(TransportPlan(plan, valid), cost)

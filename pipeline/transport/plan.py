@@ -30,7 +30,7 @@ class TransportPlan(NamedTuple):
 
 
 def valid_tokens(text_offsets: Int64[Tensor, " pair_plus_1"]) -> Bool[Tensor, "pair text"]:
-    """Which places hold a token when the packed captions are padded to the longest of them."""
+    """Which places hold a token when the packed captions are padded to the longest of them, at least 1."""
     lengths = text_offsets.diff()
-    longest = int(lengths.max()) if len(lengths) else 0
+    longest = max(1, int(lengths.max()))
     return torch.arange(longest, device=text_offsets.device) < lengths[:, None]

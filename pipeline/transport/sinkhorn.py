@@ -10,52 +10,51 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 KERNEL_RANGE = 80.0
-"""Largest `(max C - min C) / epsilon` at which fp32 still holds the kernel: exp(-87) is its smallest normal
-number. A wider range is iterated in the log domain instead."""
+"""Largest `(max C - min C) / epsilon` within a row for which fp32 still holds the kernel: exp(-87) is its
+smallest normal number. Pairs of a wider range are iterated in the log domain instead."""
 
 
 def sinkhorn(
     cost: Float[Tensor, "pair row column"],
+    valid: Bool[Tensor, "pair column"],
     row_mass: Float[Tensor, "pair row"],
     column_mass: Float[Tensor, "pair column"],
     epsilon: float,
     iterations: int,
 ) -> Float[Tensor, "pair row column"]:
-    """The plan after exactly `iterations` iterations, at least in float32.
+    """The plan after exactly `iterations` iterations, in float32 or better.
 
-    A row or column of mass 0 takes no part: its entries are exactly 0, whatever the cost there, as long as
-    it is finite. Padding is expressed that way. A pair with no mass at all gets a plan of zeros.
+    Every pair is iterated as if its matrix held the valid columns only; the others are exactly 0 in the plan,
+    whatever finite cost and mass they carry. A pair without valid columns gets a plan of zeros.
     The gradient is that of the finite iteration, exactly; detach the arguments to treat the plan as constant.
     """
-    cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
-    takes_part = (row_mass > 0)[:, :, None] & (column_mass > 0)[:, None, :]
-    exponent = _shifted(cost, takes_part) / -epsilon
-    wide = exponent.detach().amin(dim=(1, 2)) < -KERNEL_RANGE if exponent.numel() else takes_part.new_zeros(0)
-    if not wide.any():
-        return _kernel_domain(exponent, takes_part, row_mass, column_mass, iterations)
-    if wide.all():
-        return _log_domain(exponent, takes_part, row_mass, column_mass, iterations)
-    plan = torch.zeros_like(exponent)
-    for pairs, solve in (((~wide).nonzero()[:, 0], _kernel_domain), (wide.nonzero()[:, 0], _log_domain)):
-        part = solve(exponent[pairs], takes_part[pairs], row_mass[pairs], column_mass[pairs], iterations)
-        plan = plan.index_copy(0, pairs, part)
-    return plan
+    with torch.autocast(cost.device.type, enabled=False):
+        cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
+        exponent = _exponent(cost, valid[:, None, :], epsilon)
+        lowest = exponent.detach().masked_fill(~valid[:, None, :], 0).flatten(1)
+        wide = (lowest < -KERNEL_RANGE).any(dim=1)
+        if not wide.any():
+            return _kernel_domain(exponent, row_mass, column_mass, iterations)
+        plan = torch.zeros_like(exponent)
+        for pairs, solve in ((~wide, _kernel_domain), (wide, _log_domain)):
+            chosen = pairs.nonzero()[:, 0]
+            part = solve(exponent[chosen], row_mass[chosen], column_mass[chosen], iterations)
+            plan = plan.index_copy(0, chosen, part)
+        return plan
 
 
-def _shifted(cost: Tensor, takes_part: Tensor) -> Tensor:
-    """The cost less its row's minimum, 0 outside. `u` absorbs a row's shift, so every iterate stays as it is."""
-    lowest = cost.detach().masked_fill(~takes_part, torch.inf).amin(dim=2, keepdim=True)
-    return (cost - lowest.masked_fill(lowest.isinf(), 0)).masked_fill(~takes_part, 0)
+def _exponent(cost: Tensor, valid: Tensor, epsilon: float) -> Tensor:
+    """`(row minimum - cost) / epsilon`, -inf in columns that are not valid.
+
+    A shift of a row is absorbed by `u`, which is computed first: every iterate of the plan stays the same.
+    """
+    lowest = cost.detach().masked_fill(~valid, torch.inf).amin(dim=2, keepdim=True)
+    shifted = cost - lowest.masked_fill(lowest.isinf(), 0)
+    return (shifted / -epsilon).masked_fill(~valid, -torch.inf)
 
 
-def _kernel_domain(
-    exponent: Float[Tensor, "pair row column"],
-    takes_part: Bool[Tensor, "pair row column"],
-    row_mass: Float[Tensor, "pair row"],
-    column_mass: Float[Tensor, "pair column"],
-    iterations: int,
-) -> Tensor:
-    kernel = exponent.exp() * takes_part
+def _kernel_domain(exponent: Tensor, row_mass: Tensor, column_mass: Tensor, iterations: int) -> Tensor:
+    kernel = exponent.exp()
     row_mass, column_mass = row_mass[:, :, None], column_mass[:, None, :]
     row_scale = torch.zeros_like(row_mass)
     column_scale = torch.ones_like(column_mass)
@@ -66,19 +65,12 @@ def _kernel_domain(
 
 
 def _divide(mass: Tensor, total: Tensor) -> Tensor:
-    """`mass / total`, and 0 where the total is 0: a row or column that takes no part."""
+    """`mass / total`, and 0 with gradient 0 where the total is 0: a column that is not valid."""
     nothing = total == 0
     return (mass / total.masked_fill(nothing, 1)).masked_fill(nothing, 0)
 
 
-def _log_domain(
-    exponent: Float[Tensor, "pair row column"],
-    takes_part: Bool[Tensor, "pair row column"],
-    row_mass: Float[Tensor, "pair row"],
-    column_mass: Float[Tensor, "pair column"],
-    iterations: int,
-) -> Tensor:
-    exponent = exponent.masked_fill(~takes_part, -torch.inf)
+def _log_domain(exponent: Tensor, row_mass: Tensor, column_mass: Tensor, iterations: int) -> Tensor:
     log_row_mass, log_column_mass = _log(row_mass)[:, :, None], _log(column_mass)[:, None, :]
     log_row_scale = torch.zeros_like(log_row_mass)
     log_column_scale = torch.zeros_like(log_column_mass)
@@ -89,11 +81,12 @@ def _log_domain(
 
 
 def _log(mass: Tensor) -> Tensor:
-    """The logarithm where there is mass; 0 elsewhere, where the exponent of -inf decides alone."""
-    return mass.where(mass > 0, 1).log()
+    """The logarithm; -inf with gradient 0 where there is no mass."""
+    nothing = mass == 0
+    return mass.masked_fill(nothing, 1).log().masked_fill(nothing, -torch.inf)
 
 
 def _log_sum_exp(exponent: Tensor, dim: int) -> Tensor:
-    """`logsumexp`, and 0 with gradient 0 over nothing but -inf: a row or column that takes no part."""
+    """`logsumexp`, and 0 with gradient 0 of nothing but -inf: a column that is not valid."""
     nothing = exponent.detach().amax(dim=dim, keepdim=True) == -torch.inf
     return exponent.masked_fill(nothing, 0).logsumexp(dim=dim, keepdim=True).masked_fill(nothing, 0)

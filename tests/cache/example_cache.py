@@ -82,7 +82,12 @@ class Example:
             "height": 8,
             "categories": ["boat"],
             "objects": [
-                {"category": "boat", "box": [0.0, 1.0, 2.0, 3.0], "segmentation": "", "concepts": ["noun:boat"]}
+                {
+                    "category": "boat",
+                    "box": [0.0, 1.0, 2.0, 3.0],
+                    "segmentation": "",
+                    "concepts": ["noun:boat"],
+                }
             ],
             "image_concepts": ["noun:boat"],
             "split": "train",

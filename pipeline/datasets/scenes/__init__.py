@@ -1,0 +1,1 @@
+"""The embedded world: picture-book scenes with captions, masks and ground-truth concepts, all drawn from a seed."""

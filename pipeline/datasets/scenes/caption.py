@@ -7,10 +7,18 @@ changes the words of those facts only.
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from pipeline.datasets.scenes import lexicon
+from pipeline.datasets.scenes.phrasing import (
+    Mention,
+    Phrasing,
+    draw_mention,
+    draw_phrasing,
+    shortened,
+    stated_kinds,
+)
 from pipeline.datasets.scenes.world import (
     CONVERSE,
     Description,
@@ -24,48 +32,12 @@ from pipeline.datasets.scenes.world import (
 LONGEST = 30
 """The most tokens of a caption; a comma counts as one, like a word."""
 
-_WORDINGS = (
-    60  # A wording is chosen by a number below 60, modulo how many there are: fair for one to six of them.
-)
-
 
 class Phrase(NamedTuple):
     """A text and the concepts that it states."""
 
     text: str
     concepts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Mention:
-    """How one thing is spoken of. Its noun is always said; numbers choose wordings, None leaves the fact out.
-
-    `pattern` is a key of `lexicon.NOUN_PHRASES`. A single object is counted by its article, unless `numeral`.
-    """
-
-    index: int
-    pattern: str = "plain"
-    count: int | None = 0
-    size: int | None = None
-    colour: bool = False
-    action: bool = False
-    numeral: bool = False
-
-
-@dataclass(frozen=True)
-class Phrasing:
-    """Every choice that turns a description into one caption.
-
-    `place` chooses the words for the setting, an adverbial ("on the beach") or, with `scenery`, what the caption is
-    about ("a beach with ..."). `relation` chooses the words for the relation, in a sentence of its own if `clause`.
-    """
-
-    mentions: tuple[Mention, ...]
-    frame: int = 0
-    place: int | None = None
-    scenery: bool = False
-    relation: int | None = None
-    clause: bool = False
 
 
 class Caption(NamedTuple):
@@ -155,7 +127,7 @@ def phrase(thing: Thing, rng: random.Random, sized: bool = True) -> Phrase:
     With `sized` false the size goes unsaid: a crop that was scaled does not show it.
     """
     one = replace(thing, count="one")
-    mention = _draw_mention(one, 0, rng, everything=rng.random() < 0.3)
+    mention = draw_mention(one, 0, rng, everything=rng.random() < 0.3)
     mention = replace(mention, size=mention.size if sized else None, numeral=False)
     text, concepts = _noun_phrase(one, mention)
     text = _tidy(text)
@@ -170,55 +142,10 @@ def setting_phrase(setting: str, rng: random.Random) -> Phrase:
 
 def _draw_caption(description: Description, rng: random.Random) -> Caption:
     everything = rng.random() < 0.6
-    caption = write(description, _draw_phrasing(description, rng, everything))
+    caption = write(description, draw_phrasing(description, rng, everything))
     while _tokens(caption.text) > LONGEST:
-        caption = write(description, _shortened(caption.phrasing, rng))
+        caption = write(description, shortened(caption.phrasing, rng))
     return caption
-
-
-def _draw_phrasing(description: Description, rng: random.Random, everything: bool) -> Phrasing:
-    indices = list(range(len(description.things)))
-    rng.shuffle(indices)
-    related = description.relation is not None and (everything or rng.random() < 0.6)
-    if not everything and not related:
-        indices = indices[: rng.randint(1, len(indices))]
-    placed = everything or rng.random() < 0.6
-    return Phrasing(
-        mentions=tuple(_draw_mention(description.things[index], index, rng, everything) for index in indices),
-        frame=rng.randrange(_WORDINGS),
-        place=rng.randrange(_WORDINGS) if placed else None,
-        scenery=rng.random() < 0.2,
-        relation=rng.randrange(_WORDINGS) if related else None,
-        clause=rng.random() < 0.4,
-    )
-
-
-def _draw_mention(thing: Thing, index: int, rng: random.Random, everything: bool) -> Mention:
-    def stated(probability: float) -> bool:
-        return everything or rng.random() < probability
-
-    counted = thing.count == "one" or stated(0.6)
-    return Mention(
-        index=index,
-        pattern=rng.choices(tuple(lexicon.NOUN_PHRASES), weights=(6, 2, 1, 1))[0],
-        count=rng.randrange(_WORDINGS) if counted else None,
-        size=rng.randrange(_WORDINGS) if stated(0.4) else None,
-        colour=stated(0.65),
-        action=thing.action is not None and stated(0.6),
-        numeral=rng.random() < 0.12,
-    )
-
-
-def _shortened(phrasing: Phrasing, rng: random.Random) -> Phrasing:
-    """The phrasing with one size less, or once no size is said, with one thing less."""
-    mentions = list(phrasing.mentions)
-    sized = [position for position, mention in enumerate(mentions) if mention.size is not None]
-    if sized:
-        position = rng.choice(sized)
-        mentions[position] = replace(mentions[position], size=None)
-    else:
-        mentions.pop()
-    return replace(phrasing, mentions=tuple(mentions))
 
 
 def _falsifiable(description: Description, phrasing: Phrasing) -> list[tuple[Kind, int, tuple[str, ...]]]:
@@ -230,25 +157,12 @@ def _falsifiable(description: Description, phrasing: Phrasing) -> list[tuple[Kin
         facts.append(("relation", 0))
     told = description
     for mention in phrasing.mentions:
-        facts.extend((kind, mention.index) for kind in _stated_kinds(mention))
+        facts.extend((kind, mention.index) for kind in stated_kinds(mention))
         if not mention.action:  # An action left unsaid does not narrow down the nouns.
             things = list(told.things)
             things[mention.index] = replace(things[mention.index], action=None)
             told = replace(told, things=tuple(things))
     return [(*fact, values) for fact in facts if (values := alternatives(told, *fact))]
-
-
-def _stated_kinds(mention: Mention) -> list[Kind]:
-    kinds: list[Kind] = ["noun"]
-    if mention.colour:
-        kinds.append("colour")
-    if mention.size is not None:
-        kinds.append("size")
-    if mention.count is not None:
-        kinds.append("count")
-    if mention.action:
-        kinds.append("action")
-    return kinds
 
 
 def _frames(phrasing: Phrasing) -> Sequence[str]:

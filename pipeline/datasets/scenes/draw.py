@@ -18,6 +18,9 @@ from pipeline.datasets.scenes.world import Placement, Scene, Thing
 CANVAS = 400
 """Side of the drawing in SVG units."""
 
+PAPER = "#f6f3ea"
+"""What shows wherever a setting's scenery leaves a gap."""
+
 _Rendering = Literal["geometric_precision", "crisp_edges"]
 
 
@@ -49,7 +52,8 @@ def render(scene: Scene, size: int) -> RenderedScene:
 def _backdrop(setting: str, number: int, size: int) -> Image.Image:
     """The scenery, kept: it takes longer to draw than what stands in it."""
     scenery = SETTING_ART[setting](random.Random(f"{setting}/{number}"))
-    return _rasterise(scenery, size, "geometric_precision")
+    paper = f'<rect width="{CANVAS}" height="{CANVAS}" fill="{PAPER}"/>'
+    return _rasterise(paper + scenery, size, "geometric_precision")
 
 
 def _objects(scene: Scene) -> str:

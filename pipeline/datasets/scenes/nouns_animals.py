@@ -20,15 +20,15 @@ def _cat_head(palette: Palette, x: float, y: float) -> str:
             area(f"M{x - 20} {y - 14}L{x - 19} {y - 26}L{x - 10} {y - 18}Z"),
             area(f"M{x + 20} {y - 14}L{x + 19} {y - 26}L{x + 10} {y - 18}Z"),
         )
-        + paint(palette.dark, line(f"M{x} {y - 19}v6M{x - 8} {y - 17}v4M{x + 8} {y - 17}v4", 3.500))
+        + paint(palette.dark, line(f"M{x} {y - 19}v6M{x - 8} {y - 17}v4M{x + 8} {y - 17}v4", 3.5))
         + paint(palette.light, ellipse(x, y + 10, 13, 9))
         + paint(
             palette.ink,
             ellipse(x - 11, y - 1, 3, 4),
             ellipse(x + 11, y - 1, 3, 4),
-            area(f"M{x - 3.5} {y + 4}h7l-3.500 4Z"),
+            area(f"M{x - 3.5} {y + 4}h7l-3.5 4Z"),
         )
-        + paint(palette.ink, line(f"M{x - 5} {y + 11}q2.500 3 5 0q2.500 3 5 0", 1.8))
+        + paint(palette.ink, line(f"M{x - 5} {y + 11}q2.5 3 5 0q2.5 3 5 0", 1.8))
     )
 
 
@@ -174,8 +174,8 @@ def rabbit(palette: Palette) -> str:
         + solid(palette, ellipse(26, 22, 7, 20, -10), colour=palette.dark)
         + solid(palette, ellipse(48, 70, 31, 25), line("M24 84V92H16", 10), line("M44 92H70", 10))
         + solid(palette, ellipse(38, 23, 8, 21, 10))
-        + paint(palette.blush, ellipse(39, 25, 3.500, 14, 10))
-        + paint(palette.dark, line("M48 84Q46 64 66 62", 3.500))
+        + paint(palette.blush, ellipse(39, 25, 3.5, 14, 10))
+        + paint(palette.dark, line("M48 84Q46 64 66 62", 3.5))
         + paint(palette.light, ellipse(26, 78, 8, 8))
         + _rabbit_head(palette, 24, 50)
     )
@@ -200,7 +200,7 @@ def rabbit_running(palette: Palette) -> str:
     return (
         solid(palette, circle(76, 66, 8), colour=palette.paper)
         + solid(palette, ellipse(52, 14, 7, 21, 60), colour=palette.dark)
-        + solid(palette, ellipse(54, 26, 7.500, 22, 72))
+        + solid(palette, ellipse(54, 26, 7.5, 22, 72))
         + paint(palette.blush, ellipse(56, 26, 3, 14, 72))
         + solid(
             palette,

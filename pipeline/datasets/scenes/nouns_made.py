@@ -29,7 +29,7 @@ def house(palette: Palette) -> str:
             box(66, 61, 14, 15, 2),
             circle(50, 31, 7),
         )
-        + paint(palette.dark, circle(54.5, 84, 1.8), line("M29 61V76M22 68.500H36M73 61V76M66 68.500H80", 2))
+        + paint(palette.dark, circle(54.5, 84, 1.8), line("M29 61V76M22 68.5H36M73 61V76M66 68.5H80", 2))
     )
 
 

@@ -29,7 +29,7 @@ def car(palette: Palette) -> str:
             palette.paper,
             area("M49 41Q56 13 70 12H78V41Z"),
             area("M86 41V12H92Q104 13 114 41Z"),
-            circle(150, 59, 5.500),
+            circle(150, 59, 5.5),
         )
         + paint(palette.dark, line("M90 56H98", 4))
         + _wheel(palette, 40, 80, 16.5)
@@ -55,7 +55,7 @@ def train(palette: Palette) -> str:
             box(8, 71, 140, 8),
             box(72, 37, 6, 42),
             box(104, 37, 6, 42),
-            area("M112 5H140L138.500 14H113.500Z"),
+            area("M112 5H140L138.5 14H113.5Z"),
         )
         + paint(palette.paper, box(18, 24, 27, 22, 4), circle(143, 56, 5))
         + _wheel(palette, 30, 80, 16.5)
@@ -94,7 +94,7 @@ def boat(palette: Palette) -> str:
         + paint(palette.paper, line("M54 43H86", 8))
         + paint(palette.stem, line("M62 39V48M78 39V48", 2))
         + solid(palette, area("M3 56Q52 64 101 56Q98 88 78 98H28Q8 90 3 56Z"))
-        + paint(palette.light, area("M3 56Q52 64 101 56L100.500 61Q52 69 3.500 61Z"))
+        + paint(palette.light, area("M3 56Q52 64 101 56L100.5 61Q52 69 3.5 61Z"))
         + paint(palette.dark, area("M19 90Q52 96 88 89Q84 95 78 98H28Q23 96 19 90Z"))
         + paint(palette.paper, circle(34, 77, 4.5), circle(52, 78, 4.5), circle(70, 77, 4.5))
     )

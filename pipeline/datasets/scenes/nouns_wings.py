@@ -65,9 +65,9 @@ def butterfly(palette: Palette) -> str:
         + paint(palette.light, ellipse(27, 32, 11, 13, -30), ellipse(93, 32, 11, 13, 30))
         + paint(palette.dark, ellipse(34, 77, 8, 10, 30), ellipse(86, 77, 8, 10, -30))
         + paint(
-            palette.paper, circle(16, 24, 3.500), circle(104, 24, 3.500), circle(27, 87, 3), circle(93, 87, 3)
+            palette.paper, circle(16, 24, 3.5), circle(104, 24, 3.5), circle(27, 87, 3), circle(93, 87, 3)
         )
-        + paint(palette.wheel, ellipse(60, 53, 5.500, 30), circle(60, 23, 7))
+        + paint(palette.wheel, ellipse(60, 53, 5.5, 30), circle(60, 23, 7))
     )
 
 
@@ -83,7 +83,7 @@ def butterfly_flying(palette: Palette) -> str:
         )
         + paint(palette.light, ellipse(92, 26, 15, 9, -35))
         + paint(palette.dark, ellipse(90, 80, 10, 7, 15))
-        + paint(palette.paper, circle(109, 18, 3.500), circle(102, 88, 3))
+        + paint(palette.paper, circle(109, 18, 3.5), circle(102, 88, 3))
         + paint(palette.wheel, line("M38 54L66 80", 10), circle(34, 50, 8))
     )
 
@@ -103,7 +103,7 @@ def fish(palette: Palette) -> str:
         + paint(
             palette.dark,
             line("M98 32Q88 50 98 68", 4),
-            line("M54 42q7 8 0 16M68 34q7 8 0 16M70 52q7 8 0 16M82 42q7 8 0 16", 3.500),
+            line("M54 42q7 8 0 16M68 34q7 8 0 16M70 52q7 8 0 16M82 42q7 8 0 16", 3.5),
         )
         + _eye(palette, 116, 42, 7)
         + paint(palette.ink, line("M124 60q6 -1 9 -4", 3))
@@ -119,7 +119,7 @@ def fish_jumping(palette: Palette) -> str:
             circle(62, 84, 5),
             circle(76, 92, 4),
             circle(8, 54, 4.5),
-            circle(16, 40, 3.500),
+            circle(16, 40, 3.5),
         )
         + solid(
             palette,
@@ -140,7 +140,7 @@ def fish_jumping(palette: Palette) -> str:
         + paint(
             palette.dark,
             line("M88 30Q92 48 112 54", 4),
-            line("M46 44q9 1 11 10M58 32q9 1 11 10M72 24q8 2 10 10M62 48q8 0 10 8", 3.500),
+            line("M46 44q9 1 11 10M58 32q9 1 11 10M72 24q8 2 10 10M62 48q8 0 10 8", 3.5),
             area("M94 60Q88 78 72 82Q72 66 82 56Z"),
         )
         + _eye(palette, 116, 44, 7)

@@ -70,7 +70,7 @@ PALETTES: Mapping[str, Palette] = MappingProxyType(
             "#2b2b33", "#50505c", "#18181d", "#9a9ba9", ink="#e9e4da", paper="#e9e4da", blush="#a88f95"
         ),
         "white": Palette(
-            "#fdfcf9", "#ffffff", "#dcdde4", "#8d92a3", ink="#4b4655", paper="#d9dde7", blush="#f5c4bd"
+            "#fdfcf9", "#ffffff", "#dcdde4", "#767c91", ink="#4b4655", paper="#d9dde7", blush="#f5c4bd"
         ),
     }
 )

@@ -14,17 +14,20 @@ CANVAS = 400
 
 
 def _wash(top: str, bottom: str, start: float, end: float) -> str:
-    """Full-width bands from colour `top` at height `start` to colour `bottom` at height `end`."""
+    """Full-width bands from colour `top` at height `start` to colour `bottom` at height `end`.
+
+    Each band reaches 4 units under the next, so that no seam shows where a band ends within a pixel.
+    """
     first, last = (tuple(int(css[k : k + 2], 16) for k in (1, 3, 5)) for css in (top, bottom))
-    bands = max(1, max(abs(a - b) for a, b in zip(first, last, strict=True)) // 2)
+    bands = max(abs(a - b) for a, b in zip(first, last, strict=True))
     height = (end - start) / bands
     parts = []
     for k in range(bands):
-        share = k / max(1, bands - 1)
+        share = k / (bands - 1)
         red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, last, strict=True))
         y = round(start + k * height)
         parts.append(
-            f'<rect y="{y}" width="400" height="{round(start + (k + 1) * height) - y + 1}" '
+            f'<rect y="{y}" width="400" height="{round(start + (k + 1) * height) - y + 4}" '
             f'fill="#{red:02x}{green:02x}{blue:02x}"/>'
         )
     return "".join(parts)
@@ -86,6 +89,7 @@ def meadow(rng: random.Random) -> str:
     specks = [(rng.uniform(5, 395), rng.uniform(280, 394), rng.uniform(1.5, 2.4)) for _ in range(20)]
     return (
         _wash("#c8e3ef", "#f8f4e0", 0, 240)
+        + _fill("M0 240H400V270H0Z", "#f8f4e0")
         + _clouds(rng, "#fdfcf7", 3, 120)
         + _fill(_hills(rng, 222, 16, 290), "#d9e6cd")
         + _fill(_hills(rng, 238, 14, 290), "#c9dfb8")
@@ -154,7 +158,6 @@ def sea(rng: random.Random) -> str:
         + _fill(_waves(rng, 226, 100, 300), "#a8cfdb")
         + _fill(_waves(rng, 270, 130, 350), "#9ac7d6")
         + _fill(_waves(rng, 322, 160, 400), "#8dbdd0")
-        + _fill("M0 360H400V400H0Z", "#8dbdd0")
         + _stroke(glints, "#d5eaef", 2.5)
     )
 
@@ -217,6 +220,7 @@ def street(rng: random.Random) -> str:
     slabs = "".join(f"M{x} 264l{(x - 200) * 0.12:.0f} 28" for x in range(20, 400, 45))
     return (
         _wash("#d3e4ec", "#fcf1e2", 0, 180)
+        + _fill("M0 180H400V270H0Z", "#fcf1e2")
         + _clouds(rng, "#fdfcf8", 2, 90)
         + _houses(rng)
         + _fill("M0 262H400V296H0Z", "#e6e1d9")

@@ -36,7 +36,9 @@ def test_squashed_coverage_sums_to_the_share_of_the_image_in_the_box(image, grid
     (width, height), box = image
     coverage = patch_coverage(box, (width, height), grid, "squash")
     assert coverage.shape == (grid[0] * grid[1],)
-    assert coverage.sum().item() / coverage.numel() == pytest.approx(box[2] * box[3] / (width * height), rel=1e-5)
+    assert coverage.sum().item() / coverage.numel() == pytest.approx(
+        box[2] * box[3] / (width * height), rel=1e-5
+    )
 
 
 @given(images_with_whole_pixel_boxes(), grids, modes)
@@ -125,7 +127,9 @@ def test_polygon_area_is_unbiased_for_small_objects():
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     rng = np.random.default_rng(0)
     areas = [
-        polygon_mask(np.stack([4 * np.cos(angles), 4 * np.sin(angles)], 1) + rng.uniform(8, 12, 2), (20, 20)).sum()
+        polygon_mask(
+            np.stack([4 * np.cos(angles), 4 * np.sin(angles)], 1) + rng.uniform(8, 12, 2), (20, 20)
+        ).sum()
         for _ in range(200)
     ]
     assert np.mean(areas) == pytest.approx(np.pi * 16, rel=0.01)
@@ -134,6 +138,11 @@ def test_polygon_area_is_unbiased_for_small_objects():
 def test_several_polygons_are_united():
     squares = [[1, 1, 5, 1, 5, 5, 1, 5], [3, 3, 8, 3, 8, 8, 3, 8]]
     assert segmentation_mask(squares, (10, 10)).sum() == 16 + 25 - 4
+
+
+@pytest.mark.parametrize("polygon", [[], [3, 4], [3, 4, 9, 8]])
+def test_polygons_with_fewer_than_three_corners_cover_nothing(polygon):
+    assert segmentation_mask([polygon], (12, 12)).sum() == 0
 
 
 def runs_of(mask):
@@ -188,14 +197,18 @@ def test_mask_coverage_reads_every_kind_of_segmentation_alike():
     text = {"size": [30, 40], "counts": compress(runs_of(mask))}
     expected = patch_coverage((10, 4, 12, 16), (40, 30), (3, 4), "squash")
     for segmentation in (square, runs, text):
-        torch.testing.assert_close(mask_coverage(json.dumps(segmentation), (40, 30), (3, 4), "squash"), expected)
+        torch.testing.assert_close(
+            mask_coverage(json.dumps(segmentation), (40, 30), (3, 4), "squash"), expected
+        )
 
 
 @pytest.mark.parametrize(
     ("segmentation", "complaint"),
     [
-        ([[1, 2, 3, 4]], "at least three"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "at least three"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "must be a list of numbers"),
+        ([[1, 2, 3, 4, 5, "6"]], "must be a list of numbers"),
+        ([1, 2, 3, 4, 5, 6], "must be a list of numbers"),
+        ({"size": [4, 5], "counts": 7}, "must be a list or a string"),
         ({"counts": [3]}, "neither polygons nor RLE"),
         ({"size": [5, 4], "counts": [20]}, "RLE of height, width"),
         ({"size": [4, 5], "counts": [7, 12]}, "add up to 19"),

@@ -1,0 +1,77 @@
+"""The metadata documents of Zarr version 3, as this format uses them.
+
+They are written here rather than by zarr-python so that the bytes of a cache depend on nothing but its manifest:
+a cache that one version of a library began can be resumed under another.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHECKED_BYTES: list[dict[str, Any]] = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "crc32c"},
+]
+"""Codecs of every chunk: little-endian values followed by their CRC32C."""
+
+
+def array_document(
+    shape: Sequence[int],
+    chunk: Sequence[int],
+    dtype: np.dtype[Any],
+    codecs: list[dict[str, Any]],
+    dimensions: Sequence[str],
+) -> dict[str, Any]:
+    """The `zarr.json` of an array whose chunk k is the file `c.k.0.0`, with fill value 0."""
+    return {
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": dtype.type(0).item(),
+        "codecs": codecs,
+        "attributes": {},
+        "dimension_names": list(dimensions),
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+
+
+def sharded(chunk: Sequence[int]) -> list[dict[str, Any]]:
+    """Codecs of a sharded array with inner chunks of shape `chunk`."""
+    configuration = {
+        "chunk_shape": list(chunk),
+        "codecs": CHECKED_BYTES,
+        "index_codecs": CHECKED_BYTES,
+        "index_location": "end",
+    }
+    return [{"name": "sharding_indexed", "configuration": configuration}]
+
+
+def group_document(path: Path, attributes: dict[str, Any]) -> dict[str, Any]:
+    """The `zarr.json` of the group at `path`, with the metadata of its members as far as they are on disk.
+
+    Such consolidated metadata lets readers open a group with one request and without listing folders, which no plain
+    web server offers. The key is the one that zarr-python and xarray use; readers that do not know it ignore it.
+    """
+    members = {
+        file.parent.relative_to(path).as_posix(): _without_members(json.loads(file.read_bytes()))
+        for file in sorted(path.glob("*/**/zarr.json"))
+    }
+    document: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    if members:
+        document["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+    return document
+
+
+def as_bytes(document: dict[str, Any]) -> bytes:
+    """A document as the content of a `zarr.json`."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _without_members(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "consolidated_metadata"}

@@ -1,0 +1,110 @@
+"""Every kind of heat map of a category in an image, for a batch of such questions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.heat_maps import (
+    by_pair,
+    code_maps,
+    cosine_maps,
+    inverse_document_frequency,
+    transport_maps,
+)
+from pipeline.metrics.naming import naming_tokens
+from pipeline.metrics.prompts import PromptEncoder
+from pipeline.sae.codes import SparseCodes
+
+
+class Question(NamedTuple):
+    """Where is `category` in the image of the pair at `position` of a batch, whose caption is `caption`?"""
+
+    position: int
+    caption: str
+    category: str
+
+
+class CategoryMaps:
+    """Heat maps of the categories that the tokenizer can spell.
+
+    Args:
+        prompts: Encodes what the cache does not hold.
+        categories: The categories that may be asked for; they also are the concepts that idf counts.
+
+    Attributes:
+        concepts: The categories that can be asked for, as queries.
+    """
+
+    def __init__(self, prompts: PromptEncoder, categories: Sequence[str]) -> None:
+        self._prompts = prompts
+        self.concepts = prompts.concepts(categories)
+        if self.concepts:
+            codes = torch.stack([concept.code for concept in self.concepts.values()])
+            self._idf = inverse_document_frequency(codes)
+
+    def transport(
+        self, encoded: EncodedBatch, questions: Sequence[Question]
+    ) -> tuple[Float[Tensor, "question patch"], int]:
+        """The plan's mass on the tokens that name each category, and for how many the caption itself names it.
+
+        Where the caption does not, the prompt is joined to it, as for `prompted_transport`.
+        """
+        pieces = {position: self._caption_pieces(encoded, position) for position, _, _ in questions}
+        named = [naming_tokens(pieces[position], category) for position, _, category in questions]
+        maps = transport_maps(encoded.plan.plan, [question.position for question in questions], named)
+        unnamed = [row for row, tokens in enumerate(named) if not tokens]
+        if unnamed:
+            maps[unnamed] = self.prompted_transport(encoded, [questions[row] for row in unnamed])
+        return maps, len(questions) - len(unnamed)
+
+    def prompted_transport(
+        self, encoded: EncodedBatch, questions: Sequence[Question]
+    ) -> Float[Tensor, "question patch"]:
+        """Transport heat maps of categories that captions do not name: prompt and caption are encoded together.
+
+        The prompt comes first, so that it is the caption that a short context cuts off and never the category.
+        """
+        size = self._prompts.batch_texts
+        chunks = [questions[start : start + size] for start in range(0, len(questions), size)]
+        return torch.cat([self._prompted_chunk(encoded, chunk) for chunk in chunks])
+
+    def code(self, encoded: EncodedBatch, questions: Sequence[Question]) -> Float[Tensor, "question patch"]:
+        """Overlap of each patch's shared code with the category's."""
+        codes = torch.stack([self.concepts[question.category].code for question in questions])
+        pairs = torch.tensor([question.position for question in questions], device=codes.device)
+        return code_maps(encoded.codes["vision"]["shared"], encoded.patches, pairs, codes, self._idf)
+
+    def backbone(
+        self, encoded: EncodedBatch, questions: Sequence[Question]
+    ) -> Float[Tensor, "question patch"]:
+        """The frozen model's own cosine of each patch and the category's prompt."""
+        asked = sorted({question.position for question in questions})
+        tokens = encoded.batch.vision_tokens
+        embeddings = self._prompts.backbone.patch_embeddings(tokens[asked]).to(tokens.device)
+        patches = dict(zip(asked, embeddings, strict=True))
+        maps = [
+            cosine_maps(patches[question.position], self.concepts[question.category].embedding)
+            for question in questions
+        ]
+        return torch.stack(maps)
+
+    def _caption_pieces(self, encoded: EncodedBatch, position: int) -> list[str]:
+        start, stop = encoded.batch.text_offsets[position : position + 2].tolist()
+        return self._prompts.backbone.token_texts(encoded.batch.token_ids[start:stop])
+
+    def _prompted_chunk(self, encoded: EncodedBatch, questions: Sequence[Question]) -> Tensor:
+        texts = [f"{self._prompts.prompt(category)}. {caption}" for _, caption, category in questions]
+        spoken = self._prompts.encode(texts)
+        patches, shared = encoded.patches, encoded.codes["vision"]["shared"]
+        pairs = torch.tensor([question.position for question in questions], device=shared.values.device)
+        vision = SparseCodes(*(by_pair(part, patches)[pairs].flatten(0, 1) for part in shared))
+        plan = self._prompts.sae.transport(vision, spoken.codes, spoken.offsets, patches).plan
+        named = [
+            naming_tokens(pieces, category)
+            for pieces, (_, _, category) in zip(spoken.pieces, questions, strict=True)
+        ]
+        return transport_maps(plan, range(len(questions)), named)

@@ -1,0 +1,50 @@
+"""Train the embedded backbone anew: render its scenes, train, measure."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.backbone import BackboneOptions, load_backbone
+from pipeline.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
+from pipeline.pretraining.evaluation import evaluate
+from pipeline.pretraining.loop import PretrainingOptions, train
+from pipeline.pretraining.phrases import vocabulary
+from pipeline.pretraining.pool import load_pool, render_pool
+from pipeline.pretraining.tokenizer import write_tokenizer
+from stages.progress import progress_bar
+
+PRETRAINING = Path("data/pretraining")
+EVALUATION_FILE = "evaluation.json"
+EVALUATION_SEED = 2024
+
+
+def train_backbone(
+    folder: Path,
+    options: PretrainingOptions | None = None,
+    scratch: Path = PRETRAINING,
+    processes: int = 2,
+) -> None:
+    """Train the tiny SigLIP into `folder`, in open_clip's `local-dir:` layout, and measure it.
+
+    Rendered scenes and checkpoints go to `scratch`, from where an interrupted training resumes; weights that are
+    already in `folder` are replaced. The last file written is `evaluation.json`.
+    """
+    options = options or PretrainingOptions()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
+    write_config(folder, write_tokenizer(folder, vocabulary(), CONTEXT_LENGTH))
+    with progress_bar("render training scenes", "chunks") as advance:
+        render_pool(scratch / "scenes", options.seed, options.scenes, processes, advance)
+    pool = load_pool(scratch / "scenes", options.seed, options.scenes)
+    with progress_bar("train the backbone", "steps") as advance:
+        train(
+            folder,
+            pool,
+            options,
+            scratch / "checkpoints",
+            lambda record: advance(int(record["step"]), options.steps),
+        )
+    figures = evaluate(load_backbone(BackboneOptions(model=f"local-dir:{folder}")), EVALUATION_SEED)
+    (folder / EVALUATION_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    Console().print_json(data=figures)

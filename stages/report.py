@@ -1,0 +1,28 @@
+"""Write the report of the trained variants."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from cache import ActivationCache
+from pipeline.params import Params
+from pipeline.report import build_report
+from stages.paths import REPORT, RUNS, cache_path
+from stages.progress import progress_bar
+
+
+def write_report(params: Params, variants: Sequence[str]) -> None:
+    """Write `report/` about `variants`, in the order given.
+
+    Raises:
+        ConfigError: a variant does not exist.
+        CacheError: a cache is missing or damaged.
+    """
+    for name in variants:
+        params.variant(name)
+    caches = {split: ActivationCache.open(cache_path(split)) for split in params.dataset.splits}
+    with progress_bar("report", "pages") as advance:
+        page = build_report(
+            REPORT, [RUNS / name for name in variants], caches, params.dataset.root, params.report, advance
+        )
+    Console().print(f"{page.resolve()}", highlight=False, soft_wrap=True)

@@ -1,0 +1,91 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cache import CacheIncompleteError, CacheWriter
+from cache.reader import ActivationCache
+
+RUNS = 9
+
+
+def contents(path):
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    script = Path(__file__).with_name("killed_writer.py")
+    done = subprocess.run(
+        [sys.executable, script, folder, str(RUNS)], check=True, capture_output=True, text=True
+    )
+    return folder, json.loads(done.stdout)
+
+
+def test_the_writer_was_really_killed(killed):
+    _, kills = killed
+    assert all(kills) and max(kills) > 1
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_a_killed_and_resumed_cache_is_byte_identical_to_an_uninterrupted_one(killed, run):
+    folder, _ = killed
+    found, whole = contents(folder / f"{run}.zarr"), contents(folder / "whole.zarr")
+    assert found.keys() == whole.keys()
+    assert [name for name in whole if found[name] != whole[name]] == []
+
+
+@pytest.fixture
+def unfinished(example, tmp_path):
+    """A cache of which shards 0 and 2 are committed."""
+    writer = CacheWriter.open(tmp_path / "unfinished.zarr", example.manifest)
+    for shard in (2, 0):
+        writer.write_shard(shard, *example.shard(shard))
+    return writer.path
+
+
+def test_an_unfinished_cache_is_not_opened(unfinished):
+    with pytest.raises(CacheIncompleteError, match=r"2 of 3 shards are committed; .*again"):
+        ActivationCache.open(unfinished)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "ledger/000000.json").unlink(),
+        lambda path: (path / "ledger/000000.json").write_text('{"shard": 0'),
+        lambda path: (path / "vision/tokens/c.0.0.0").unlink(),
+        lambda path: (path / "text/pooled/c.0.0").write_bytes(b"short"),
+        lambda path: (path / "ledger/000000.samples.parquet").unlink(),
+        lambda path: (path / "ledger/000000.json").write_text(
+            (path / "ledger/000000.json").read_text().replace('"manifest_sha256": "', '"manifest_sha256": "x')
+        ),
+    ],
+)
+def test_a_shard_without_a_matching_record_is_written_again(example, unfinished, path, damage):
+    damage(unfinished)
+    writer = CacheWriter.open(unfinished, example.manifest)
+    assert writer.missing_shards == [0, 1]
+    example.write_into(writer)
+    assert contents(unfinished) == contents(path)
+
+
+def test_strays_are_deleted_and_foreign_files_are_not(example, unfinished):
+    strays = ["vision/tokens/c.1.0.0", "vision/tokens/c.1.0.0.0a1b.partial", "ledger/000001.samples.parquet"]
+    for name in strays:
+        (unfinished / name).write_bytes(b"half a shard")
+    (unfinished / "README").write_text("mine")
+    CacheWriter.open(unfinished, example.manifest)
+    assert not any((unfinished / name).exists() for name in strays)
+    assert (unfinished / "README").exists()
+
+
+def test_a_creation_that_stopped_at_its_first_file_is_resumed(example, tmp_path):
+    (tmp_path / "new.zarr").mkdir()
+    (tmp_path / "new.zarr/zarr.json.partial").write_text("{")
+    assert example.write(tmp_path / "new.zarr").pairs == 13

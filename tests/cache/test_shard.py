@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache import CacheCorruptError
+from cache.layout import TOKEN_CHUNK, check_arrays, create_arrays, sharded_layouts
+from cache.shard import ShardedArray, write_shard_file
+
+
+def values(layout, rows, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(-1000, 1000, (rows, *layout.row_shape)).astype(layout.dtype)
+
+
+@pytest.mark.parametrize(
+    "name", ["vision/tokens", "vision/pooled", "text/pooled", "text/tokens", "text/token_ids"]
+)
+def test_shard_files_are_the_bytes_that_zarr_python_writes(example, tmp_path, name):
+    layout = sharded_layouts(example.manifest)[name]
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for path in (ours, theirs):
+        create_arrays(path, example.manifest)
+    array = zarr.open_array(theirs / name)
+    for shard in range(2):
+        rows = values(layout, layout.shard_rows - 1, shard)
+        array[shard * layout.shard_rows : shard * layout.shard_rows + len(rows)] = rows
+        write_shard_file(ours / layout.shard_file(shard), layout, rows)
+        ours_bytes = (ours / layout.shard_file(shard)).read_bytes()
+        assert len(ours_bytes) == layout.shard_bytes(len(rows))
+        assert ours_bytes == (theirs / layout.shard_file(shard)).read_bytes()
+
+
+def test_created_arrays_pass_the_check_of_their_metadata(example, tmp_path):
+    create_arrays(tmp_path, example.manifest)
+    check_arrays(tmp_path, example.manifest)
+
+
+def test_zarr_pythons_own_chunk_order_is_read_too(example, tmp_path):
+    layout = sharded_layouts(example.manifest)["vision/tokens"]
+    create_arrays(tmp_path, example.manifest)
+    rows = values(layout, layout.shape[0])
+    array = zarr.open_array(tmp_path / layout.name)
+    for row in reversed(range(len(rows))):
+        array[row] = rows[row]
+    read = ShardedArray(tmp_path, layout).read_rows(np.arange(len(rows)))
+    np.testing.assert_array_equal(read, rows)
+
+
+@pytest.fixture(scope="module")
+def text(example, tmp_path_factory):
+    """The packed text array of two shards, and its rows by number; capacity is one chunk more than in use."""
+    manifest = example.manifest.model_copy(update={"context_length": 120})
+    layout = sharded_layouts(manifest)["text/tokens"]
+    folder = tmp_path_factory.mktemp("text")
+    create_arrays(folder, manifest)
+    used = layout.shard_rows - TOKEN_CHUNK - 5
+    content = {}
+    for shard in range(2):
+        rows = values(layout, used, shard)
+        write_shard_file(folder / layout.shard_file(shard), layout, rows)
+        content.update({shard * layout.shard_rows + number: row for number, row in enumerate(rows)})
+    return ShardedArray(folder, layout), content
+
+
+@given(st.data())
+def test_any_rows_in_any_order_are_read_as_written(text, data):
+    array, content = text
+    rows = np.array(data.draw(st.lists(st.sampled_from(list(content)), max_size=40)), np.int64)
+    read = array.read_rows(rows)
+    assert read.shape == (len(rows), 4)
+    for row, found in zip(rows, read, strict=True):
+        np.testing.assert_array_equal(found, content[row])
+
+
+def test_a_chunk_that_was_never_written_is_an_error_and_not_zeros(text):
+    array, _ = text
+    with pytest.raises(CacheCorruptError, match=r"text/tokens shard 1 .*never written"):
+        array.read_rows(np.array([2 * array.layout.shard_rows - 1]))
+
+
+def test_a_flipped_bit_in_any_byte_of_a_shard_file_is_found(example, tmp_path):
+    layout = sharded_layouts(example.manifest)["text/pooled"]
+    (tmp_path / layout.name).mkdir(parents=True)
+    file = tmp_path / layout.shard_file(0)
+    write_shard_file(file, layout, values(layout, layout.shard_rows))
+    content = file.read_bytes()
+    rows = np.arange(layout.shard_rows)
+    ShardedArray(tmp_path, layout).read_rows(rows)
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        with pytest.raises(CacheCorruptError, match="text/pooled shard 0"):
+            ShardedArray(tmp_path, layout).read_rows(rows)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_every_truncation_of_a_shard_file_is_found(example, tmp_path_factory, data):
+    layout = sharded_layouts(example.manifest)["text/pooled"]
+    folder = tmp_path_factory.mktemp("truncated")
+    (folder / layout.name).mkdir(parents=True)
+    file = folder / layout.shard_file(0)
+    write_shard_file(file, layout, values(layout, layout.shard_rows))
+    content = file.read_bytes()
+    file.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(CacheCorruptError, match="text/pooled shard 0"):
+        ShardedArray(folder, layout).read_rows(np.arange(layout.shard_rows))
+
+
+def test_a_file_truncated_after_it_was_opened_is_found(example, tmp_path):
+    layout = sharded_layouts(example.manifest)["text/pooled"]
+    (tmp_path / layout.name).mkdir(parents=True)
+    file = tmp_path / layout.shard_file(0)
+    write_shard_file(file, layout, values(layout, layout.shard_rows))
+    array = ShardedArray(tmp_path, layout)
+    array.read_rows(np.array([0]))
+    file.write_bytes(file.read_bytes()[: layout.chunk_bytes + 6])
+    with pytest.raises(CacheCorruptError, match="truncated in chunk 1"):
+        array.read_rows(np.array([1]))

@@ -1,0 +1,95 @@
+"""A real project in a temporary folder: the graph, the committed backbone, and a world small enough to wait for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("cache", "pipeline", "stages", "models", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+ENVIRONMENT = os.environ | {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    "OMP_NUM_THREADS": "1",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+
+
+class Project:
+    """A checkout of this repository with its own git history, DVC cache and micro parameters."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; its output is captured, its status is not checked."""
+        return subprocess.run(
+            command, cwd=self.folder, env=ENVIRONMENT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def succeed(self, *command: str) -> str:
+        """Run a command that must succeed; returns what it printed."""
+        finished = self.run(*command)
+        assert finished.returncode == 0, f"{' '.join(command)}\n{finished.stdout}"
+        return finished.stdout
+
+    def stages_run(self, *targets: str) -> set[str]:
+        """Reproduce `targets` and name the stages that DVC had to run."""
+        printed = self.succeed("dvc", "repro", *targets)
+        return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
+
+    def change(self, **sections: Any) -> None:
+        """Merge `sections` into params.yaml."""
+        path = self.folder / "params.yaml"
+        path.write_text(yaml.safe_dump(merge(yaml.safe_load(path.read_text()), sections), sort_keys=False))
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    both = {key: merge(old[key], new[key]) for key in new if isinstance(old.get(key), dict) and isinstance(new[key], dict)}
+    return old | new | both
+
+
+def new_project(folder: Path) -> Project:
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    project = Project(folder)
+    project.change(
+        scenes={"train": 48, "val": 24, "ood": 12},
+        encode={"shard_images": 16},
+        sae={"latents": 64, "k_shared": 4, "k_private": 4},
+        train={"epochs": 2, "batch_pairs": 8, "checkpoint_every": 1, "record_every": 1, "device": "cpu"},
+    )
+    project.succeed("git", "init", "--quiet")
+    project.succeed("dvc", "init", "--quiet")
+    project.succeed("git", "add", "--all")
+    project.succeed("git", "commit", "--quiet", "--message", "micro project")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The demo, reproduced once."""
+    project = new_project(tmp_path_factory.mktemp("project"))
+    project.succeed("dvc", "repro", "report")
+    project.succeed("git", "add", "--all")
+    project.succeed("git", "commit", "--quiet", "--message", "reproduced")
+    return project
+
+
+@pytest.fixture
+def project(finished_project: Project, tmp_path: Path) -> Project:
+    """A copy of the reproduced demo that a test may change."""
+    shutil.copytree(finished_project.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")

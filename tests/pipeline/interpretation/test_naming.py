@@ -1,0 +1,233 @@
+import json
+from pathlib import Path
+
+import picture_world
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline.backbone import BackboneOptions, load_backbone
+from pipeline.errors import ConfigError, RunError
+from pipeline.interpretation import (
+    LATENT_SCHEMA,
+    InterpretOptions,
+    interpret,
+    load_concept_list,
+    read_latents,
+)
+from pipeline.interpretation.concept_codes import encode_concepts
+from pipeline.interpretation.naming import name_latents
+from pipeline.interpretation.scoring import score_names
+from pipeline.sae.lucid import LucidOptions, LucidSAE
+
+MODEL = picture_world.WordModel()
+USED = [picture for picture in picture_world.pictures() if picture.skip_reason is None]
+TINY_SIGLIP = Path(__file__).parents[3] / "models" / "tiny-siglip"
+
+
+def changed(options: InterpretOptions, **values) -> InterpretOptions:
+    return InterpretOptions(**(options.model_dump() | values))
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return picture_world.axis_sae()
+
+
+@pytest.fixture(scope="module")
+def latents(sae, cache, options):
+    return interpret(sae, cache, MODEL, options)
+
+
+def names_of(lists: dict[int, list[tuple[str, int]]], options: InterpretOptions) -> dict[int, tuple]:
+    """(name, purity, named) of latents whose concept lists are given."""
+    concept_list = load_concept_list(options.concepts)
+    concepts = encode_concepts(
+        picture_world.axis_sae(), MODEL, concept_list.terms, "{term}", "max", weighted=True
+    )
+    hits = torch.zeros(picture_world.SHARED, len(concept_list.terms), dtype=torch.int64)
+    for latent, terms in lists.items():
+        for term, count in terms:
+            hits[latent, concept_list.terms.index(term)] = count
+    columns = name_latents(hits, concepts, concept_list, options)
+    return {
+        latent: (columns["name"][latent], columns["purity"][latent], columns["named"][latent])
+        for latent in lists
+    }
+
+
+def by_latent(table):
+    return {row["latent"]: row for row in table.to_pylist()}
+
+
+def test_every_latent_is_named_after_the_concept_it_reads(latents):
+    names = [row["name"] for row in latents.to_pylist()]
+    assert names == ["boat", "cat", "red", "blue", "sea", "meadow", None]
+    assert latents["named"].to_pylist() == [True] * 6 + [False]
+    assert latents.schema.equals(LATENT_SCHEMA)
+
+
+def test_hits_count_images_and_synonyms_share_a_cluster(latents):
+    boats = sum(picture.noun == "boat" for picture in USED)
+    row = by_latent(latents)[0]
+    assert row["hits"] == 2 * boats  # "boat" and "ship" in each, the image with two captions once
+    assert row["purity"] == 1.0
+    assert row["clusters"] == [
+        {"hits": 2 * boats, "terms": [{"term": "boat", "hits": boats}, {"term": "ship", "hits": boats}]}
+    ]
+    assert by_latent(latents)[2]["hits"] == sum(picture.colour == "red" for picture in USED)
+
+
+def test_top_images_and_their_peak_patches_are_where_the_object_is(latents):
+    cats = [picture for picture in USED if picture.noun == "cat"]
+    top = by_latent(latents)[1]["top_images"]
+    assert len(top) == min(len(cats), 12)
+    for image in top:
+        picture = picture_world.pictures()[int(Path(image["file"]).stem)]
+        assert (picture.noun, image["patch"], image["activation"]) == ("cat", picture.patch, 3.0)
+
+
+def test_top_captions_carry_their_tokens_and_what_fires_where(latents):
+    top = by_latent(latents)[3]["top_captions"]
+    assert len(top) == sum(picture.colour == "blue" for picture in USED)
+    for caption in top:
+        assert caption["tokens"] == caption["caption"].split()
+        assert caption["tokens"][caption["position"]] == "blue"
+        assert caption["activations"] == [3.0 * (token == "blue") for token in caption["tokens"]]
+        assert caption["activation"] == 3.0
+
+
+def test_frequencies_are_shares_of_patches_and_tokens(latents):
+    row = by_latent(latents)[0]
+    boats = sum(picture.noun == "boat" for picture in USED)
+    captions = [caption for picture in USED for caption in picture.captions]
+    tokens = [word for caption in captions for word in caption.split()]
+    assert row["vision_frequency"] == pytest.approx(boats / (16 * len(USED)))
+    assert row["text_frequency"] == pytest.approx(tokens.count("boat") / len(tokens))
+
+
+def test_a_latent_that_never_fires_has_an_empty_row(latents):
+    row = by_latent(latents)[picture_world.SILENT]
+    assert (row["hits"], row["purity"], row["clusters"], row["top_images"], row["top_captions"]) == (
+        0,
+        None,
+        [],
+        [],
+        [],
+    )
+
+
+@pytest.mark.parametrize("batch_pairs", [1, 5, 1000])
+def test_the_batch_size_changes_nothing_but_its_own_record(sae, cache, options, latents, batch_pairs):
+    assert interpret(sae, cache, MODEL, changed(options, batch_pairs=batch_pairs)).equals(latents)
+
+
+def test_progress_ends_at_the_number_of_pairs(sae, cache, options):
+    reports = []
+    interpret(
+        sae, cache, MODEL, changed(options, batch_pairs=5), lambda done, total: reports.append((done, total))
+    )
+    assert reports[-1] == (cache.pairs, cache.pairs)
+    assert len(reports) == -(-cache.pairs // 5)
+
+
+def test_a_threshold_above_the_colours_share_leaves_them_without_hits(sae, cache, options):
+    strict = by_latent(interpret(sae, cache, MODEL, changed(options, threshold=0.7)))  # colours hold 2 of 3
+    assert (strict[0]["hits"] > 0, strict[2]["hits"], strict[4]["hits"]) == (True, 0, 0)
+
+
+def test_too_few_hits_or_too_little_purity_leave_a_latent_unnamed_but_guessed(sae, cache, options):
+    blue = sum(picture.colour == "blue" for picture in USED)
+    few = by_latent(interpret(sae, cache, MODEL, changed(options, minimum_hits=blue + 1)))
+    assert (few[3]["named"], few[3]["name"], few[0]["named"]) == (False, "blue", True)
+    assert few[0]["purity"] == 1.0
+    blurred = {3: [("blue", 5), ("sea", 4)], 4: [("sea", 6), ("boat", 4)]}
+    assert names_of(blurred, options) == {3: ("blue", 5 / 9, True), 4: ("sea", 0.6, True)}
+    assert names_of(blurred, changed(options, minimum_purity=0.58)) == {
+        3: ("blue", 5 / 9, False),
+        4: ("sea", 0.6, True),
+    }
+
+
+def test_metadata_tell_what_was_done_and_survive_the_file(latents, options, cache, tmp_path):
+    pq.write_table(latents, tmp_path / "latents.parquet")
+    table, metadata = read_latents(tmp_path / "latents.parquet")
+    assert table.equals(latents)
+    assert metadata["options"] == options.model_dump()
+    assert metadata["cache_sha256"] == cache.manifest.sha256
+    assert metadata["silent_concepts"] == ["unicorn"]
+    assert (metadata["concepts"], metadata["images"], metadata["captions"]) == (9, len(USED), cache.pairs)
+    json.dumps(metadata)
+
+
+def test_a_table_that_interpret_did_not_write_is_refused(latents, tmp_path):
+    path = tmp_path / "latents.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(RunError, match="not a readable Parquet file"):
+        read_latents(path)
+    pq.write_table(latents.drop_columns(["hits"]), path)
+    with pytest.raises(RunError, match="not a table of latents of this version"):
+        read_latents(path)
+
+
+def test_a_prompt_without_a_place_for_the_term_is_refused():
+    with pytest.raises(ConfigError, match=r"interpret.prompt: .*no \{term\}"):
+        InterpretOptions.parse({"prompt": "a photo"}, "interpret")
+
+
+def test_mean_pooling_dilutes_a_term_by_the_other_words_of_the_prompt_and_max_does_not(sae):
+    terms = ("boat", "cat")
+    strong = encode_concepts(sae, MODEL, terms, "a {term}", "max", weighted=False)
+    weak = encode_concepts(sae, MODEL, terms, "a {term}", "mean", weighted=False)
+    assert strong.codes[0, 0] == 3.0
+    assert weak.codes[0, 0] == 1.5
+    assert strong.idf.tolist() == [1.0] * picture_world.SHARED
+
+
+def test_concepts_are_encoded_the_same_in_any_batches(sae):
+    terms = (*load_concept_list("world").terms[:20], "boat", "cat", "red")
+    whole = encode_concepts(sae, MODEL, terms, "a {term}", "max", weighted=True)
+    parts = encode_concepts(sae, MODEL, terms, "a {term}", "max", weighted=True, batch_terms=3)
+    assert torch.equal(whole.codes, parts.codes)
+    assert torch.equal(whole.idf, parts.idf)
+
+
+def test_names_are_scored_against_the_concept_each_latent_tells_apart(sae, cache, options, latents):
+    truth = load_concept_list(options.concepts).truth
+    score = score_names(latents, sae, cache, truth)
+    assert score["share"] == 1.0
+    assert score["kinds"] == {kind: {"named": 2, "correct": 2} for kind in ("noun", "colour", "setting")}
+
+
+def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, options):
+    crossed = picture_world.axis_sae()
+    with torch.no_grad():  # on the text side, boats read as cats and cats as boats
+        crossed.dictionary("text").encoder[[0, 1]] = torch.eye(picture_world.CHANNELS)[[1, 0]]
+    table = interpret(crossed, cache, MODEL, options)
+    assert table["name"].to_pylist()[:2] == ["cat", "boat"]
+    score = score_names(table, crossed, cache, load_concept_list(options.concepts).truth)
+    assert score["kinds"]["noun"] == {"named": 2, "correct": 0}
+    assert (score["named"], score["correct"]) == (6, 4)
+
+
+def test_nothing_named_has_no_share_and_no_truth_no_score(sae, cache, options):
+    nothing = interpret(sae, cache, MODEL, changed(options, minimum_hits=10_000))
+    truth = load_concept_list(options.concepts).truth
+    assert score_names(nothing, sae, cache, truth) == {"named": 0, "correct": 0, "kinds": {}}
+    assert score_names(nothing, sae, cache, {"boat": "noun:zeppelin"}) is None
+
+
+def test_the_embedded_backbone_spells_and_encodes_every_term_of_the_embedded_list():
+    backbone = load_backbone(BackboneOptions(model=f"local-dir:{TINY_SIGLIP}"))
+    sae = LucidSAE(
+        LucidOptions(latents=64, k_shared=4, k_private=4), backbone.vision_channels, backbone.text_channels
+    )
+    terms = load_concept_list("world").terms
+    ids, valid = backbone.tokenize(list(terms))
+    unknown = backbone.tokenize(["zyzzyva"])[0][0, 0]
+    assert valid.any(dim=1).all()
+    assert not ((ids == unknown) & valid).any()
+    concepts = encode_concepts(sae, backbone, terms, "{term}", "max", weighted=True)
+    assert concepts.codes.shape == (len(terms), sae.shared_width)
+    assert concepts.embeddings.shape == (len(terms), backbone.embedding)
+    assert (concepts.weight >= 0).all()

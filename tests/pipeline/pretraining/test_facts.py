@@ -1,0 +1,55 @@
+import torch
+
+from pipeline.datasets.scenes.world import Description, Thing
+from pipeline.pretraining.facts import BACKGROUND, phrase_facts, scene_facts, truth_of_images, truth_of_patches
+
+SEA = Description(
+    "sea",
+    (Thing("boat", "red", "small", "two", "sailing"), Thing("cat", "black", "large")),
+)
+BEACH = Description("beach", (Thing("boat", "blue", "small"),))
+SCENES = scene_facts([SEA, BEACH])
+
+PHRASES = {
+    "a boat": (["noun:boat", "count:one"], False),
+    "two boats": (["noun:boat", "count:two"], True),
+    "one boat": (["noun:boat", "count:one"], True),
+    "a red boat": (["noun:boat", "colour:red", "count:one"], False),
+    "a red cat": (["noun:cat", "colour:red", "count:one"], False),
+    "something large": (["size:large"], False),
+    "a boat sailing": (["noun:boat", "action:sailing", "count:one"], False),
+    "the sea": (["setting:sea"], False),
+    "a dog": (["noun:dog", "count:one"], False),
+}
+FACTS = phrase_facts([concepts for concepts, _ in PHRASES.values()], [counted for _, counted in PHRASES.values()])
+
+
+def _of(row: torch.Tensor) -> set[str]:
+    return {text for text, value in zip(PHRASES, row.tolist(), strict=True) if value}
+
+
+def test_a_phrase_is_true_of_an_image_when_one_of_its_things_has_every_look() -> None:
+    truth = truth_of_images(SCENES, FACTS)
+    assert _of(truth.true[0]) == {"two boats", "something large", "the sea"}
+    assert _of(truth.true[1]) == {"a boat", "one boat"}
+
+
+def test_one_of_several_alike_is_left_undecided_unless_the_count_is_a_word() -> None:
+    truth = truth_of_images(SCENES, FACTS)
+    assert set(PHRASES) - _of(truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"}
+    assert _of(truth.scored[1]) == set(PHRASES)
+
+
+def test_a_patch_shows_the_looks_of_its_thing_and_leaves_count_and_setting_undecided() -> None:
+    truth = truth_of_patches(SCENES, torch.tensor([0, 0]), torch.tensor([0, 1]), FACTS)
+    assert _of(truth.true[0] & truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"}
+    assert set(PHRASES) - _of(truth.scored[0]) == {"two boats", "one boat", "the sea"}
+    assert _of(truth.true[1] & truth.scored[1]) == {"something large"}
+    assert set(PHRASES) - _of(truth.scored[1]) == {"the sea"}
+
+
+def test_a_background_patch_shows_the_setting_and_no_named_thing() -> None:
+    truth = truth_of_patches(SCENES, torch.tensor([0, 1]), torch.tensor([BACKGROUND, BACKGROUND]), FACTS)
+    assert _of(truth.true[0]) == {"the sea"}
+    assert _of(truth.true[1]) == set()
+    assert set(PHRASES) - _of(truth.scored[0]) == {"something large"}

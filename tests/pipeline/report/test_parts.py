@@ -1,0 +1,131 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.report.captions import lit_captions, spell
+from pipeline.report.charts import HEIGHT, WIDTH, training_charts
+from pipeline.report.claims import CLAIMS, judge
+from pipeline.report.paper import paper
+from pipeline.report.pictures import as_seen
+from pipeline.report.runs import Run
+from pipeline.report.tables import SECTIONS, metric_tables
+
+
+def run(name: str, metrics=None, curves=None) -> Run:
+    return Run(name, Path(name), metrics or {}, curves or {})
+
+
+def written(tokens: list[str]) -> str:
+    return "".join((" " if spaced else "") + text for text, spaced, _ in spell(tokens))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["two", "red", "boats", "."], "two red boats."),
+        (["▁two", "▁sail", "boats"], "two sailboats"),
+        (["two", "Ġsail", "boats", "Ġ!"], "two sailboats !"),
+        (
+            ["<|startoftext|>", "sail</w>", "boa", "ts</w>", "<|endoftext|>"],
+            "<|startoftext|> sail boats <|endoftext|>",
+        ),
+        (["[CLS]", "sail", "##boats", "at", "sea", "[SEP]"], "[CLS] sailboats at sea [SEP]"),
+        ([], ""),
+    ],
+)
+def test_tokens_of_any_tokenizer_are_put_together_as_they_were_written(tokens, text):
+    assert written(tokens) == text
+
+
+def test_words_are_lit_in_proportion_to_the_strongest_caption():
+    records = [
+        {"tokens": ["red", "boat"], "activations": [0.0, 4.0], "position": 1, "activation": 4.0},
+        {"tokens": ["boat", "boats"], "activations": [1.0, 3.0], "position": 1, "activation": 3.0},
+    ]
+    first, second = lit_captions(records)
+    assert [piece.strength for piece in first.pieces] == [0.0, 1.0]
+    assert [piece.strength for piece in second.pieces] == [0.25, 0.75]
+    assert [piece.peak for piece in second.pieces] == [False, True]
+    assert lit_captions([]) == ()
+
+
+def test_every_number_of_the_paper_has_a_row_in_the_tables():
+    keys = {metric.key for section in SECTIONS for metric in section.metrics}
+    numbers = paper().numbers
+    assert {number.metric for number in numbers} <= keys
+    assert len({(number.variant, number.metric) for number in numbers}) == len(numbers) == 34
+
+
+def test_the_best_of_a_row_is_marked_in_the_rows_own_direction():
+    key_high, key_low = "reconstruction.vision.shared", "degeneracy.text_to_image"
+    runs = [
+        run("lucid", {key_high: 0.2, key_low: 0.3}),
+        run("ot_only", {key_high: 0.1, key_low: 0.4}),
+        run("separate"),
+    ]
+    rows = {row.metric.key: row for table in metric_tables(runs) for row in table.rows}
+    assert [cell.best for cell in rows[key_high].cells] == [True, False, False]
+    assert [cell.best for cell in rows[key_low].cells] == [True, False, False]
+    assert [cell.value for cell in rows[key_low].cells] == [0.3, 0.4, None]
+    assert [cell.paper for cell in rows[key_low].cells] == [0.3538, 0.7958, None]
+    alone = metric_tables(runs[:1])[0].rows[0].cells[0]
+    assert not alone.best
+
+
+@pytest.mark.parametrize(
+    ("figures", "holds"),
+    [([0.1, 0.2, 0.3, 0.4], True), ([0.1, 0.3, 0.2, 0.4], False), ([0.1, None, None, 0.4], True)]
+    + [([0.2, 0.2, None, None], False), ([None, None, None, 0.4], None)],
+)
+def test_a_claim_holds_if_all_measured_figures_rise(figures, holds):
+    claim = CLAIMS[0]
+    runs = [
+        run(variant, {} if figure is None else {key: figure})
+        for (variant, key), figure in zip(claim.rising, figures, strict=True)
+    ]
+    assert judge(runs)[0].holds is holds
+
+
+def test_the_papers_own_numbers_bear_out_its_claims():
+    metrics: dict[str, dict[str, float]] = {}
+    for number in paper().numbers:
+        metrics.setdefault(number.variant, {})[number.metric] = number.value
+    verdicts = judge([run(name, values) for name, values in metrics.items()])
+    measured = {verdict.claim.text: verdict.holds for verdict in verdicts if verdict.holds is not None}
+    assert len(measured) == 7
+    assert all(measured.values())
+
+
+def test_charts_keep_the_last_point_stay_inside_and_leave_out_what_is_not_finite():
+    curve = tuple((float(step), math.nan if step == 3 else 1 / step) for step in range(1, 1000))
+    (chart,) = training_charts([run("other"), run("lucid", curves={"total": curve})])
+    (line,) = chart.lines
+    points = [tuple(map(float, point.split(","))) for point in line.points.split()]
+    assert (line.last, line.colour, chart.logarithmic) == (1 / 999, 1, True)
+    assert 100 < len(points) <= 160
+    assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+
+
+def test_a_constant_curve_and_one_of_a_single_point_are_charts_too():
+    runs = [run("lucid", curves={"total": ((5.0, 2.0),), "lock": ((1.0, 0.0), (2.0, 0.0)), "empty": ()})]
+    total, lock = training_charts(runs)
+    assert (total.title, lock.title) == ("total", "lock")
+    assert [tick.label for tick in total.values] == ["2"]
+    assert [tick.label for tick in lock.steps] == ["1", "1.5", "2"]
+
+
+def test_pictures_show_what_the_backbone_saw():
+    picture = Image.fromarray(np.zeros((40, 80, 3), np.uint8))
+    picture.paste((255, 0, 0), (0, 0, 10, 40))
+    assert as_seen(picture, (4, 4), "squash", 40).size == (40, 20)
+    cropped = as_seen(picture, (4, 4), "shortest", 40)
+    assert cropped.size == (40, 40)
+    assert np.asarray(cropped)[..., 0].max() == 0  # the red edge is cut away
+    padded = as_seen(picture, (4, 4), "longest", 40)
+    assert padded.size == (40, 40)
+    assert np.asarray(padded)[20, 1, 0] > 200
+    assert np.asarray(padded)[2, 1, 0] == 0  # padding above
+    assert as_seen(picture, (2, 4), "shortest", 40).size == (40, 20)

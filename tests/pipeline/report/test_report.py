@@ -1,0 +1,250 @@
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import RunError
+from pipeline.report.runs import flatten
+
+sys.path.append(str(Path(__file__).parent))
+
+from page import Page
+
+
+@pytest.fixture(scope="session")
+def pages(report):
+    return {path.relative_to(report).as_posix(): Page(path) for path in sorted(report.rglob("*.html"))}
+
+
+def linked(page: Page) -> list[str]:
+    return [tag[key] for _, tag in page.tags for key in ("href", "src") if key in tag]
+
+
+def alpha(source: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))[..., 3]
+
+
+def test_the_report_has_an_overview_a_gallery_and_a_page_per_latent_that_fires(pages):
+    assert set(pages) == {
+        "index.html",
+        "concepts.html",
+        *(f"latents/{latent:04d}.html" for latent in range(6)),
+    }
+
+
+def test_every_link_leads_to_a_file_of_the_report_and_none_to_a_network(report, pages):
+    seen = set()
+    for page in pages.values():
+        for link in linked(page):
+            parts = urlsplit(link)
+            assert parts.scheme in {"", "data"}, link
+            if parts.scheme == "data":
+                continue
+            if not parts.path:
+                assert any(tag.get("id") == parts.fragment for _, tag in page.tags), link
+                continue
+            target = (page.path.parent / unquote(parts.path)).resolve()
+            assert target.is_file(), f"{page.path}: {link}"
+            seen.add(target)
+    css = (report / "style.css").read_text(encoding="utf-8")
+    assert "url(" not in css
+    assert "@import" not in css
+    written = {path.resolve() for path in report.rglob("*") if path.is_file()}
+    assert written - seen == {(report / "report.json").resolve()}  # nothing is left that no page shows
+
+
+def test_every_page_has_a_language_a_title_one_main_heading_and_words_for_its_pictures(pages):
+    for page in pages.values():
+        assert page.all("html")[0]["lang"] == "en"
+        assert len(page.all("h1")) == 1
+        assert len(page.all("title")) == 1
+        assert all("alt" in image for image in page.all("img"))
+        ids = [tag["id"] for _, tag in page.tags if "id" in tag]
+        assert len(ids) == len(set(ids))
+
+
+def test_every_number_of_the_metrics_stands_exactly_in_the_tables(pages, metrics):
+    expected = {(key, repr(value)) for variant in metrics.values() for key, value in flatten(variant).items()}
+    assert {(key, value) for key, value, _ in pages["index.html"].data} == expected
+    assert ("reconstruction.vision.full_joint", "0.8674266656080118", "0.8674") in pages["index.html"].data
+    assert ("reconstruction.text_to_vision.leak", "-0.11", "\N{MINUS SIGN}0.1100") in pages["index.html"].data
+    assert ("degeneracy.dead_shared.text", "12345", "12,345") in pages["index.html"].data
+
+
+def test_the_papers_numbers_stand_beside_ours_for_the_same_variant(pages):
+    text = pages["index.html"].text
+    assert "0.8674 paper 0.4606" in text.replace("paper", " paper").replace("  ", " ")
+    assert "paper 0.4045" in text
+    assert "paper 0.5501" not in text  # share_k was not trained here
+
+
+def test_what_users_and_data_write_is_escaped(pages, trap):
+    page = pages["latents/0002.html"]  # red: its word comes from the list, its captions from the data
+    assert page.text.count("<em>red</em>") >= 2
+    everything = " ".join(page.text for page in pages.values())
+    alternatives = {image["alt"] for page in pages.values() for image in page.all("img")}
+    assert trap in everything
+    assert trap in alternatives
+    assert "pictures <i>of</i> shapes" in pages["index.html"].text
+    for page in pages.values():
+        assert not {"script", "b", "i"} & {tag for tag, _ in page.tags}
+
+
+def test_the_red_box_and_the_clearest_spot_of_the_veil_are_the_peak_patch(pages, world):
+    page = pages["latents/0000.html"]
+    frames = [
+        (veil, box)
+        for (_, veil), (_, box) in zip(page.tags, page.tags[1:], strict=False)
+        if veil.get("class") == "veil" and box.get("class") == "peak"
+    ]
+    assert len(frames) >= 8
+    for veil, box in frames:
+        style = dict(part.split(":") for part in box["style"].split(";"))
+        row, column = (round(float(style[side].rstrip("%")) / 25) for side in ("top", "left"))
+        transparency = alpha(veil["src"])
+        assert transparency.shape == (4, 4)
+        assert (transparency[row, column], (transparency > 0).sum()) == (0, 15)
+
+
+def test_pictures_are_small_files_that_pages_share(report, world):
+    files = sorted((report / "images").rglob("*.webp"))
+    assert {path.parent.name for path in files} == {"val", "ood"}
+    assert len(files) <= sum(cache.manifest.images for cache in world.caches.values())
+    with Image.open(files[0]) as picture:
+        assert max(picture.size) <= 256
+
+
+def test_captions_show_which_words_fire_the_latent(report):
+    page = Page(report / "latents" / "0003.html")
+    marked = [tag for tag in page.all("mark") if "strongest" in tag.get("class", "")]
+    captions = page.path.read_text(encoding="utf-8").split('class="captions"')[1]
+    assert captions.count(">blue</mark>") == len(marked) > 0
+    assert captions.count("<mark") == len(marked)
+
+
+def test_the_latents_are_shown_on_the_unseen_split_too(pages):
+    shown = [
+        image["src"]
+        for image in pages["latents/0000.html"].all("img")
+        if "images/ood/" in image.get("src", "")
+    ]
+    assert shown
+    assert "On unseen combinations" in pages["latents/0000.html"].text
+
+
+def test_skips_and_failures_are_told(pages):
+    text = pages["index.html"].text
+    assert "val image cannot be decoded 1" in text
+    assert "The variant separate has no metrics" in text
+    assert "1 of 7 shared latents of lucid never fire on val" in text
+    assert "1 of 9 concepts have no shared code of their own and can name nothing: unicorn" in text
+    assert "Not so here: the heat map finds the named object rather than any object" in text
+
+
+def test_training_curves_are_drawn_with_their_last_values(pages):
+    page = pages["index.html"]
+    chart = next(tag for tag in page.all("svg") if tag.get("role") == "img")
+    assert chart["aria-label"] == "total over training steps. Last values: lucid 0.05"
+    points = [tuple(map(float, point.split(","))) for point in page.all("polyline")[0]["points"].split()]
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert [y for _, y in points] == sorted(y for _, y in points)  # a falling loss goes down the page
+
+
+def test_the_same_input_gives_the_same_bytes_and_replaces_what_was_there(report, world, tmp_path):
+    output = tmp_path / "report"
+    world.build(output, latents=2)
+    stray = output / "latents" / "9999.html"
+    stray.write_text("from an earlier report", encoding="utf-8")
+    world.build(output)
+    assert not stray.exists()
+    written = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    assert written == {
+        path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()
+    }
+    listed = json.loads((output / "report.json").read_text(encoding="utf-8"))["files"]
+    assert sorted([*listed, "report.json"]) == sorted(path.as_posix() for path in written)
+
+
+def test_a_folder_that_is_no_report_is_left_alone(world, tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years", encoding="utf-8")
+    with pytest.raises(RunError, match="not empty and not a report"):
+        world.build(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "three years"
+    with pytest.raises(RunError, match="is a file"):
+        world.build(tmp_path / "thesis.txt")
+
+
+def test_fewer_pages_are_shown_on_request_named_ones_first(world, tmp_path):
+    output = world.build(tmp_path / "report", latents=3, images=1, ood_images=0, gallery_images=1)
+    assert len(list((output / "latents").iterdir())) == 3
+    assert "3 more latents fire; this report shows 3 at most" in Page(output / "concepts.html").text
+    assert not (output / "images" / "ood").exists()
+
+
+def test_a_dictionary_without_a_name_is_shown_by_number(own_world, tmp_path):
+    own_world.interpret(minimum_hits=10_000)
+    output = own_world.build(tmp_path / "report")
+    assert "No latent of lucid earned a name: none had 10,000 hits" in Page(output / "index.html").text
+    gallery = Page(output / "concepts.html")
+    assert "Latents without a name" in gallery.text
+    assert "0 boat?" in gallery.text
+    assert "The best guess is “boat”" in Page(output / "latents" / "0000.html").text
+
+
+def test_a_variant_that_was_not_interpreted_or_not_trained_is_said_to_be_so(world, tmp_path):
+    index = Page(world.build(tmp_path / "a", variant="shared_only") / "index.html")
+    assert "The variant shared_only has not been interpreted; run concord interpret shared_only" in index.text
+    index = Page(world.build(tmp_path / "b", variants=["shared_only"]) / "index.html")
+    assert "The variant lucid has not been trained" in index.text
+    assert "has not been interpreted" in Page(tmp_path / "b" / "concepts.html").text
+
+
+def test_nothing_at_all_still_makes_pages(world, tmp_path):
+    text = Page(world.build(tmp_path / "report", variants=[], caches={}) / "index.html").text
+    assert "No activation cache was given" in text
+    assert "No variant has been evaluated yet" in text
+    assert "No training curves were found" in text
+
+
+def test_pictures_are_missing_and_said_to_be_without_the_interpreted_cache(world, tmp_path):
+    output = world.build(tmp_path / "report", caches={"ood": world.caches["ood"]})
+    assert "The cache that was interpreted (split val) was not given" in Page(output / "index.html").text
+    assert "that this report was given" in Page(output / "latents" / "0000.html").text
+
+
+def test_progress_ends_with_all_pages(world, tmp_path):
+    from pipeline.report import ReportOptions, build_report
+
+    reports = []
+    runs = [world.runs / "lucid"]
+    build_report(
+        tmp_path / "r",
+        runs,
+        world.caches,
+        world.data,
+        ReportOptions(),
+        lambda done, total: reports.append((done, total)),
+    )
+    assert reports == [(page, 8) for page in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics.json", "{", "not valid JSON"),
+        ("metrics.json", "[1]", "expected an object, got list"),
+        ("curves/plots/metrics/total.tsv", "step\tloss\n1\t2\n", "not a curve of DVCLive"),
+        ("latents.parquet", "no", "not a readable Parquet file"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(own_world, tmp_path, name, content, message):
+    (own_world.runs / "lucid" / name).write_text(content, encoding="utf-8")
+    with pytest.raises(RunError, match=message) as refusal:
+        own_world.build(tmp_path / "report")
+    assert str(own_world.runs / "lucid" / name) in str(refusal.value)

@@ -1,0 +1,314 @@
+"""LUCID against the plain dense float64 reference: every loss and every gradient, for every variant."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dense_reference import Pair, Reference, Side
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipeline.errors import ConfigError
+from pipeline.sae.codes import SIDES
+from pipeline.sae.lucid import LucidOptions, LucidSAE
+
+VISION_CHANNELS, TEXT_CHANNELS, PATCHES = 6, 5, 4
+SMALL = {"latents": 24, "shared_ratio": 0.5, "k_shared": 3, "k_private": 2, "lambda_shared": 0.1}
+UNGUIDED = {"structural": False, "global_context": False}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ot_only": {"shared_ratio": 1.0, "alignment": "transport_cost", "guidance": UNGUIDED},
+    "share_k": {"alignment": "transport_cost", "guidance": UNGUIDED},
+    "share_k_gsl": {"guidance": UNGUIDED},
+    "lucid": {},
+    "shared_only": {"shared_ratio": 1.0},
+    "separate": {"shared_ratio": 1.0, "alignment": "none", "gamma": 0.0},
+    "lucid unrolled": {"plan_gradient": "unrolled", "lambda_private": 0.2},
+    "transport cost, guided, unrolled": {"plan_gradient": "unrolled", "alignment": "transport_cost"},
+    "signed codes of raw activations": {"relu": False, "subtract_decoder_bias": False},
+    "no weights on alignment and cross": {"beta": 0.0, "gamma": 0.0, "alignment": "transport_cost"},
+}
+
+
+def build(seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> LucidSAE:
+    """A small model whose biases, norms and scales are all unlike their initial values."""
+    sae = LucidSAE(LucidOptions(**{**SMALL, **changes}), VISION_CHANNELS, TEXT_CHANNELS, seed).to(dtype)
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for parameter in sae.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.3 * noise.to(dtype))
+        sae.dictionary("vision").scale.fill_(2.0)
+        sae.dictionary("text").scale.fill_(0.5)
+    return sae
+
+
+def make_batch(lengths: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> SimpleNamespace:
+    generator = torch.Generator().manual_seed(seed)
+    vision = torch.randn(len(lengths), PATCHES, VISION_CHANNELS, generator=generator, dtype=torch.float64)
+    text = torch.randn(sum(lengths), TEXT_CHANNELS, generator=generator, dtype=torch.float64)
+    offsets = torch.tensor([0, *np.cumsum(lengths)])
+    return SimpleNamespace(
+        vision_tokens=(2 * vision).to(dtype), text_tokens=(0.5 * text).to(dtype), text_offsets=offsets
+    )
+
+
+def reference(sae: LucidSAE, dead: dict[str, Tensor] | None = None) -> tuple[Reference, dict[str, Tensor]]:
+    """The oracle with the same weights in float64, and its leaves by the model's parameter names."""
+    leaves = {
+        name: parameter.detach().double().requires_grad_() for name, parameter in sae.named_parameters()
+    }
+    sides = [
+        Side(**{field: leaves[f"dictionaries.{side}.{field}"] for field in Side.__dataclass_fields__})
+        for side in SIDES
+    ]
+    return Reference(sae.options, *sides, dead or {}), leaves
+
+
+def reference_pairs(sae: LucidSAE, batch: Any, masks: Tensor | None = None) -> list[Pair]:
+    vision = batch.vision_tokens.double() / sae.dictionary("vision").scale.double()
+    text = batch.text_tokens.double() / sae.dictionary("text").scale.double()
+    bounds = batch.text_offsets.tolist()
+    pairs = []
+    for n, (start, stop) in enumerate(pairwise(bounds)):
+        mask = None if masks is None else masks[n, :, : stop - start].double()
+        pairs.append(Pair(vision[n], text[start:stop], mask))
+    return pairs
+
+
+def assert_agrees(sae: LucidSAE, batch: Any, tolerance: float, masks: Tensor | None = None) -> None:
+    """Terms, total and every gradient, each relative to its largest entry."""
+    dead = {side: sae.activity[side].dead(sae.options.auxiliary.dead_after_pairs) for side in SIDES}
+    oracle, leaves = reference(sae, dead)
+    terms = oracle.terms(reference_pairs(sae, batch, masks))
+    expected = oracle.total(terms)
+    losses = sae.losses(batch, masks)
+    assert set(losses.terms) == set(terms)
+    for name, term in terms.items():
+        assert losses.terms[name].item() == pytest.approx(term.item(), rel=tolerance, abs=1e-12), name
+    assert losses.total.item() == pytest.approx(expected.item(), rel=tolerance)
+    losses.total.backward()
+    expected.backward()
+    for name, parameter in sae.named_parameters():
+        gradient = leaves[name].grad
+        if gradient is None:
+            gradient = torch.zeros_like(leaves[name])
+        error = (parameter.grad.double() - gradient).abs().max()
+        assert error <= tolerance * gradient.abs().max().clamp_min(1e-6), name
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_and_gradients_are_the_references(variant: str, dtype: torch.dtype, tolerance: float) -> None:
+    assert_agrees(
+        build(dtype=dtype, **VARIANTS[variant]).eval(), make_batch([3, 0, 1, 5], dtype=dtype), tolerance
+    )
+
+
+@pytest.mark.parametrize("plan_gradient", ["detached", "unrolled"])
+@pytest.mark.parametrize("beta_mask", [1.0, 10.0, 20.0])
+def test_losses_with_a_structural_mask_are_the_references(beta_mask: float, plan_gradient: str) -> None:
+    masks = torch.rand(3, PATCHES, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).round()
+    sae = build(guidance={"beta_mask": beta_mask}, plan_gradient=plan_gradient).eval()
+    assert_agrees(sae, make_batch([3, 4, 1]), 1e-8, masks)
+
+
+@given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(any), seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_losses_and_gradients_are_the_references_for_any_ragged_batch(lengths: list[int], seed: int) -> None:
+    assert_agrees(build(seed % 7, plan_gradient="unrolled").eval(), make_batch(lengths, seed), 1e-8)
+
+
+@pytest.mark.parametrize("variant", ["lucid unrolled", "share_k", "shared_only"])
+def test_tokens_and_patches_of_zero_code_are_harmless(variant: str) -> None:
+    sae = build(**VARIANTS[variant]).eval()
+    batch = make_batch([3, 2])
+    with torch.no_grad():
+        for side in SIDES:  # at the decoder's bias the pre-activations are the biases: all negative
+            sae.dictionary(side).encoder_bias.fill_(-0.05)
+        batch.vision_tokens[0, 1] = sae.dictionary("vision").decoder_bias * 2.0
+        batch.vision_tokens[1] = (
+            sae.dictionary("vision").decoder_bias * 2.0
+        )  # a whole image: all weights zero
+        batch.text_tokens[1] = sae.dictionary("text").decoder_bias * 0.5
+    assert not sae.encode("vision", batch.vision_tokens[1]).values.any()
+    assert_agrees(sae, batch, 1e-9)
+
+
+def test_a_batch_of_empty_captions_trains_the_vision_side_alone() -> None:
+    sae = build()
+    losses = sae.losses(make_batch([0, 0]))
+    losses.total.backward()
+    assert losses.total > 0
+    assert float(losses.terms["alignment"]) == float(losses.terms["cross_vision"]) == 0
+    assert all(parameter.grad.isfinite().all() for parameter in sae.parameters())
+
+
+def test_dead_latents_are_trained_as_the_reference_says() -> None:
+    sae = build(auxiliary={"dead_after_pairs": 5, "k": 4}).eval()
+    sae.activity["vision"].pairs_since_fired[[2, 3, 7, 15, 16, 20]] = 5  # more than k
+    sae.activity["text"].pairs_since_fired[[1, 22]] = 9  # fewer
+    assert_agrees(sae, make_batch([3, 2, 4]), 1e-9)
+
+
+def test_only_training_advances_the_clock_of_dead_latents() -> None:
+    sae, batch = build(), make_batch([3, 2])
+    fired = {side: sae.encode(side, getattr(batch, f"{side}_tokens").flatten(0, -2)) for side in SIDES}
+    sae.eval().losses(batch)
+    assert all(not sae.activity[side].pairs_since_fired.any() for side in SIDES)
+    sae.train().losses(batch)
+    sae.losses(batch)
+    for side in SIDES:
+        active = fired[side].dense(24).any(dim=0)
+        assert sae.activity[side].pairs_since_fired.tolist() == (~active * 4).tolist()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_scaling_the_activations_scales_what_is_decoded_and_nothing_else(side: str) -> None:
+    statistics = {"vision": _moments(VISION_CHANNELS, 1.0), "text": _moments(TEXT_CHANNELS, 1.0)}
+    thousandfold = {"vision": _moments(VISION_CHANNELS, 1000.0), "text": _moments(TEXT_CHANNELS, 1000.0)}
+    batch = make_batch([3, 2])
+    scaled = SimpleNamespace(
+        vision_tokens=batch.vision_tokens * 1000,
+        text_tokens=batch.text_tokens * 1000,
+        text_offsets=batch.text_offsets,
+    )
+    sae, other = (LucidSAE(LucidOptions(**SMALL), VISION_CHANNELS, TEXT_CHANNELS).double() for _ in range(2))
+    sae.initialise(statistics)
+    other.initialise(thousandfold)
+    torch.testing.assert_close(sae.losses(batch).terms, other.losses(scaled).terms)
+    tokens = getattr(batch, f"{side}_tokens").flatten(0, -2)
+    codes, same = sae.encode(side, tokens), other.encode(side, tokens * 1000)
+    torch.testing.assert_close(codes.values, same.values)
+    torch.testing.assert_close(sae.decode(side, codes) * 1000, other.decode(side, same))
+
+
+def _moments(channels: int, scale: float) -> SimpleNamespace:
+    return SimpleNamespace(
+        mean=scale * np.linspace(-1, 2, channels), variance=scale**2 * np.linspace(0.5, 3, channels)
+    )
+
+
+def test_initialise_predicts_the_mean_for_a_zero_code_and_counts_it_as_an_error_of_one() -> None:
+    sae = LucidSAE(LucidOptions(**SMALL), VISION_CHANNELS, TEXT_CHANNELS)
+    moments = {"vision": _moments(VISION_CHANNELS, 7.0), "text": _moments(TEXT_CHANNELS, 0.1)}
+    sae.initialise(moments)
+    codes = sae.encode("vision", torch.from_numpy(moments["vision"].mean).float()[None])
+    assert codes.values.abs().max() < 1e-6
+    decoded = sae.decode("vision", codes)[0].detach().double().numpy()
+    np.testing.assert_allclose(decoded, moments["vision"].mean, rtol=1e-6)
+    scaled_variance = moments["vision"].variance / float(sae.dictionary("vision").scale) ** 2
+    assert scaled_variance.mean() == pytest.approx(1)
+
+
+def test_a_new_model_has_unit_directions_and_an_encoder_that_is_a_copy_of_them() -> None:
+    sae = LucidSAE(LucidOptions(**SMALL), VISION_CHANNELS, TEXT_CHANNELS, seed=3)
+    for side in SIDES:
+        dictionary = sae.dictionary(side)
+        torch.testing.assert_close(dictionary.decoder.norm(dim=1), torch.ones(24))
+        assert torch.equal(dictionary.encoder, dictionary.decoder)
+        assert dictionary.encoder.data_ptr() != dictionary.decoder.data_ptr()
+    again = LucidSAE(LucidOptions(**SMALL), VISION_CHANNELS, TEXT_CHANNELS, seed=3)
+    assert torch.equal(sae.dictionary("text").decoder, again.dictionary("text").decoder)
+    other = LucidSAE(LucidOptions(**SMALL), VISION_CHANNELS, TEXT_CHANNELS, seed=4)
+    assert not torch.equal(sae.dictionary("text").decoder, other.dictionary("text").decoder)
+
+
+def test_projected_gradients_do_not_change_norms_and_normalised_directions_have_none_but_one() -> None:
+    sae, batch = build(), make_batch([3, 2])
+    sae.normalise_weights()
+    sae.losses(batch).total.backward()
+    sae.project_gradients()
+    for side in SIDES:
+        decoder = sae.dictionary(side).decoder
+        torch.testing.assert_close(decoder.norm(dim=1), torch.ones(24, dtype=torch.float64))
+        along = (decoder.grad * decoder).sum(dim=1)
+        torch.testing.assert_close(along, torch.zeros_like(along))
+        assert decoder.grad.abs().max() > 1e-4
+
+
+def test_without_unit_norm_weights_and_gradients_are_left_alone() -> None:
+    sae, batch = build(unit_norm_decoder=False), make_batch([3, 2])
+    sae.losses(batch).total.backward()
+    before = [(p.detach().clone(), p.grad.clone()) for p in sae.parameters()]
+    sae.project_gradients()
+    sae.normalise_weights()
+    for parameter, (value, gradient) in zip(sae.parameters(), before, strict=True):
+        assert torch.equal(parameter, value) and torch.equal(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_modes_keep_the_budgets_and_parts_they_name(side: str) -> None:
+    sae, batch = build(relu=False), make_batch([3, 6])
+    tokens = getattr(batch, f"{side}_tokens").flatten(0, -2)
+    joint = sae.encode(side, tokens, "full_joint").dense(24)
+    assert torch.equal(sae.encode(side, tokens, "shared").dense(24)[:, :12], joint[:, :12])
+    assert torch.equal(sae.encode(side, tokens, "private").dense(24)[:, 12:], joint[:, 12:])
+    assert not sae.encode(side, tokens, "shared").dense(24)[:, 12:].any()
+    assert not sae.encode(side, tokens, "private").dense(24)[:, :12].any()
+    assert torch.equal((joint[:, :12] != 0).sum(1), torch.full((len(tokens),), 3))
+    assert torch.equal((joint[:, 12:] != 0).sum(1), torch.full((len(tokens),), 2))
+    oracle, _ = reference(sae)
+    own = oracle.vision if side == "vision" else oracle.text
+    pre = oracle.pre_activations(own, tokens / sae.dictionary(side).scale)
+    torch.testing.assert_close(
+        sae.encode(side, tokens, "full_global").dense(24), oracle.top_k(pre, 5).detach()
+    )
+
+
+def test_without_private_latents_all_modes_are_one_and_private_is_refused() -> None:
+    sae, batch = build(shared_ratio=1.0), make_batch([3, 6])
+    joint, *others = [
+        sae.encode("text", batch.text_tokens, m) for m in ("full_joint", "full_global", "shared")
+    ]
+    assert all(torch.equal(joint.dense(24), other.dense(24)) for other in others)
+    with pytest.raises(ConfigError, match=r"shared_ratio = 1\.0"):
+        sae.encode("text", batch.text_tokens, "private")
+
+
+@pytest.mark.parametrize("mode", ["full_joint", "shared"])
+def test_plan_and_cross_reconstruction_are_the_references_in_raw_units(mode: str) -> None:
+    sae, batch = build(), make_batch([3, 5, 1])
+    vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1), mode)
+    text = sae.encode("text", batch.text_tokens, mode)
+    plan = sae.transport(vision, text, batch.text_offsets, PATCHES)
+    to_vision = sae.cross_reconstruct("vision", text, plan).view(3, PATCHES, -1)
+    to_text = sae.cross_reconstruct("text", vision, plan)
+    oracle, _ = reference(sae)
+    z_a, z_b = vision.dense(24).view(3, PATCHES, 24), text.dense(24)
+    for n, (start, stop) in enumerate([(0, 3), (3, 8), (8, 9)]):
+        expected = oracle.plan(z_a[n, :, :12], z_b[start:stop, :12], None)
+        torch.testing.assert_close(plan.plan[n, :, : stop - start], expected)
+        assert plan.valid[n].tolist() == [j < stop - start for j in range(5)]
+        patches, tokens = oracle.cross(expected, z_a[n], z_b[start:stop])
+        torch.testing.assert_close(to_vision[n], patches * 2.0)
+        torch.testing.assert_close(to_text[start:stop], tokens * 0.5)
+
+
+def test_bfloat16_autocast_keeps_the_losses_within_a_hundredth() -> None:
+    sae, batch = build(dtype=torch.float32).eval(), make_batch([3, 5, 1], dtype=torch.float32)
+    expected = sae.losses(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = sae.losses(batch)
+    losses.total.backward()
+    for name, term in expected.terms.items():
+        assert float(losses.terms[name]) == pytest.approx(float(term), rel=1e-2), name
+
+
+def test_a_few_steps_of_training_lower_the_loss() -> None:
+    sae, batch = build(), make_batch([3, 5, 1, 4])
+    history = []
+    for _ in range(20):
+        sae.zero_grad()
+        losses = sae.losses(batch)
+        losses.total.backward()
+        sae.project_gradients()
+        with torch.no_grad():
+            for parameter in sae.parameters():
+                parameter.sub_(0.3 * parameter.grad)
+        sae.normalise_weights()
+        history.append(losses.total.item())
+    assert history[-1] < 0.7 * history[0], history

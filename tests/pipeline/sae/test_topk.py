@@ -1,0 +1,91 @@
+"""Top-K and the sparse encoder against a full sort and dense algebra."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipeline.sae import topk as module
+from pipeline.sae.topk import Group, sparse_encode, top_k
+
+GROUPS = [Group(0, 5, 2), Group(5, 12, 3)]
+
+
+@given(
+    scores=st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=8),
+    k=st.integers(1, 6),
+)
+@settings(max_examples=100, deadline=None)
+def test_top_k_takes_the_largest_and_the_lowest_column_among_equals(scores: list[list[int]], k: int) -> None:
+    values, indices = top_k(torch.tensor(scores, dtype=torch.float32), k)
+    for row, chosen, kept in zip(scores, indices.tolist(), values.tolist(), strict=True):
+        expected = sorted(range(6), key=lambda column: (-row[column], column))[:k]
+        assert sorted(chosen) == sorted(expected)
+        assert kept == [row[column] for column in chosen]
+
+
+def test_top_k_of_all_equal_scores_is_the_first_columns_also_in_wide_rows() -> None:
+    _, indices = top_k(torch.ones(3, 5000), 16)
+    assert indices.sort().values.tolist() == [list(range(16))] * 3
+
+
+def problem(requires_grad: bool = False) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(6, 4), (4,), (12, 4), (12,)]  # activations, centre, weight, bias
+    return tuple(
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(requires_grad)
+        for shape in shapes
+    )
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_codes_are_the_dense_top_k_of_each_group(relu: bool) -> None:
+    activations, centre, weight, bias = problem()
+    codes = sparse_encode(activations, centre, weight, bias, GROUPS, relu)
+    pre = (activations - centre) @ weight.T + bias
+    expected = torch.zeros_like(pre)
+    for group in GROUPS:
+        part = pre[:, group.start : group.stop]
+        kept = part >= part.sort(dim=1, descending=True).values[:, group.k - 1 : group.k]
+        expected[:, group.start : group.stop] = kept * (part.relu() if relu else part)
+    torch.testing.assert_close(codes.dense(12), expected)
+    assert codes.values.shape == (6, 5)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_encoder_gradients_are_exact(relu: bool) -> None:
+    arguments = problem(requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *a: sparse_encode(*a, GROUPS, relu).values, arguments)
+
+
+def test_values_below_zero_are_inactive_and_pass_no_gradient() -> None:
+    activations = torch.tensor([[1.0]], requires_grad=True)
+    weight = torch.tensor([[2.0], [-1.0], [-3.0]], requires_grad=True)
+    codes = sparse_encode(activations, torch.zeros(1), weight, torch.zeros(3), [Group(0, 3, 2)], True)
+    codes.values.sum().backward()
+    assert codes.values.tolist() == [[2.0, 0.0]]
+    assert weight.grad is not None and weight.grad.tolist() == [[1.0], [0.0], [0.0]]
+
+
+def test_encoding_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = problem()
+    whole = sparse_encode(*arguments, GROUPS, True)
+    monkeypatch.setattr(module, "_PRE_ACTIVATIONS_AT_ONCE", 24)  # two tokens
+    chunked = sparse_encode(*arguments, GROUPS, True)
+    assert torch.equal(whole.indices, chunked.indices)
+    torch.testing.assert_close(whole.values, chunked.values)
+
+
+def test_no_tokens_give_no_codes() -> None:
+    _, centre, weight, bias = problem()
+    codes = sparse_encode(torch.zeros(0, 4, dtype=torch.float64), centre, weight, bias, GROUPS, True)
+    assert codes.values.shape == codes.indices.shape == (0, 5)
+
+
+def test_ranking_under_autocast_is_in_full_precision() -> None:
+    arguments = tuple(argument.float() for argument in problem())
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = sparse_encode(*arguments, GROUPS, True)
+    expected = sparse_encode(*arguments, GROUPS, True)
+    assert torch.equal(codes.values, expected.values) and torch.equal(codes.indices, expected.indices)

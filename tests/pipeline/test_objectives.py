@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from pipeline.objectives import mean_squared_error, mean_squared_error_of_pairs, transport_cost, weighted_sum
+from pipeline.transport.coupling import Coupling
+from pipeline.transport.plan import TransportPlan
+
+
+def test_errors_are_means_over_items_and_channels() -> None:
+    prediction, target = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[0.0, 2.0], [0.0, 0.0]])
+    assert mean_squared_error(prediction, target).item() == pytest.approx((1 + 9 + 16) / 4)
+
+
+def test_error_of_nothing_is_zero_with_a_gradient() -> None:
+    prediction = torch.zeros(0, 3, requires_grad=True)
+    mean_squared_error(prediction, torch.zeros(0, 3)).backward()
+    assert prediction.grad is not None
+
+
+def test_pairs_that_do_not_count_neither_add_nor_dilute() -> None:
+    prediction, target = torch.tensor([[1.0, 3.0], [100.0, 100.0]]), torch.zeros(2, 2)
+    assert mean_squared_error_of_pairs(prediction, target, torch.tensor([True, False])).item() == 5
+    assert mean_squared_error_of_pairs(prediction, target, torch.tensor([False, False])).item() == 0
+
+
+def test_transport_cost_is_the_mean_over_captioned_pairs() -> None:
+    plan = torch.tensor([[[0.25, 0.75]], [[1.0, 0.0]], [[0.0, 0.0]]])
+    cost = torch.tensor([[[0.4, 0.8]], [[0.1, 1.0]], [[1.0, 1.0]]])
+    valid = torch.tensor([[True, True], [True, False], [False, False]])
+    coupling = Coupling(TransportPlan(plan, valid), cost)
+    assert transport_cost(coupling).item() == pytest.approx((0.25 * 0.4 + 0.75 * 0.8 + 0.1) / 2)
+
+
+def test_total_weighs_the_terms_and_reports_them_unweighted_and_detached() -> None:
+    term = torch.tensor(3.0, requires_grad=True)
+    losses = weighted_sum(
+        {"self_vision": term, "alignment": torch.tensor(2.0)}, {"self_vision": 0.5, "alignment": 2.0}
+    )
+    losses.total.backward()
+    assert losses.total.item() == 5.5
+    assert term.grad is not None and term.grad.item() == 0.5
+    assert losses.terms["self_vision"].item() == 3.0 and not losses.terms["self_vision"].requires_grad

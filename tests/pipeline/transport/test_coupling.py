@@ -1,0 +1,176 @@
+"""Cost, guidance and both barycentric maps against their definitions, written out with loops."""
+
+from itertools import pairwise
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from pipeline.sae.codes import SparseCodes
+from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
+from pipeline.transport.coupling import Coupling, couple
+from pipeline.transport.guidance import GuidanceOptions, column_mass
+from pipeline.transport.plan import TransportPlan, valid_tokens
+from pipeline.transport.sinkhorn import sinkhorn
+
+WIDTH, PATCHES, K = 8, 4, 3
+UNGUIDED = GuidanceOptions(structural=False, global_context=False)
+
+
+def random_codes(tokens: int, generator: torch.Generator) -> SparseCodes:
+    """Non-negative codes, about a third of their entries and some whole codes inactive."""
+    scores = torch.rand(tokens, WIDTH, generator=generator, dtype=torch.float64)
+    values, indices = scores.topk(K, dim=1)
+    active = torch.rand(tokens, K, generator=generator) > 0.3
+    silent = torch.rand(tokens, 1, generator=generator) < 0.2
+    return SparseCodes(values * active * ~silent, indices)
+
+
+def problem(lengths: list[int], seed: int) -> tuple[SparseCodes, SparseCodes, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    return random_codes(PATCHES * len(lengths), generator), random_codes(sum(lengths), generator), offsets
+
+
+def coupled(lengths: list[int], seed: int, guidance: GuidanceOptions, mask: Tensor | None = None) -> Coupling:
+    vision, text, offsets = problem(lengths, seed)
+    return couple(
+        vision,
+        text,
+        offsets,
+        PATCHES,
+        width=WIDTH,
+        epsilon=0.1,
+        iterations=10,
+        guidance=guidance,
+        structural_mask=mask,
+        detach_plan=True,
+    )
+
+
+ragged = st.lists(st.integers(0, 5), min_size=1, max_size=4)
+seeds = st.integers(0, 10_000)
+
+
+@given(lengths=ragged, seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_cost_is_one_minus_the_cosine_of_dense_codes(lengths: list[int], seed: int) -> None:
+    vision, text, offsets = problem(lengths, seed)
+    cost = coupled(lengths, seed, UNGUIDED).cost
+    z_a, z_b = vision.dense(WIDTH).view(-1, PATCHES, WIDTH), text.dense(WIDTH)
+    for n, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        for j in range(stop - start):
+            expected = 1 - cosine_similarity(
+                z_a[n], z_b[start + j][None]
+            )  # 0 for a zero code in torch as well
+            torch.testing.assert_close(cost[n, :, j], expected)
+
+
+@given(lengths=ragged, seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_guided_plan_is_that_of_the_weights_of_the_dense_mean_code(lengths: list[int], seed: int) -> None:
+    vision, text, offsets = problem(lengths, seed)
+    coupling = coupled(lengths, seed, GuidanceOptions(lambda_global=0.7))
+    z_a, z_b = vision.dense(WIDTH).view(-1, PATCHES, WIDTH), text.dense(WIDTH)
+    for n, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        length = stop - start
+        if not length:
+            assert not coupling.plan.plan[n].any()
+            continue
+        w = cosine_similarity(z_a[n].mean(0)[None], z_b[start:stop]).clamp_min(0)
+        c = w / w.sum() if w.sum() > 0 else torch.full_like(w, 1 / length)
+        cost = coupling.cost[n : n + 1, :, :length] + 0.7 * (1 - w)
+        r = torch.full((1, PATCHES), 1 / PATCHES, dtype=torch.float64)
+        expected = sinkhorn(cost, torch.ones(1, length, dtype=torch.bool), r, c[None], 0.1, 10)[0]
+        torch.testing.assert_close(coupling.plan.plan[n, :, :length], expected)
+
+
+def test_all_guided_weights_zero_keep_the_uniform_marginal() -> None:
+    uniform = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
+    weights = torch.tensor([[0.0, 0.0, 0.0], [0.2, 0.0, 0.6]])
+    assert column_mass(weights, uniform).tolist() == [[0.5, 0.5, 0.0], [0.25, 0.0, 0.75]]
+
+
+def test_weights_below_zero_count_as_none() -> None:
+    vision = SparseCodes(torch.tensor([[1.0]]), torch.tensor([[0]]))
+    text = SparseCodes(torch.tensor([[-1.0], [2.0]]), torch.tensor([[0], [0]]))
+    plan = couple(
+        vision,
+        text,
+        torch.tensor([0, 2]),
+        1,
+        width=1,
+        epsilon=0.1,
+        iterations=10,
+        guidance=GuidanceOptions(),
+        structural_mask=None,
+        detach_plan=True,
+    ).plan
+    assert plan.plan.tolist() == [[[0.0, 1.0]]]
+
+
+def test_the_tilt_of_the_cost_does_not_move_the_converged_plan() -> None:
+    plans = []
+    for tilt in (0.0, 2.0):
+        vision, text, offsets = problem([4, 2], 1)
+        plans.append(
+            couple(
+                vision,
+                text,
+                offsets,
+                PATCHES,
+                width=WIDTH,
+                epsilon=0.5,
+                iterations=2000,
+                guidance=GuidanceOptions(lambda_global=tilt),
+                structural_mask=None,
+                detach_plan=True,
+            ).plan.plan
+        )
+    torch.testing.assert_close(*plans)
+
+
+def test_a_structural_mask_moves_mass_off_forbidden_pairings_only_where_it_is_on() -> None:
+    mask = torch.ones(2, PATCHES, 4, dtype=torch.float64)
+    mask[0, :2, :2] = 0
+    on, off = GuidanceOptions(global_context=False), UNGUIDED
+    free, masked = coupled([4, 2], 1, off).plan.plan, coupled([4, 2], 1, on, mask).plan.plan
+    assert masked[0, :2, :2].sum() < 1e-6
+    assert free[0, :2, :2].sum() > 0.05
+    torch.testing.assert_close(masked[1], free[1])
+    assert torch.equal(coupled([4, 2], 1, off, mask).plan.plan, free)
+    assert torch.equal(coupled([4, 2], 1, on).plan.plan, free)
+
+
+@given(lengths=ragged, seed=seeds)
+@settings(max_examples=25, deadline=None)
+def test_both_cross_maps_are_the_plan_weighted_means(lengths: list[int], seed: int) -> None:
+    vision, _, offsets = problem(lengths, seed)
+    plan = coupled(lengths, seed, GuidanceOptions()).plan
+    rows = torch.randn(sum(lengths), 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    to_patches = mix_text_to_patches(plan, rows).view(len(lengths), PATCHES, 3)
+    to_text = mix_codes_to_text(plan, vision, WIDTH)
+    z_a = vision.dense(WIDTH).view(-1, PATCHES, WIDTH)
+    for n, (start, stop) in enumerate(pairwise(offsets.tolist())):
+        p = plan.plan[n, :, : stop - start]
+        for i in range(PATCHES):
+            total = p[i].sum()
+            expected = sum((p[i, j] / total * rows[start + j] for j in range(stop - start)), torch.zeros(3))
+            torch.testing.assert_close(to_patches[n, i], expected.double())
+        for j in range(stop - start):
+            total = p[:, j].sum()
+            weights = p[:, j] / total if total > 0 else torch.zeros(PATCHES, dtype=torch.float64)
+            torch.testing.assert_close(to_text[start + j], weights @ z_a[n])
+
+
+def test_row_error_is_the_largest_relative_error_of_a_patchs_mass() -> None:
+    matrix = torch.tensor([[[0.5, 0.1], [0.2, 0.2]], [[0.0, 0.0], [0.0, 0.0]]])
+    plan = TransportPlan(matrix, torch.tensor([[True, True], [False, False]]))
+    torch.testing.assert_close(plan.row_error(), torch.tensor([0.2, 0.0]))
+
+
+def test_valid_tokens_pad_to_the_longest_caption() -> None:
+    assert valid_tokens(torch.tensor([0, 2, 2, 3])).tolist() == [[True, True], [False, False], [True, False]]
+    assert valid_tokens(torch.tensor([0, 0])).tolist() == [[False]]
