@@ -142,9 +142,8 @@ class CacheWriter:
         """
         missing = self.missing_shards
         if missing:
-            raise CacheIncompleteError(
-                f"{self.path}: {self._progress()}; write shards {missing[:10]}{' ...' if len(missing) > 10 else ''} first"
-            )
+            named = f"{missing[:10]}{' ...' if len(missing) > 10 else ''}"
+            raise CacheIncompleteError(f"{self.path}: {self._progress()}; write shards {named} first")
         if not self._complete:
             with _full_disk_is_reported(self.path, str(self.path), self._progress()):
                 finish_cache(self.path, self.manifest, self._records)

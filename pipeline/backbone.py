@@ -10,7 +10,7 @@ import hashlib
 import logging
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import open_clip
 import torch
@@ -31,7 +31,7 @@ from pipeline.errors import BackboneError
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 RANDOM = "random"
-Model = CLIP | CustomTextCLIP
+Model: TypeAlias = CLIP | CustomTextCLIP
 
 
 class BackboneOptions(Options):
@@ -167,7 +167,7 @@ class Backbone:
             return normalize(embedded.float(), dim=-1)
         alone = tokens.flatten(0, 1)[:, None].expand(-1, 1 + visual.trunk.num_prefix_tokens, -1)
         embedded = visual.head(visual.trunk.forward_head(alone))
-        return normalize(embedded.float(), dim=-1).unflatten(0, tokens.shape[:2])
+        return normalize(embedded.float(), dim=-1).view(*tokens.shape[:2], -1)
 
     @property
     def _indices(self) -> list[int]:
@@ -178,7 +178,7 @@ class Backbone:
             valid: Tensor = ids != self._tokenizer.tokenizer.pad_token_id
             return valid
         # CLIP's tokenizer pads with the id of "!": only the end token tells where a caption ends.
-        end = (ids == self._tokenizer.eot_token_id).int().argmax(dim=1, keepdim=True)
+        end: Tensor = torch.argmax((ids == self._tokenizer.eot_token_id).int(), dim=1, keepdim=True)
         return torch.arange(ids.shape[1]) <= end
 
     def _check_layer(self, options: BackboneOptions) -> None:
@@ -375,7 +375,8 @@ def _vision_blocks(visual: VisionTransformer | TimmModel) -> int:
 
 
 def _text_blocks(model: Model) -> int:
-    return len(getattr(model, "text", model).transformer.resblocks)
+    text = model.text if isinstance(model, CustomTextCLIP) else model
+    return len(text.transformer.resblocks)
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -87,7 +87,8 @@ def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunO
 
 @app.command()
 def report(
-    variants: Annotated[list[str], typer.Argument(help="The trained variants to show.")], params: ParamsOption = PARAMS
+    variants: Annotated[list[str], typer.Argument(help="The trained variants to show.")],
+    params: ParamsOption = PARAMS,
 ) -> None:
     """Write the static report of what was trained."""
     from pipeline.params import load_params

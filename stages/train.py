@@ -27,7 +27,9 @@ def train_variant(name: str, variant: Variant, run: Path) -> None:
     options = variant.train
     device = resolve_device(options.device)
     cache = ActivationCache.open(cache_path("train"))
-    loader = PairLoader(cache, options.batch_pairs, options.seed, placement=options.placement, device=str(device))
+    loader = PairLoader(
+        cache, options.batch_pairs, options.seed, placement=options.placement, device=str(device)
+    )
     manifest = cache.manifest
     sae = build_sae(variant.sae, manifest.vision_channels, manifest.text_channels, options.seed)
     sae.initialise(cache.statistics)

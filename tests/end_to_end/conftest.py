@@ -31,7 +31,12 @@ class Project:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its output is captured, its status is not checked."""
         return subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command,
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
 
@@ -53,7 +58,11 @@ class Project:
 
 
 def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    both = {key: merge(old[key], new[key]) for key in new if isinstance(old.get(key), dict) and isinstance(new[key], dict)}
+    both = {
+        key: merge(old[key], new[key])
+        for key in new
+        if isinstance(old.get(key), dict) and isinstance(new[key], dict)
+    }
     return old | new | both
 
 

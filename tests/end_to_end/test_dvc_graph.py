@@ -20,7 +20,9 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_demo_ends_in_a_report_and_in_metrics_of_every_variant_it_trains(finished_project: Project) -> None:
+def test_the_demo_ends_in_a_report_and_in_metrics_of_every_variant_it_trains(
+    finished_project: Project,
+) -> None:
     assert "<html" in (finished_project.folder / "report/index.html").read_text(encoding="utf-8")
     for variant in ("lucid", "shared_only", "separate"):
         metrics = json.loads((finished_project.folder / f"runs/{variant}/metrics.json").read_text())
@@ -48,7 +50,9 @@ def test_editing_the_report_trains_and_encodes_nothing(project: Project) -> None
 
 def test_an_experiment_changes_the_option_it_names(project: Project) -> None:
     before = json.loads((project.folder / "runs/lucid/metrics.json").read_text())
-    printed = project.succeed("dvc", "exp", "run", "--set-param", "variants.lucid.train.epochs=1", "evaluate@lucid")
+    printed = project.succeed(
+        "dvc", "exp", "run", "--set-param", "variants.lucid.train.epochs=1", "evaluate@lucid"
+    )
     ran = {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
     assert ran == {"train@lucid", "evaluate@lucid"}
     assert json.loads((project.folder / "runs/lucid/metrics.json").read_text()) != before
@@ -70,7 +74,11 @@ def kill_in_the_middle(project: Project, target: str, sign_of_progress: str) -> 
     """Force `target` to run and kill DVC and its command, without warning, once the sign of progress is there."""
     process = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", target],
-        cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=project.folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     started = time.time()
     while process.poll() is None:

@@ -91,10 +91,8 @@ def text_tokens(pieces: Sequence[str]) -> np.ndarray:
     return tokens
 
 
-def write_cache(
-    path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: float, seed: int
-) -> ActivationCache:
-    generator = np.random.default_rng(seed)
+def write_cache(path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: float) -> ActivationCache:
+    generator = np.random.default_rng(0)
     captions = [caption for scene in scenes for caption in scene.captions]
     skipped = np.array(
         [i in scene.skipped for scene in scenes for i in range(len(scene.captions))], dtype=bool

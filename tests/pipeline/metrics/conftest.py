@@ -49,7 +49,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 @pytest.fixture
 def build_cache(backbone: Backbone, tmp_path: Path) -> Callable[..., ActivationCache]:
-    def build(scenes: Sequence[Scene], noise: float = 0.0, seed: int = 0) -> ActivationCache:
-        return write_cache(tmp_path / "cache.zarr", scenes, backbone, noise, seed)
+    def build(scenes: Sequence[Scene], noise: float = 0.0, name: str = "cache") -> ActivationCache:
+        return write_cache(tmp_path / f"{name}.zarr", scenes, backbone, noise)
 
     return build

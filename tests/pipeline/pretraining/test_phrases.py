@@ -40,7 +40,7 @@ def test_focus_changes_the_relation_wherever_a_caption_states_one() -> None:
             caption, changed = scene_texts(scene, rng, 2, focus)
             stated = words.keys() & set(caption.split())
             hits[focus] += any(not (stated & set(text.split())) for text in changed) if stated else 0
-    assert hits[True] > 2 * hits[False]
+    assert hits[True] > 1.5 * hits[False] > 0
 
 
 def test_no_text_denies_a_held_out_combination() -> None:

@@ -3,7 +3,8 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-VOID = {"meta", "link", "img", "br", "input", "circle", "rect", "path", "line", "polyline"}
+BLOCKS = {"td", "th", "li", "p", "dt", "dd", "br", "h1", "h2", "h3", "figcaption", "a"}
+VOID = {"meta", "link", "img", "br", "input", "br"}
 
 
 class Page(HTMLParser):
@@ -29,6 +30,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
+        if tag in BLOCKS:
+            self._pieces.append(" ")
         if tag not in VOID:
             self._open.append(tag)
 

@@ -77,8 +77,13 @@ def test_the_best_of_a_row_is_marked_in_the_rows_own_direction():
 
 @pytest.mark.parametrize(
     ("figures", "holds"),
-    [([0.1, 0.2, 0.3, 0.4], True), ([0.1, 0.3, 0.2, 0.4], False), ([0.1, None, None, 0.4], True)]
-    + [([0.2, 0.2, None, None], False), ([None, None, None, 0.4], None)],
+    [
+        ([0.1, 0.2, 0.3, 0.4], True),
+        ([0.1, 0.3, 0.2, 0.4], False),
+        ([0.1, None, None, 0.4], True),
+        ([0.2, 0.2, None, None], False),
+        ([None, None, None, 0.4], None),
+    ],
 )
 def test_a_claim_holds_if_all_measured_figures_rise(figures, holds):
     claim = CLAIMS[0]

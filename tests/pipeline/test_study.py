@@ -1,0 +1,43 @@
+"""The ablation table shows means and spreads of what the runs measured, and dashes where nothing was."""
+
+import statistics
+
+from pipeline.study import study_tables
+
+
+def metrics(point: float, leak: float | None = None) -> dict[str, object]:
+    cross = {"shared": 0.1} | ({} if leak is None else {"leak": leak})
+    return {
+        "reconstruction": {"vision": {"full_global": 0.25}, "text_to_vision": cross},
+        "grounding": {"transport": {"point_at_1": point}},
+    }
+
+
+def cells(table: str, variant: str, heading: str) -> str:
+    for block in table.split("## ")[1:]:
+        rows = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")]
+        if heading in rows[0]:
+            return next(row for row in rows if row[0] == f"`{variant}`")[rows[0].index(heading)]
+    raise AssertionError(heading)
+
+
+def test_a_cell_is_mean_and_standard_deviation_over_the_seeds() -> None:
+    points = [0.5, 0.6, 0.75]
+    table = study_tables({"lucid": [metrics(point) for point in points]})
+    assert (
+        cells(table, "lucid", "point@1") == f"{statistics.mean(points):.3f} ± {statistics.stdev(points):.3f}"
+    )
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert cells(study_tables({"lucid": [metrics(0.5)]}), "lucid", "point@1") == "0.500"
+
+
+def test_what_a_variant_does_not_have_is_a_dash() -> None:
+    table = study_tables({"lucid": [metrics(0.5, leak=-0.2)], "shared_only": [metrics(0.4)]})
+    assert cells(table, "lucid", "V leak") == "-0.200"
+    assert cells(table, "shared_only", "V leak") == "–"
+
+
+def test_self_reconstruction_falls_back_to_the_global_code_of_a_variant_without_private_latents() -> None:
+    assert cells(study_tables({"shared_only": [metrics(0.5)]}), "shared_only", "V self") == "0.250"
