@@ -15,7 +15,7 @@ study: $(INSTALLED)
 	@cat docs/study.md
 
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,11 +5,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache.errors import DiskSpaceError
+from cache.errors import CacheError, DiskSpaceError
 from cache.layout import TOKEN_CHUNK, sharded_layouts
 from cache.manifest import Manifest
 
-_RECORD_BYTES_PER_SAMPLE = 1024
+_RECORD_BYTES_PER_SAMPLE = 4096
 """Generous allowance for a row of samples (captions, boxes, segmentations) in two Parquet files."""
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -80,10 +80,13 @@ def refuse_full_disk(path: Path, needed: int) -> None:
         )
 
 
-def disk_space_error(error: OSError, path: Path, where: str, committed: str) -> DiskSpaceError | None:
-    """The error to raise when `error` says that the disk (or quota, or file size limit) is exhausted."""
+def write_error(error: OSError, path: Path, where: str, committed: str) -> CacheError:
+    """The error to raise when `error` ended writing the cache at `path`, telling how much is `committed`.
+
+    It is a DiskSpaceError if the disk, a quota or the limit on the size of a file is exhausted.
+    """
     if error.errno not in _FULL_DISK:
-        return None
+        return CacheError(f"{where}: cannot be written ({error}); {committed} and kept")
     return DiskSpaceError(
         f"{where}: the disk is full ({error.strerror}; {_readable(_free_bytes(path))} free); {committed} and kept: "
         "make room and run the same command again"

@@ -7,22 +7,25 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.durable import sync, write_durably
+from cache.durable import DurableFile, sync
 from cache.errors import CacheCorruptError
 from cache.layout import CHECKSUM_BYTES
 from cache.metadata import CHECKED_BYTES, array_document, as_bytes
 
 
 def write_small_array(path: Path, name: str, values: NDArray[Any], dimension: str) -> None:
-    """Write the array `name` of the cache at `path` durably; there is at least one value."""
+    """Write the array `name` of the cache at `path`, at least one value; the caller syncs the folder it is in."""
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     folder = path / name
     folder.mkdir(parents=True, exist_ok=True)
     document = array_document(values.shape, values.shape, values.dtype, CHECKED_BYTES, [dimension])
-    write_durably(folder / "zarr.json", as_bytes(document))
     content = values.tobytes()
-    write_durably(folder / "c.0", content + google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little"))
-    sync(folder.parent)
+    with DurableFile(folder / "zarr.json") as file:
+        file.write(as_bytes(document))
+    with DurableFile(folder / "c.0") as file:
+        file.write(content)
+        file.write(google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little"))
+    sync(folder)
 
 
 def read_small_array(path: Path, name: str, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -21,7 +21,7 @@ from cache.activations import (
     refuse_non_finite,
     stored_shard,
 )
-from cache.budget import disk_budget, disk_space_error, refuse_full_disk
+from cache.budget import disk_budget, refuse_full_disk, write_error
 from cache.durable import PARTIAL_SUFFIX, WrittenFile, sync
 from cache.errors import CacheFormatError, CacheIncompleteError, ShardContentError
 from cache.finish import finish_cache
@@ -67,26 +67,23 @@ class CacheWriter:
             CacheFormatError: `path` is a file or a folder that is not an activation cache.
             CacheIdentityError: a cache of another identity is there; names every differing key and both values.
             DiskSpaceError: the disk cannot hold what remains to be written; names both numbers.
+            CacheError: the folder cannot be written.
         """
         path = Path(path)
+        completion, records = None, {}
         if not _is_free(path):
             found, completion = read_root(path)
             refuse_other_identity(
                 found.to_json(), manifest.to_json(), str(path), "choose another path or delete this cache"
             )
-            records = {} if completion else _sweep(path, manifest)
-            if completion:
+            if completion is None:
+                records = _sweep(path, manifest)
+            else:
                 _remove_traces(path)
-        else:
-            completion, records = None, {}
+        writer = cls(path, manifest, records, complete=completion is not None)
         if completion is None:
-            written = sum(file.bytes for record in records.values() for file in record.files.values())
-            refuse_full_disk(path, disk_budget(manifest, text_tokens).total - written)
-            with _full_disk_is_reported(
-                path, str(path), f"{len(records)} of {manifest.shards} shards are committed"
-            ):
-                _prepare(path, manifest)
-        return cls(path, manifest, records, complete=completion is not None)
+            writer._prepare(text_tokens)
+        return writer
 
     @property
     def missing_shards(self) -> list[int]:
@@ -128,7 +125,7 @@ class CacheWriter:
         )
         refuse_non_finite(activations, table, where)
         stored = stored_shard(activations, self.manifest.storage_dtype)
-        with _full_disk_is_reported(self.path, where, self._progress()):
+        with self._failed_writes_are_reported(where):
             record = self._record(shard, stored, table, self._write_files(shard, stored, table))
             commit(self.path, record)
         self._records[shard] = record
@@ -145,7 +142,7 @@ class CacheWriter:
             named = f"{missing[:10]}{' ...' if len(missing) > 10 else ''}"
             raise CacheIncompleteError(f"{self.path}: {self._progress()}; write shards {named} first")
         if not self._complete:
-            with _full_disk_is_reported(self.path, str(self.path), self._progress()):
+            with self._failed_writes_are_reported(str(self.path)):
                 finish_cache(self.path, self.manifest, self._records)
                 _remove_traces(self.path)
             self._complete = True
@@ -153,6 +150,25 @@ class CacheWriter:
 
     def _progress(self) -> str:
         return f"{len(self._records)} of {self.manifest.shards} shards are committed"
+
+    @contextmanager
+    def _failed_writes_are_reported(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_error(error, self.path, where, self._progress()) from None
+
+    def _prepare(self, text_tokens: int | None) -> None:
+        """Create what there is before the first shard, or what an interrupted creation left out, durably."""
+        written = sum(file.bytes for record in self._records.values() for file in record.files.values())
+        refuse_full_disk(self.path, disk_budget(self.manifest, text_tokens).total - written)
+        with self._failed_writes_are_reported(str(self.path)):
+            self.path.mkdir(parents=True, exist_ok=True)
+            sync(self.path.parent)
+            write_root(self.path, self.manifest, completion=None)
+            create_arrays(self.path, self.manifest)
+            (self.path / LEDGER_FOLDER).mkdir(exist_ok=True)
+            sync(self.path)
 
     def _write_files(self, shard: int, stored: StoredShard, table: pa.Table) -> dict[str, WrittenFile]:
         """Write the shard's files durably, its samples last."""
@@ -203,16 +219,6 @@ def _is_free(path: Path) -> bool:
     return not path.exists() or all(entry.name == "zarr.json" + PARTIAL_SUFFIX for entry in path.iterdir())
 
 
-def _prepare(path: Path, manifest: Manifest) -> None:
-    """Create what there is before the first shard, or what an interrupted creation left out, durably."""
-    path.mkdir(parents=True, exist_ok=True)
-    sync(path.parent)
-    write_root(path, manifest, completion=None)
-    create_arrays(path, manifest)
-    (path / LEDGER_FOLDER).mkdir(exist_ok=True)
-    sync(path)
-
-
 def _sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
     """The committed shards of an interrupted cache; every file of an uncommitted shard is deleted."""
     records: dict[int, ShardRecord] = {}
@@ -240,14 +246,3 @@ def _remove_traces(path: Path) -> None:
     for stray in path.rglob(f"*{PARTIAL_SUFFIX}"):
         stray.unlink()
     sync(path)
-
-
-@contextmanager
-def _full_disk_is_reported(path: Path, where: str, committed: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reported = disk_space_error(error, path, where, committed)
-        if reported is None:
-            raise
-        raise reported from None

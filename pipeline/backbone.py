@@ -2,13 +2,12 @@
 
 A backbone turns pictures into patch tokens and captions into text tokens. Tokens are the output of one
 transformer block with the tower's final norm applied; pooled embeddings are the model's own image and text
-features, scaled to unit length.
+features as it outputs them, not scaled to unit length.
 """
 
 import difflib
 import hashlib
 import logging
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -131,10 +130,11 @@ class Backbone:
 
     @torch.inference_mode()
     def encode_images(self, pixels: Float[Tensor, "image 3 height width"]) -> Activations:
-        """Patch tokens and unit-length image embeddings, float32, on the backbone's device."""
+        """Patch tokens and image embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
             image=pixels.to(self._device, self._dtype, non_blocking=True),
             image_indices=self._indices,
+            normalize=False,
             normalize_intermediates=True,
             image_output_fmt="NLC",
         )
@@ -142,10 +142,11 @@ class Backbone:
 
     @torch.inference_mode()
     def encode_texts(self, token_ids: Int64[Tensor, "caption context"]) -> Activations:
-        """Text tokens and unit-length caption embeddings, float32, on the backbone's device."""
+        """Text tokens and caption embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
             text=token_ids.to(self._device, non_blocking=True),
             text_indices=self._indices,
+            normalize=False,
             normalize_intermediates=True,
         )
         return Activations(output["text_intermediates"][0].float(), output["text_features"].float())
@@ -227,7 +228,6 @@ class Backbone:
                 "sha256": _tokenizer_sha256(self._tokenizer),
                 "context_length": self.context_length,
             },
-            "versions": {name: version(name) for name in ("open_clip_torch", "torch", "timm")},
         }
 
 

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import PIL
 import pyarrow as pa
 from pydantic import Field
 
@@ -88,7 +88,7 @@ def cache_manifest(dataset: PairDataset, backbone: Backbone, options: EncodeOpti
         embedding=backbone.embedding,
         context_length=backbone.context_length,
         shard_images=options.shard_images,
-        versions={"pillow": PIL.__version__},
+        versions={name: version(name) for name in ("open_clip_torch", "pillow", "timm", "torch")},
     )
 
 

@@ -112,7 +112,7 @@ class ShardEncoder:
         return encoded
 
     def _encode_captions(self, samples: list[_Sample]) -> _EncodedCaptions:
-        """Encode the captions of the samples that are not skipped, after finding those that must be."""
+        """Encode the samples' captions, and drop what came out for those that are skipped, so that batches stay."""
         backbone = self._backbone
         for sample in samples:
             if sample.caption is None:
@@ -123,12 +123,14 @@ class ShardEncoder:
         self._skip_captions(captioned, lengths.tolist())
         used = torch.tensor([sample.skip_reason is None for sample in captioned], dtype=torch.bool)
         valid &= used[:, None]
-        pooled = torch.zeros(len(captioned), backbone.embedding)
         tokens = [torch.zeros(0, backbone.text_channels)]
-        for batch in torch.split(used.nonzero().flatten(), self._batch_size):
+        pooled = torch.zeros(len(captioned), backbone.embedding)
+        for start in range(0, len(captioned), self._batch_size):
+            batch = slice(start, start + self._batch_size)
             activations = backbone.encode_texts(token_ids[batch])
             tokens.append(activations.tokens[valid[batch]].cpu())
             pooled[batch] = activations.pooled.cpu()
+        pooled[~used] = 0
         return _EncodedCaptions(torch.cat(tokens), lengths * used, token_ids[valid], pooled)
 
     def _skip_captions(self, captioned: list[_Sample], lengths: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from pipeline.interpretation.concept_list import ConceptList, load_concept_list
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, caption_records, image_records
 from pipeline.interpretation.matching import ConceptIndex, count_hits
 from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
+from pipeline.interpretation.scoring import score_names
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.base import SparseAutoencoder
 
@@ -80,7 +81,7 @@ def interpret(
     """Name every shared latent by the concepts whose places in the images it dominates.
 
     The cache is read once, `options.batch_pairs` pairs at a time; memory does not depend on its size. An image
-    with several captions is matched once.
+    with several captions is matched once. A split that knows its true concepts is read once more to score the names.
 
     Args:
         sae: A trained dictionary.
@@ -90,7 +91,8 @@ def interpret(
         progress: Receives (pairs done, pairs in all) after every batch.
 
     Returns:
-        One row per shared latent in `LATENT_SCHEMA`; the schema's metadata records options, concept list and split.
+        One row per shared latent in `LATENT_SCHEMA`; the schema's metadata records options,
+        concept list, cache, and `score` (see `score_names`; null without ground truth).
 
     Raises:
         ConfigError: the concept list is missing, empty or has a term twice.
@@ -108,7 +110,7 @@ def interpret(
         "top_images": image_records(cache, scan.images),
         "top_captions": caption_records(sae, cache, backbone, scan.captions),
     }
-    metadata = {
+    metadata: dict[str, Any] = {
         "cache_sha256": cache.manifest.sha256,
         "split": cache.manifest.dataset["split"],
         "options": options.model_dump(),
@@ -123,6 +125,7 @@ def interpret(
         "captions": scan.captions.items,
     }
     table = pa.table(columns, schema=LATENT_SCHEMA)
+    metadata["score"] = score_names(table, sae, cache, concept_list.truth, options.batch_pairs)
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 

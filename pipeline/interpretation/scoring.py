@@ -36,9 +36,10 @@ def score_names(
         `{"named", "correct", "share", "kinds": {kind: {"named", "correct"}}}`, kinds being those of the true concepts;
         `share` is absent when nothing is named. None if the split has no ground truth or the list names none of it.
     """
-    scores, labels, concepts = _scores_and_labels(sae, cache, sorted(set(truth.values())), batch_pairs)
+    concepts = sorted(set(truth.values()) & _concepts_shown(cache))
     if not concepts:
         return None
+    scores, labels = _scores_and_labels(sae, cache, concepts, batch_pairs)
     named = latents.filter(latents["named"])
     columns = named["latent"].to_numpy()
     best = np.nanargmax(average_precision(scores[:, columns], labels), axis=1) if len(columns) else []
@@ -52,21 +53,25 @@ def score_names(
     return result | ({"share": correct / len(columns)} if len(columns) else {})
 
 
+def _concepts_shown(cache: ActivationCache) -> set[str]:
+    """Every ground-truth concept that an image of a pair shows; empty without ground truth."""
+    used = cache.samples.filter(cache.samples["pair"].is_valid())["image_concepts"]
+    return {concept for concepts in used.to_pylist() for concept in concepts or ()}
+
+
 @torch.inference_mode()
 def _scores_and_labels(
     sae: SparseAutoencoder, cache: ActivationCache, concepts: list[str], batch_pairs: int
-) -> tuple[Float[np.ndarray, "image latent"], Bool[np.ndarray, "image concept"], list[str]]:
-    """Peak of every latent per image, and which of the concepts that occur each image shows."""
+) -> tuple[Float[np.ndarray, "pair latent"], Bool[np.ndarray, "pair concept"]]:
+    """Peak of every latent in the image of every pair, and which of the concepts that image shows."""
     samples = cache.samples
-    of_pair = dict(zip(samples["pair"].to_pylist(), samples["image_concepts"].to_pylist(), strict=True))
+    shown = dict(zip(samples["pair"].to_pylist(), samples["image_concepts"].to_pylist(), strict=True))
     device = next(sae.parameters()).device
-    scores, shown = [], []
+    scores = []
     for batch in cache.iterate(batch_pairs):
         pairs, patches, _ = batch.vision_tokens.shape
         codes = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
         offsets = torch.arange(pairs + 1, device=device) * patches
         scores.append(pool(codes, offsets, sae.shared_width, "max").cpu().numpy())
-        shown += [set(of_pair[pair] or ()) for pair in batch.pair.tolist()]
-    occurring = [concept for concept in concepts if any(concept in some for some in shown)]
-    labels = np.array([[concept in some for concept in occurring] for some in shown], dtype=bool)
-    return np.concatenate(scores) if scores else np.zeros((0, sae.shared_width)), labels, occurring
+    labels = [[concept in (shown[pair] or ()) for concept in concepts] for pair in range(cache.pairs)]
+    return np.concatenate(scores), np.array(labels, dtype=bool)

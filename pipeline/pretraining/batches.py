@@ -17,9 +17,12 @@ from pipeline.pretraining.facts import (
     phrase_facts,
     scene_facts,
 )
-from pipeline.pretraining.phrases import phrase_bank, scene_texts
+from pipeline.pretraining.phrases import phrase_bank, relation_phrases, scene_texts
 from pipeline.pretraining.pool import ScenePool
 from pipeline.pretraining.tokenizer import END, END_ID
+
+RELATION_ALONE = 16
+"""Things without a relation that the phrases about places speak of."""
 
 
 class Batch(NamedTuple):
@@ -42,7 +45,8 @@ class BatchSampler:
 
     `changes`: changed captions per image. `bank_things`: things that the phrase bank names, each with a near
     miss. `patches`: patches scored per image, spread evenly over its things and the background. From
-    `focus_step` on, captions are changed rather in the facts that are hard to see.
+    `focus_step` on, captions are changed rather in the facts that are hard to see; from `relation_step` on, half
+    of the scenes state a relation, and the phrases say where things are.
     """
 
     def __init__(
@@ -55,10 +59,12 @@ class BatchSampler:
         bank_things: int = 40,
         patches: int = 16,
         focus_step: int | None = None,
+        relation_step: int | None = None,
     ) -> None:
         self.pool, self.tokenizer, self.seed, self.images = pool, tokenizer, seed, images
         self.changes, self.bank_things, self.patches = changes, bank_things, patches
-        self.focus_step = focus_step
+        self.focus_step, self.relation_step = focus_step, relation_step
+        self.related = torch.tensor([i for i, scene in enumerate(pool.scenes) if scene.relation is not None])
         tokenizer.enable_truncation(CONTEXT_LENGTH)
         tokenizer.enable_padding(pad_id=END_ID, pad_token=END)
 
@@ -70,6 +76,8 @@ class BatchSampler:
         focus = self.focus_step is not None and step >= self.focus_step
         texts = [scene_texts(scene, rng, self.changes, focus) for scene in scenes]
         bank = phrase_bank(scenes, rng, self.bank_things)
+        if self._relations(step):
+            bank += relation_phrases(scenes, rng, RELATION_ALONE)
         changed = [[*text.changed, *[text.caption] * self.changes][: self.changes] for text in texts]
         exists = [[position < len(text.changed) for position in range(self.changes)] for text in texts]
         images, indices, labels = self._patches(rows, rng)
@@ -86,11 +94,24 @@ class BatchSampler:
             patch_labels=labels,
         )
 
+    def _relations(self, step: int) -> bool:
+        return self.relation_step is not None and step >= self.relation_step
+
     def _rows(self, step: int) -> Int64[Tensor, "image"]:
-        scenes = len(self.pool.scenes)
-        epoch, position = divmod(step, scenes // self.images)
-        order = torch.randperm(scenes, generator=torch.Generator().manual_seed(self.seed * 10_007 + epoch))
-        return order[position * self.images : (position + 1) * self.images]
+        everything = torch.arange(len(self.pool.scenes))
+        if not self._relations(step):
+            return self._slice(everything, step, self.images)
+        half = self.images // 2
+        return torch.cat(
+            [self._slice(self.related, step, half), self._slice(everything, step, self.images - half)]
+        )
+
+    def _slice(self, rows: Int64[Tensor, "row"], step: int, size: int) -> Int64[Tensor, "image"]:
+        """The step's part of the rows in an order that changes with each epoch."""
+        epoch, position = divmod(step, len(rows) // size)
+        generator = torch.Generator().manual_seed(self.seed * 10_007 + epoch)
+        order = torch.randperm(len(rows), generator=generator)
+        return rows[order[position * size : (position + 1) * size]]
 
     def _tokens(self, texts: list[str]) -> Int64[Tensor, "text token"]:
         return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(texts)])

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import normalize, one_hot
 
 from pipeline.backbone import Activations, Backbone
 from pipeline.datasets.scenes import lexicon
@@ -102,7 +102,7 @@ def retrieval(backbone: Backbone, held_out: HeldOutScenes, seed: int) -> dict[st
     for scene in held_out.scenes:
         written = captions(scene, rng, 8)
         texts.append(max(written, key=lambda caption: len(caption.concepts)).text)
-    similarity = held_out.activations.pooled @ embed_texts(backbone, texts).T
+    similarity = normalize(held_out.activations.pooled, dim=-1) @ embed_texts(backbone, texts).T
     own = torch.arange(len(texts))
     return {
         "image_to_text": _share(similarity.argmax(dim=1) == own),
@@ -118,7 +118,7 @@ def zero_shot(
 ) -> float:
     """Share of images nearest to the right class; a class is the mean embedding of its prompts (CLIP, 3.1.4)."""
     classes = torch.stack([embed_texts(backbone, list(texts)).mean(dim=0) for texts in prompts])
-    classes = torch.nn.functional.normalize(classes, dim=-1)
+    classes = normalize(classes, dim=-1)
     return _share((images @ classes.T).argmax(dim=1) == torch.tensor(answers))
 
 
@@ -179,7 +179,7 @@ def pointing(backbone: Backbone, held_out: HeldOutScenes) -> float:
 
 def embed_texts(backbone: Backbone, texts: list[str]) -> Float[Tensor, "text embedding"]:
     """Unit-length embeddings of any number of texts."""
-    return backbone.encode_texts(backbone.tokenize(texts)[0]).pooled
+    return normalize(backbone.encode_texts(backbone.tokenize(texts)[0]).pooled, dim=-1)
 
 
 def _is_single(scene: Scene) -> bool:

@@ -11,9 +11,22 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from pipeline.datasets.scenes.world import ACTIONS, COLOURS, COUNTS, NOUNS, SETTINGS, SIZES, Scene
+from pipeline.datasets.scenes.world import (
+    ACTIONS,
+    COLOURS,
+    CONVERSE,
+    COUNTS,
+    NOUNS,
+    RELATIONS,
+    SETTINGS,
+    SIZES,
+    Placement,
+    Scene,
+)
 
-LOOKS = ("noun", "colour", "size", "count", "action")
+LOOKS = ("noun", "colour", "size", "count", "action", "relation", "across", "along")
+"""What is known of a thing. "relation": where it is seen from the other of two objects; "across" and "along": which
+half of the picture it is in."""
 NO_ACTION = "still"
 VALUES: dict[str, tuple[str, ...]] = {
     "noun": NOUNS,
@@ -21,12 +34,20 @@ VALUES: dict[str, tuple[str, ...]] = {
     "size": SIZES,
     "count": tuple(COUNTS),
     "action": (NO_ACTION, *sorted({action for actions in ACTIONS.values() for action in actions})),
+    "relation": RELATIONS,
+    "across": ("left", "right"),
+    "along": ("above", "below"),
     "setting": SETTINGS,
 }
 MOST_THINGS = 4
 ANY = -1
 ABSENT = -2
 """In the table of things: this scene has fewer things. Equal to no value, and not `ANY`."""
+
+UNKNOWN = -3
+"""In the table of things: the scene does not say. Equal to no value, and not `ANY`."""
+MIDDLE = 0.1
+"""Things whose centre is within this distance of the middle of the picture are in neither half."""
 
 BACKGROUND = 254
 """Patch label: no object touches the patch. Labels below `MOST_THINGS` are indices of things."""
@@ -47,10 +68,33 @@ def scene_facts(scenes: Sequence[Scene]) -> SceneFacts:
     for row, scene in enumerate(scenes):
         for column, thing in enumerate(scene.things):
             looks = (thing.noun, thing.colour, thing.size, thing.count, thing.action or NO_ACTION)
-            indices = [VALUES[kind].index(look) for kind, look in zip(LOOKS, looks, strict=True)]
-            things[row, column] = torch.tensor(indices)
+            looks += (_relation(scene, column), *_halves(scene.placements[column]))
+            things[row, column] = torch.tensor(
+                [
+                    UNKNOWN if look is None else VALUES[kind].index(look)
+                    for kind, look in zip(LOOKS, looks, strict=True)
+                ]
+            )
     settings = torch.tensor([SETTINGS.index(scene.setting) for scene in scenes])
     return SceneFacts(things, settings)
+
+
+def _relation(scene: Scene, index: int) -> str | None:
+    if scene.relation is None:
+        return None
+    return scene.relation if index == 0 else CONVERSE[scene.relation]
+
+
+def _halves(placements: Sequence[Placement]) -> tuple[str | None, str | None]:
+    across = sum(place.x + place.width / 2 for place in placements) / len(placements)
+    along = sum(place.y + place.height / 2 for place in placements) / len(placements)
+    return _half(across, VALUES["across"]), _half(along, VALUES["along"])
+
+
+def _half(centre: float, names: Sequence[str]) -> str | None:
+    if abs(centre - 0.5) <= MIDDLE:
+        return None
+    return names[0] if centre < 0.5 else names[1]
 
 
 class PhraseFacts(NamedTuple):
@@ -101,13 +145,14 @@ class ScoredTruth(NamedTuple):
 def truth_of_images(scenes: SceneFacts, phrases: PhraseFacts) -> ScoredTruth:
     """Whether some thing of each scene, and its setting, are as each phrase says.
 
-    Undecided: "a red boat" of a scene with several red boats.
+    Undecided: "a red boat" of a scene with several red boats, and relations the scene does not state.
     """
     strict = _true_of_things(scenes, phrases).any(dim=1)
     loose = _true_of_things(scenes, phrases.of_any_count()).any(dim=1)
+    decided = strict | ~_maybe_of_things(scenes, phrases).any(dim=1)
     setting = (scenes.settings[:, None] == phrases.settings) | (phrases.settings == ANY)
     about_things = (phrases.looks != ANY).any(dim=1)
-    return ScoredTruth(setting & (strict | ~about_things), (strict == loose) | phrases.counted)
+    return ScoredTruth(setting & (strict | ~about_things), ((strict == loose) | phrases.counted) & decided)
 
 
 def truth_of_patches(
@@ -118,16 +163,17 @@ def truth_of_patches(
 ) -> ScoredTruth:
     """Whether the thing under each patch is as each phrase says; `labels` are thing indices or `BACKGROUND`.
 
-    Undecided: counts a patch cannot show, the setting of an object's patch, and of a background patch
-    whatever does not name a noun or the setting.
+    Undecided: counts a patch cannot show, relations the scene does not state, the setting of an object's patch, and
+    of a background patch whatever does not name a noun or the setting.
     """
     background = labels == BACKGROUND
-    things = _true_of_things(scenes, phrases.of_any_count())
-    thing = things[images, labels.masked_fill(background, 0)] & ~background[:, None]
+    index = labels.masked_fill(background, 0)
+    thing = _true_of_things(scenes, phrases.of_any_count())[images, index] & ~background[:, None]
+    maybe = _maybe_of_things(scenes, phrases.of_any_count())[images, index]
     setting = scenes.settings[images][:, None] == phrases.settings
     placed, named = phrases.asks("setting"), phrases.asks("noun")
     true = torch.where(placed, setting & background[:, None], thing)
-    scored_on_objects = ~placed & (~phrases.counted | ~thing)
+    scored_on_objects = ~placed & (~phrases.counted | ~thing) & (thing | ~maybe)
     return ScoredTruth(true, torch.where(background[:, None], placed | named, scored_on_objects))
 
 
@@ -135,3 +181,13 @@ def _true_of_things(scenes: SceneFacts, phrases: PhraseFacts) -> Bool[Tensor, "s
     present = scenes.things[:, :, :1] != ABSENT
     asked = phrases.looks[None, None]
     return ((scenes.things[:, :, None] == asked) | (asked == ANY)).all(dim=-1) & present
+
+
+def _maybe_of_things(scenes: SceneFacts, phrases: PhraseFacts) -> Bool[Tensor, "scene thing phrase"]:
+    """Not known to be false: what the scene leaves open counts as a match, as does a relation on the other axis."""
+    present = scenes.things[:, :, :1] != ABSENT
+    things, asked = scenes.things[:, :, None], phrases.looks[None, None]
+    match = (things == asked) | (asked == ANY) | (things == UNKNOWN)
+    relation = LOOKS.index("relation")
+    match[..., relation] |= things[..., relation] // 2 != asked[..., relation] // 2
+    return match.all(dim=-1) & present

@@ -26,22 +26,25 @@ from pipeline.pretraining.pool import ScenePool
 class PretrainingOptions(Options):
     """How the tiny SigLIP is trained."""
 
-    seed: int = Field(default=0, ge=0, description="seed of the pool, the weights and the batches")
-    scenes: int = Field(default=40_000, gt=0, description="rendered training scenes")
-    steps: int = Field(default=6000, gt=0, description="optimizer steps")
+    seed: int = Field(default=1, ge=0, description="seed of the pool, the weights and the batches")
+    scenes: int = Field(default=24_000, gt=0, description="rendered training scenes")
+    steps: int = Field(default=3500, gt=0, description="optimizer steps")
     images: int = Field(default=64, gt=0, description="images per step")
     changes: int = Field(default=2, gt=0, description="captions with one fact changed, per image")
     bank_things: int = Field(default=40, gt=0, description="things of the batch the phrase bank names")
     patches: int = Field(default=16, gt=0, description="patches scored per image")
     learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate")
     weight_decay: float = Field(default=0.05, ge=0, description="decoupled decay of the matrices")
-    warmup: int = Field(default=200, gt=0, description="steps of linear warm-up")
-    decay_share: float = Field(default=0.5, gt=0, le=1, description="share of the steps that decays to zero")
+    schedule: tuple[tuple[int, float], ...] = Field(
+        default=((0, 0.005), (199, 1.0), (1650, 1.0), (2500, 0.485), (3000, 0.485), (3500, 0.0)),
+        description="(step, factor): the learning rate's factor is linear between these points",
+    )
     gradient_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     caption_weight: float = Field(default=1.0, ge=0, description="weight of captions against images")
     changed_weight: float = Field(default=2.0, ge=0, description="weight of captions with one fact changed")
     focus_step: int = Field(default=1500, ge=0, description="from here on, captions change in harder facts")
     focus_weight: float = Field(default=10.0, ge=0, description="weight of changed captions from there on")
+    relation_step: int = Field(default=2500, ge=0, description="from here on, phrases say where things are")
     image_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against images")
     patch_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against patches")
 
@@ -88,10 +91,11 @@ def train(
         options.bank_things,
         options.patches,
         options.focus_step,
+        options.relation_step,
     )
     log = _Log(checkpoints / "log.jsonl", options.images, report)
     for step in range(first, options.steps):
-        factor = scheduled(step, options.steps, options.warmup, options.decay_share)
+        factor = scheduled(step, options.schedule)
         set_learning_rate(optimizers, options.learning_rate * factor)
         log.add(step, _step(model, objective, optimizers, sampler, step, options))
         if (step + 1) % CHECKPOINT_EVERY == 0:

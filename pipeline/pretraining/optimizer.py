@@ -1,5 +1,8 @@
 """The optimizers: Muon for the towers' weight matrices, AdamW for everything else."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
@@ -27,10 +30,10 @@ def build_optimizers(
     ]
 
 
-def scheduled(step: int, steps: int, warmup: int, decay_share: float) -> float:
-    """The learning rate's factor: a linear warm-up, a plateau, and a linear decay to zero at the end."""
-    decay = max(1, round(steps * decay_share))
-    return min(1.0, (step + 1) / warmup, (steps - step) / decay)
+def scheduled(step: int, points: Sequence[tuple[int, float]]) -> float:
+    """The learning rate's factor at that step: linear between the (step, factor) points, constant outside."""
+    steps, factors = zip(*points, strict=True)
+    return float(np.interp(step, steps, factors))
 
 
 def set_learning_rate(optimizers: list[Optimizer], learning_rate: float) -> None:

@@ -11,6 +11,7 @@ from pipeline.datasets.scenes.caption import captions, false_captions, phrase, s
 from pipeline.datasets.scenes.world import (
     ACTIONS,
     COLOURS,
+    CONVERSE,
     COUNTS,
     HELD_OUT,
     NOUNS,
@@ -18,6 +19,7 @@ from pipeline.datasets.scenes.world import (
     SIZES,
     Description,
     Kind,
+    Scene,
     Thing,
     concept,
     held_out,
@@ -96,6 +98,25 @@ def phrase_bank(descriptions: Sequence[Description], rng: random.Random, own: in
     return list({entry.text: entry for entry in bank}.values())
 
 
+def relation_phrases(scenes: Sequence[Scene], rng: random.Random, alone: int) -> list[BankPhrase]:
+    """Where things are, each with the contrary: "a boat to the left of something", "a boat on the left".
+
+    One thing of every scene that states a relation, and `alone` things of the other scenes.
+    """
+    bank = []
+    for scene in scenes:
+        if scene.relation is not None:
+            index = rng.randrange(2)
+            relation = scene.relation if index == 0 else CONVERSE[scene.relation]
+            noun = scene.things[index].noun
+            bank += [_relation_phrase(noun, relation, rng), _relation_phrase(noun, CONVERSE[relation], rng)]
+    others = [thing.noun for scene in scenes if scene.relation is None for thing in scene.things]
+    for noun in rng.sample(others, min(alone, len(others))):
+        words = ("left", "right") if rng.random() < 0.5 else ("above", "below")
+        bank += [_half_phrase(noun, word) for word in words]
+    return list({entry.text: entry for entry in bank}.values())
+
+
 def prompt(text: str, rng: random.Random) -> str:
     """The text alone, or set in one of the zero-shot templates."""
     return rng.choice(("{}", *lexicon.ZERO_SHOT_TEMPLATES)).format(text)
@@ -123,6 +144,19 @@ def _look_phrase(kind: str, value: str, word: str, rng: random.Random) -> BankPh
 def _setting_phrase(setting: str, rng: random.Random) -> BankPhrase:
     text, concepts = setting_phrase(setting, rng)
     return BankPhrase(prompt(text, rng) if text in lexicon.SCENERIES[setting] else text, concepts)
+
+
+def _relation_phrase(noun: str, relation: str, rng: random.Random) -> BankPhrase:
+    words = rng.choice(lexicon.RELATION_WORDS[relation])
+    facts = (concept("noun", noun), concept("relation", relation), concept("count", "one"))
+    return BankPhrase(f"{with_article(noun)} {words} {SOMETHING}", facts)
+
+
+def _half_phrase(noun: str, word: str) -> BankPhrase:
+    across = word in ("left", "right")
+    place = f"on the {word}" if across else word
+    facts = (concept("noun", noun), f"{'across' if across else 'along'}:{word}", concept("count", "one"))
+    return BankPhrase(f"{with_article(noun)} {place}", facts)
 
 
 def _thing_phrase(thing: Thing, rng: random.Random) -> BankPhrase:

@@ -139,16 +139,6 @@ SECTIONS = (
             Metric("Patches of the concept, prevalence", "concepts.patch_ap.prevalence", ""),
         ),
     ),
-    Section(
-        "Names",
-        "Of the latents that got a name: how many are named after the concept whose pictures they really tell apart "
-        "best.",
-        (
-            Metric("Named latents", "interpretation.named", ""),
-            Metric("Named correctly", "interpretation.correct"),
-            Metric("Share named correctly", "interpretation.share"),
-        ),
-    ),
 )
 
 

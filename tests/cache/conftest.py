@@ -1,6 +1,7 @@
 """The example cache, by the name of its class: `example_cache.Example` as a fixture, since tests are not a package."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,14 +35,13 @@ def example(Example):  # noqa: N803
     return Example()
 
 
-@pytest.fixture
-def path(example, tmp_path):
-    """A finished cache of the default example, free to be damaged."""
-    example.write(tmp_path / "example.zarr")
-    return tmp_path / "example.zarr"
-
-
 @pytest.fixture(scope="session")
 def cache(example, tmp_path_factory):
     """A finished cache of the default example, not to be changed."""
     return example.write(tmp_path_factory.mktemp("shared") / "example.zarr")
+
+
+@pytest.fixture
+def path(cache, tmp_path):
+    """A copy of that cache, free to be damaged."""
+    return Path(shutil.copytree(cache.path, tmp_path / "copy.zarr"))

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from cache import (
+    CacheError,
     CacheFormatError,
     CacheIdentityError,
     CacheIncompleteError,
@@ -196,6 +197,12 @@ def test_a_disk_that_runs_full_loses_no_committed_shard(example, writer, tmp_pat
     assert writer.missing_shards == [1, 2]
     example.write_into(CacheWriter.open(writer.path, example.manifest))
     assert contents(writer.path) == contents(tmp_path / "whole.zarr")
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_reported(example, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match=r"cannot be written .*Not a directory"):
+        CacheWriter.open(tmp_path / "file" / "example.zarr", example.manifest)
 
 
 def test_a_file_size_limit_is_reported_like_a_full_disk(example, writer):

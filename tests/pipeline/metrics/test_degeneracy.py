@@ -68,3 +68,17 @@ def test_a_dictionary_without_private_latents_has_none_dead(
     result = measure(build_cache(random_scenes(4, seed=0)), axis_sae(), "mean")
     assert "dead_private" not in result
     assert result["dead_shared"]["text"] > 0
+
+
+def test_a_dictionary_that_never_fires_is_dead_and_not_degenerate(
+    build_cache: Callable[..., ActivationCache],
+) -> None:
+    sae = axis_sae()
+    for side in SIDES:
+        torch.nn.init.constant_(sae.dictionary(side).encoder_bias, -9.0)
+    dead = {"vision": CHANNELS, "text": CHANNELS}
+    assert measure(build_cache(random_scenes(4, seed=0)), sae, "mean") == {
+        "text_to_image": 0.0,
+        "image_to_text": 0.0,
+        "dead_shared": dead,
+    }

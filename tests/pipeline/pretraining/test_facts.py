@@ -1,14 +1,27 @@
 import torch
 
-from pipeline.datasets.scenes.world import Description, Thing
+from pipeline.datasets.scenes.world import Placement, Scene, Thing
 from pipeline.pretraining.facts import BACKGROUND, phrase_facts, scene_facts, truth_of_images, truth_of_patches
 
-SEA = Description(
+
+def _at(x: float, y: float) -> Placement:
+    return Placement(x - 0.1, y - 0.1, 0.2, 0.2, flip=False)
+
+
+SEA = Scene(
     "sea",
     (Thing("boat", "red", "small", "two", "sailing"), Thing("cat", "black", "large")),
+    None,
+    ((_at(0.1, 0.5), _at(0.5, 0.5)), (_at(0.8, 0.5),)),
 )
-BEACH = Description("beach", (Thing("boat", "blue", "small"),))
-SCENES = scene_facts([SEA, BEACH])
+BEACH = Scene("beach", (Thing("boat", "blue", "small"),), None, ((_at(0.5, 0.2),),))
+PAIR = Scene(
+    "snow",
+    (Thing("boat", "red", "small"), Thing("cat", "black", "large")),
+    "left of",
+    ((_at(0.2, 0.5),), (_at(0.8, 0.5),)),
+)
+SCENES = scene_facts([SEA, BEACH, PAIR])
 
 PHRASES = {
     "a boat": (["noun:boat", "count:one"], False),
@@ -20,7 +33,13 @@ PHRASES = {
     "a boat sailing": (["noun:boat", "action:sailing", "count:one"], False),
     "the sea": (["setting:sea"], False),
     "a dog": (["noun:dog", "count:one"], False),
+    "a cat to the left of something": (["noun:cat", "relation:left of", "count:one"], False),
+    "a cat to the right of something": (["noun:cat", "relation:right of", "count:one"], False),
+    "a cat above something": (["noun:cat", "relation:above", "count:one"], False),
+    "a cat on the right": (["noun:cat", "across:right", "count:one"], False),
+    "a boat above": (["noun:boat", "along:above", "count:one"], False),
 }
+NOT_STATED = {"a cat to the left of something", "a cat to the right of something", "a cat above something"}
 FACTS = phrase_facts([concepts for concepts, _ in PHRASES.values()], [counted for _, counted in PHRASES.values()])
 
 
@@ -30,22 +49,28 @@ def _of(row: torch.Tensor) -> set[str]:
 
 def test_a_phrase_is_true_of_an_image_when_one_of_its_things_has_every_look() -> None:
     truth = truth_of_images(SCENES, FACTS)
-    assert _of(truth.true[0]) == {"two boats", "something large", "the sea"}
-    assert _of(truth.true[1]) == {"a boat", "one boat"}
+    assert _of(truth.true[0]) == {"two boats", "something large", "the sea", "a cat on the right"}
+    assert _of(truth.true[1]) == {"a boat", "one boat", "a boat above"}
 
 
 def test_one_of_several_alike_is_left_undecided_unless_the_count_is_a_word() -> None:
     truth = truth_of_images(SCENES, FACTS)
-    assert set(PHRASES) - _of(truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"}
+    assert set(PHRASES) - _of(truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"} | NOT_STATED
     assert _of(truth.scored[1]) == set(PHRASES)
+
+
+def test_a_relation_is_decided_on_its_axis_only() -> None:
+    truth = truth_of_images(SCENES, FACTS)
+    assert _of(truth.true[2]) & NOT_STATED == {"a cat to the right of something"}
+    assert set(PHRASES) - _of(truth.scored[2]) == {"a cat above something", "a boat above"}
 
 
 def test_a_patch_shows_the_looks_of_its_thing_and_leaves_count_and_setting_undecided() -> None:
     truth = truth_of_patches(SCENES, torch.tensor([0, 0]), torch.tensor([0, 1]), FACTS)
     assert _of(truth.true[0] & truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"}
-    assert set(PHRASES) - _of(truth.scored[0]) == {"two boats", "one boat", "the sea"}
-    assert _of(truth.true[1] & truth.scored[1]) == {"something large"}
-    assert set(PHRASES) - _of(truth.scored[1]) == {"the sea"}
+    assert set(PHRASES) - _of(truth.scored[0]) == {"two boats", "one boat", "the sea", "a boat above"}
+    assert _of(truth.true[1] & truth.scored[1]) == {"something large", "a cat on the right"}
+    assert set(PHRASES) - _of(truth.scored[1]) == {"the sea"} | NOT_STATED
 
 
 def test_a_background_patch_shows_the_setting_and_no_named_thing() -> None:

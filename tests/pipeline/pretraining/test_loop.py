@@ -11,12 +11,21 @@ from torch.nn.functional import normalize
 from pipeline.pretraining import loop
 from pipeline.pretraining.architecture import WEIGHTS_FILE, create_model
 from pipeline.pretraining.batches import BatchSampler
+from pipeline.pretraining.facts import LOOKS
 from pipeline.pretraining.forward import encode_texts, features_of
 from pipeline.pretraining.loop import PretrainingOptions, train
 from pipeline.pretraining.optimizer import scheduled
 from pipeline.pretraining.pool import ScenePool
 
-OPTIONS = PretrainingOptions(steps=5, images=3, warmup=2, bank_things=2, patches=4, focus_step=3)
+OPTIONS = PretrainingOptions(
+    steps=5,
+    schedule=((0, 0.5), (2, 1.0), (5, 0.0)),
+    images=3,
+    bank_things=2,
+    patches=4,
+    focus_step=3,
+    relation_step=4,
+)
 
 
 class Interruption(Exception):
@@ -102,12 +111,21 @@ def test_a_batch_is_a_function_of_its_step_and_each_epoch_shows_every_scene_once
     torch.testing.assert_close(shown.sort().values, everything.sort().values)
 
 
-def test_the_schedule_warms_up_stays_and_decays_to_zero() -> None:
-    factors = [scheduled(step, 100, 10, 0.5) for step in range(101)]
-    assert factors[0] == 0.1
-    assert factors[9:51] == [1.0] * 42
-    assert factors[75] == 0.5
-    assert factors[100] == 0.0
+def test_the_schedule_is_linear_between_its_points() -> None:
+    points = ((0, 0.0), (10, 1.0), (50, 1.0), (100, 0.0))
+    assert [scheduled(step, points) for step in (0, 5, 10, 30, 75, 100)] == [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+
+
+def test_late_batches_show_relations_and_say_where_things_are(
+    untrained_folder: Path, small_pool: ScenePool
+) -> None:
+    tokenizer = Tokenizer.from_file(str(untrained_folder / "tokenizer.json"))
+    sampler = BatchSampler(small_pool, tokenizer, seed=0, images=2, bank_things=2, relation_step=1)
+    relation = LOOKS.index("relation")
+    early, late = sampler.batch(0), sampler.batch(1)
+    assert not early.phrase_facts.asks("relation").any()
+    assert late.phrase_facts.asks("relation").any()
+    assert (late.scene_facts.things[0, :2, relation] >= 0).all()
 
 
 def _sampler(folder: Path, pool: ScenePool) -> BatchSampler:

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 BLOCKS = {"td", "th", "li", "p", "dt", "dd", "br", "h1", "h2", "h3", "figcaption", "a"}
-VOID = {"meta", "link", "img", "br", "input", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):

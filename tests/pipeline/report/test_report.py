@@ -147,6 +147,12 @@ def test_skips_and_failures_are_told(pages):
     assert "Not so here: the heat map finds the named object rather than any object" in text
 
 
+def test_names_are_held_against_the_truth(pages):
+    for name in ("index.html", "concepts.html"):
+        assert "6 of 6 names are right" in pages[name].text
+        assert "colour 2 of 2" in pages[name].text
+
+
 def test_training_curves_are_drawn_with_their_last_values(pages):
     page = pages["index.html"]
     chart = next(tag for tag in page.all("svg") if tag.get("role") == "img")

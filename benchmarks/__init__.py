@@ -1,0 +1,1 @@
+"""Runnable measurements behind the claims of this repository, one per file."""
