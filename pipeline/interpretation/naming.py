@@ -110,23 +110,29 @@ def interpret(
         "top_images": image_records(cache, scan.images),
         "top_captions": caption_records(sae, cache, backbone, scan.captions),
     }
-    metadata: dict[str, Any] = {
+    table = pa.table(columns, schema=LATENT_SCHEMA)
+    metadata = _metadata(cache, concept_list, concepts, options) | {
+        "images": scan.images.items,
+        "captions": scan.captions.items,
+        "score": score_names(table, sae, cache, concept_list.truth, options.batch_pairs),
+    }
+    return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def _metadata(
+    cache: ActivationCache, concept_list: ConceptList, concepts: ConceptCodes, options: InterpretOptions
+) -> dict[str, Any]:
+    silent = (concepts.weight == 0).tolist()
+    return {
         "cache_sha256": cache.manifest.sha256,
         "split": cache.manifest.dataset["split"],
         "options": options.model_dump(),
         "concept_list": {"name": concept_list.name, "sha256": concept_list.sha256},
         "concepts": len(concept_list.terms),
         "silent_concepts": [
-            term
-            for term, silent in zip(concept_list.terms, (concepts.weight == 0).tolist(), strict=True)
-            if silent
+            term for term, is_silent in zip(concept_list.terms, silent, strict=True) if is_silent
         ],
-        "images": scan.images.items,
-        "captions": scan.captions.items,
     }
-    table = pa.table(columns, schema=LATENT_SCHEMA)
-    metadata["score"] = score_names(table, sae, cache, concept_list.truth, options.batch_pairs)
-    return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
 @torch.inference_mode()

@@ -117,6 +117,20 @@ def relation_phrases(scenes: Sequence[Scene], rng: random.Random, alone: int) ->
     return list({entry.text: entry for entry in bank}.values())
 
 
+def place_phrases(rng: random.Random) -> list[BankPhrase]:
+    """Words for the halves of the picture, without an object: "something on the left", "above"."""
+    texts = {
+        "across:left": "on the left",
+        "across:right": "on the right",
+        "along:above": "above",
+        "along:below": "below",
+    }
+    return [
+        BankPhrase(f"{SOMETHING} {text}" if rng.random() < 0.5 else text, (place,))
+        for place, text in texts.items()
+    ]
+
+
 def prompt(text: str, rng: random.Random) -> str:
     """The text alone, or set in one of the zero-shot templates."""
     return rng.choice(("{}", *lexicon.ZERO_SHOT_TEMPLATES)).format(text)

@@ -60,16 +60,7 @@ def build_report(
     _make_room(output)
     shelf = PictureShelf(output, dataset_root, options.picture_pixels, options.picture_quality)
     dictionary = _dictionary(found, caches, shelf, options)
-    pages = [("index.html", "index.html.jinja", _overview(found, caches, options))]
-    pages.append(("concepts.html", "concepts.html.jinja", {}))
-    latents = dictionary.pages if dictionary else ()
-    for number, latent in enumerate(latents):
-        neighbours = {
-            "latent": latent,
-            "previous": latents[number - 1] if number else None,
-            "next": latents[number + 1] if number + 1 < len(latents) else None,
-        }
-        pages.append((latent.page, "latent.html.jinja", neighbours))
+    pages = _pages(dictionary, _overview(found, caches, options))
     templates = _templates()
     for number, (name, template, values) in enumerate(pages, start=1):
         root = "../" * name.count("/")
@@ -105,6 +96,23 @@ def _dictionary(
         if run.name == options.variant and (run.folder / TABLE).exists():
             return read_dictionary(run, caches, shelf, options)
     return None
+
+
+def _pages(dictionary: Dictionary | None, overview: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(path, template, the template's own values) of every page."""
+    latents = dictionary.pages if dictionary else ()
+    pages: list[tuple[str, str, dict[str, Any]]] = [
+        ("index.html", "index.html.jinja", overview),
+        ("concepts.html", "concepts.html.jinja", {}),
+    ]
+    for number, latent in enumerate(latents):
+        values = {
+            "latent": latent,
+            "previous": latents[number - 1] if number else None,
+            "next": latents[number + 1] if number + 1 < len(latents) else None,
+        }
+        pages.append((latent.page, "latent.html.jinja", values))
+    return pages
 
 
 def _overview(

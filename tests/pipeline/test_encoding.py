@@ -333,9 +333,14 @@ def test_an_unforeseen_error_in_a_thread_reaches_the_caller_with_the_files_name(
     assert any("train/001.jpg" in note for note in error.value.__notes__)
 
 
-def test_a_failing_write_reaches_the_caller(thirteen, backbone, tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", [0, 2])
+def test_a_failing_write_reaches_the_caller(thirteen, backbone, tmp_path, monkeypatch, failing):
+    write_shard = CacheWriter.write_shard
+
     def fails(self, shard, activations, samples):
-        raise OSError(5, "Input/output error")
+        if shard == failing:
+            raise OSError(5, "Input/output error")
+        write_shard(self, shard, activations, samples)
 
     monkeypatch.setattr(CacheWriter, "write_shard", fails)
     with pytest.raises(OSError, match="Input/output error"):

@@ -151,6 +151,9 @@ def test_dead_latents_are_trained_as_the_reference_says() -> None:
     sae = build(auxiliary={"dead_after_pairs": 5, "k": 4}).eval()
     sae.activity["vision"].pairs_since_fired[[2, 3, 7, 15, 16, 20]] = 5  # more than k
     sae.activity["text"].pairs_since_fired[[1, 22]] = 9  # fewer
+    sae.activity["text"].pairs_since_fired[8] = 4  # not yet dead
+    assert sae.activity["text"].dead(5).nonzero().flatten().tolist() == [1, 22]
+    assert sae.activity["vision"].dead(5).nonzero().flatten().tolist() == [2, 3, 7, 15, 16, 20]
     assert_agrees(sae, make_batch([3, 2, 4]), 1e-9)
 
 
