@@ -1,18 +1,36 @@
 """The `concord` command: one subcommand per stage. Imports are inside so that each starts only what it needs."""
 
 # ruff: noqa: PLC0415
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from cache import CacheError
 from pipeline.errors import ConcordError
 from stages.paths import PARAMS, RUNS
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """Ends a user's mistake in one clear line and status 1, an interruption in status 130, neither in a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command that the context names."""
+        console = Console(stderr=True)
+        try:
+            return super().invoke(ctx)
+        except (ConcordError, CacheError) as error:
+            console.print("[bold red]error:[/]", end=" ")
+            console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            console.print("interrupted; the same command goes on from here", highlight=False)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParamsOption = Annotated[Path, typer.Option("--params", help="The file of options.")]
 VariantArgument = Annotated[str, typer.Argument(help="A key of `variants` in the options.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of train.seed.")]
@@ -104,17 +122,3 @@ def study(params: ParamsOption = PARAMS) -> None:
     from stages.study import write_study
 
     write_study(load_params(params))
-
-
-def main() -> None:
-    """Run the command; a user's mistake ends in one clear line and status 1, never in a traceback."""
-    console = Console(stderr=True)
-    try:
-        app(standalone_mode=True)
-    except (ConcordError, CacheError) as error:
-        console.print("[bold red]error:[/]", end=" ")
-        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here", highlight=False)
-        sys.exit(130)

@@ -17,7 +17,7 @@ from pipeline.pretraining.facts import (
     phrase_facts,
     scene_facts,
 )
-from pipeline.pretraining.phrases import phrase_bank, place_phrases, relation_phrases, scene_texts
+from pipeline.pretraining.phrases import phrase_bank, relation_phrases, scene_texts
 from pipeline.pretraining.pool import ScenePool
 from pipeline.pretraining.tokenizer import END, END_ID
 
@@ -46,8 +46,7 @@ class BatchSampler:
     `changes`: changed captions per image. `bank_things`: things that the phrase bank names, each with a near
     miss. `patches`: patches scored per image, spread evenly over its things and the background. From
     `focus_step` on, captions are changed rather in the facts that are hard to see; from `relation_step` on, half
-    of the scenes state a relation, and the phrases say where things are; from `place_step` on, they name the
-    halves of the picture as well.
+    of the scenes state a relation, and the phrases say where things are.
     """
 
     def __init__(
@@ -61,11 +60,10 @@ class BatchSampler:
         patches: int = 16,
         focus_step: int | None = None,
         relation_step: int | None = None,
-        place_step: int | None = None,
     ) -> None:
         self.pool, self.tokenizer, self.seed, self.images = pool, tokenizer, seed, images
         self.changes, self.bank_things, self.patches = changes, bank_things, patches
-        self.focus_step, self.relation_step, self.place_step = focus_step, relation_step, place_step
+        self.focus_step, self.relation_step = focus_step, relation_step
         self.related = torch.tensor([i for i, scene in enumerate(pool.scenes) if scene.relation is not None])
         tokenizer.enable_truncation(CONTEXT_LENGTH)
         tokenizer.enable_padding(pad_id=END_ID, pad_token=END)
@@ -80,8 +78,6 @@ class BatchSampler:
         bank = phrase_bank(scenes, rng, self.bank_things)
         if self._relations(step):
             bank += relation_phrases(scenes, rng, RELATION_ALONE)
-        if self.place_step is not None and step >= self.place_step:
-            bank += place_phrases(rng)
         changed = [[*text.changed, *[text.caption] * self.changes][: self.changes] for text in texts]
         exists = [[position < len(text.changed) for position in range(self.changes)] for text in texts]
         images, indices, labels = self._patches(rows, rng)

@@ -1,6 +1,6 @@
 """Scenes and phrases as small integer tables, so that "is this phrase true of that?" is one comparison.
 
-A thing has five looks (noun, colour, size, count, action), a phrase asks for some of them and leaves the rest
+A thing has looks (noun, colour, size, count, action, place), a phrase asks for some of them and leaves the rest
 open. The truth of every phrase of every image, and of every patch, follows exactly from the world's facts.
 """
 
@@ -23,7 +23,6 @@ from pipeline.datasets.scenes.world import (
     Placement,
     Scene,
 )
-from pipeline.pretraining.architecture import GRID
 
 LOOKS = ("noun", "colour", "size", "count", "action", "relation", "across", "along")
 """What is known of a thing. "relation": where it is seen from the other of two objects; "across" and "along": which
@@ -115,12 +114,6 @@ class PhraseFacts(NamedTuple):
             return self.settings != ANY
         return self.looks[:, LOOKS.index(kind)] != ANY
 
-    def about_places_only(self) -> Bool[Tensor, "phrase"]:
-        """Whether each phrase names a half of the picture and nothing else: a statement about patches."""
-        asked = self.looks != ANY
-        places = [LOOKS.index("across"), LOOKS.index("along")]
-        return asked[:, places].any(dim=1) & (asked.sum(dim=1) == 1)
-
     def of_any_count(self) -> "PhraseFacts":
         """The same phrases with their counts left open."""
         looks = self.looks.clone()
@@ -154,27 +147,22 @@ def truth_of_images(scenes: SceneFacts, phrases: PhraseFacts) -> ScoredTruth:
 
     Undecided: "a red boat" of a scene with several red boats, and relations the scene does not state.
     """
-    places = phrases.about_places_only()
     strict = _true_of_things(scenes, phrases).any(dim=1)
     loose = _true_of_things(scenes, phrases.of_any_count()).any(dim=1)
     decided = strict | ~_maybe_of_things(scenes, phrases).any(dim=1)
     setting = (scenes.settings[:, None] == phrases.settings) | (phrases.settings == ANY)
     about_things = (phrases.looks != ANY).any(dim=1)
-    return ScoredTruth(
-        setting & (strict | ~about_things), ((strict == loose) | phrases.counted) & decided & ~places
-    )
+    return ScoredTruth(setting & (strict | ~about_things), ((strict == loose) | phrases.counted) & decided)
 
 
 def truth_of_patches(
     scenes: SceneFacts,
     images: Int64[Tensor, "patch"],
-    positions: Int64[Tensor, "patch"],
     labels: Int64[Tensor, "patch"],
     phrases: PhraseFacts,
 ) -> ScoredTruth:
     """Whether the thing under each patch is as each phrase says; `labels` are thing indices or `BACKGROUND`.
 
-    A phrase about a half of the picture alone speaks of the patch itself, which is at `positions` in the grid.
 
     Undecided: counts a patch cannot show, relations the scene does not state, the setting of an object's patch, and
     of a background patch whatever does not name a noun or the setting.
@@ -187,23 +175,7 @@ def truth_of_patches(
     placed, named = phrases.asks("setting"), phrases.asks("noun")
     true = torch.where(placed, setting & background[:, None], thing)
     scored_on_objects = ~placed & (~phrases.counted | ~thing) & (thing | ~maybe)
-    scored = torch.where(background[:, None], placed | named, scored_on_objects)
-    places = phrases.about_places_only()
-    here = _true_of_positions(positions, phrases)
-    return ScoredTruth(torch.where(places, here.true, true), torch.where(places, here.scored, scored))
-
-
-def _true_of_positions(positions: Int64[Tensor, "patch"], phrases: PhraseFacts) -> ScoredTruth:
-    """Whether each patch lies in the half of the picture that each phrase asks for; undecided near the middle."""
-    row, column = positions // GRID, positions % GRID
-    true = torch.zeros(len(positions), len(phrases.settings), dtype=torch.bool)
-    scored = true.clone()
-    for look, coordinate in (("across", column), ("along", row)):
-        offset = (coordinate + 0.5) / GRID - 0.5
-        asked = phrases.looks[:, LOOKS.index(look)]
-        true |= (asked != ANY) & ((offset[:, None] > 0) == (asked == 1))
-        scored |= (asked != ANY) & (offset.abs() > MIDDLE)[:, None]
-    return ScoredTruth(true, scored)
+    return ScoredTruth(true, torch.where(background[:, None], placed | named, scored_on_objects))
 
 
 def _true_of_things(scenes: SceneFacts, phrases: PhraseFacts) -> Bool[Tensor, "scene thing phrase"]:

@@ -28,7 +28,7 @@ class PretrainingOptions(Options):
 
     seed: int = Field(default=1, ge=0, description="seed of the pool, the weights and the batches")
     scenes: int = Field(default=24_000, gt=0, description="rendered training scenes")
-    steps: int = Field(default=4200, gt=0, description="optimizer steps")
+    steps: int = Field(default=3500, gt=0, description="optimizer steps")
     images: int = Field(default=64, gt=0, description="images per step")
     changes: int = Field(default=2, gt=0, description="captions with one fact changed, per image")
     bank_things: int = Field(default=40, gt=0, description="things of the batch the phrase bank names")
@@ -36,7 +36,7 @@ class PretrainingOptions(Options):
     learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate")
     weight_decay: float = Field(default=0.05, ge=0, description="decoupled decay of the matrices")
     schedule: tuple[tuple[int, float], ...] = Field(
-        default=((0, 0.005), (199, 1.0), (1650, 1.0), (2500, 0.485), (3600, 0.485), (4200, 0.0)),
+        default=((0, 0.005), (199, 1.0), (1650, 1.0), (2500, 0.485), (3000, 0.485), (3500, 0.0)),
         description="(step, factor): the learning rate's factor is linear between these points",
     )
     gradient_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
@@ -45,9 +45,6 @@ class PretrainingOptions(Options):
     focus_step: int = Field(default=1500, ge=0, description="from here on, captions change in harder facts")
     focus_weight: float = Field(default=10.0, ge=0, description="weight of changed captions from there on")
     relation_step: int = Field(default=2500, ge=0, description="from here on, phrases say where things are")
-    place_step: int = Field(
-        default=3000, ge=0, description="from here on, phrases name halves of the picture"
-    )
     image_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against images")
     patch_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against patches")
 
@@ -95,7 +92,6 @@ def train(
         options.patches,
         options.focus_step,
         options.relation_step,
-        options.place_step,
     )
     log = _Log(checkpoints / "log.jsonl", options.images, report)
     for step in range(first, options.steps):

@@ -67,7 +67,7 @@ def scene_texts(
     model must not learn that such things do not exist.
     """
     caption = captions(description, rng, 1)[0]
-    try:
+    try:  # "a boat sailing" alone states nothing that another value could make false.
         drawn = false_captions(description, caption, rng, FOCUS_POOL if focus else changes + 2)
     except IndexError:
         drawn = []
@@ -115,20 +115,6 @@ def relation_phrases(scenes: Sequence[Scene], rng: random.Random, alone: int) ->
         words = ("left", "right") if rng.random() < 0.5 else ("above", "below")
         bank += [_half_phrase(noun, word) for word in words]
     return list({entry.text: entry for entry in bank}.values())
-
-
-def place_phrases(rng: random.Random) -> list[BankPhrase]:
-    """Words for the halves of the picture, without an object: "something on the left", "above"."""
-    texts = {
-        "across:left": "on the left",
-        "across:right": "on the right",
-        "along:above": "above",
-        "along:below": "below",
-    }
-    return [
-        BankPhrase(f"{SOMETHING} {text}" if rng.random() < 0.5 else text, (place,))
-        for place, text in texts.items()
-    ]
 
 
 def prompt(text: str, rng: random.Random) -> str:

@@ -70,9 +70,8 @@ def build_report(
         _write(output / name, text)
         if progress is not None:
             progress(number, len(pages))
-    _write(
-        output / "style.css", (resources.files("pipeline.report") / "style.css").read_text(encoding="utf-8")
-    )
+    style = (resources.files("pipeline.report") / "style.css").read_text(encoding="utf-8")
+    _write(output / "style.css", style)
     files = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
     _write(output / MARKER, json.dumps({"files": files}, indent=1) + "\n")
     return output / "index.html"
@@ -86,7 +85,7 @@ def _make_room(output: Path) -> None:
         if not (output / MARKER).is_file():
             raise RunError(f"{output}: not empty and not a report (no {MARKER} in it); name another folder")
         shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
+    _write(output / MARKER, '{"files": []}\n')  # first of all, so that an interrupted report can be replaced
 
 
 def _dictionary(

@@ -25,7 +25,7 @@ def fail(
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     monkeypatch.setattr("sys.argv", ["concord", *command.split()])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        cli.app()
     message = capsys.readouterr().err
     assert stopped.value.code == 1, message
     assert "Traceback" not in message
@@ -123,6 +123,6 @@ def test_a_missing_options_file_is_named(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["concord", "scenes", "--params", "absent.yaml"])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        cli.app()
     assert stopped.value.code == 1
     assert "absent.yaml: no such file" in capsys.readouterr().err

@@ -1,7 +1,13 @@
 import torch
 
 from pipeline.datasets.scenes.world import Placement, Scene, Thing
-from pipeline.pretraining.facts import BACKGROUND, phrase_facts, scene_facts, truth_of_images, truth_of_patches
+from pipeline.pretraining.facts import (
+    BACKGROUND,
+    phrase_facts,
+    scene_facts,
+    truth_of_images,
+    truth_of_patches,
+)
 
 
 def _at(x: float, y: float) -> Placement:
@@ -40,7 +46,9 @@ PHRASES = {
     "a boat above": (["noun:boat", "along:above", "count:one"], False),
 }
 NOT_STATED = {"a cat to the left of something", "a cat to the right of something", "a cat above something"}
-FACTS = phrase_facts([concepts for concepts, _ in PHRASES.values()], [counted for _, counted in PHRASES.values()])
+FACTS = phrase_facts(
+    [concepts for concepts, _ in PHRASES.values()], [counted for _, counted in PHRASES.values()]
+)
 
 
 def _of(row: torch.Tensor) -> set[str]:

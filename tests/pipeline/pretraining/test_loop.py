@@ -28,7 +28,7 @@ OPTIONS = PretrainingOptions(
 )
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     pass
 
 
@@ -44,12 +44,12 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 ) -> None:
     def interrupt(record: dict[str, Any]) -> None:
         if record["step"] == 4:
-            raise Interruption
+            raise InterruptionError
 
     train(untrained_folder, small_pool, OPTIONS, tmp_path / "whole")
     whole = load_file(untrained_folder / WEIGHTS_FILE)
     (untrained_folder / WEIGHTS_FILE).unlink()
-    with pytest.raises(Interruption):
+    with pytest.raises(InterruptionError):
         train(untrained_folder, small_pool, OPTIONS, tmp_path / "halves", interrupt)
     assert not (untrained_folder / WEIGHTS_FILE).exists()
     train(untrained_folder, small_pool, OPTIONS, tmp_path / "halves")

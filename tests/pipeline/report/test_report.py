@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import RunError
+from pipeline.errors import DatasetError, RunError
 from pipeline.report.runs import flatten
 
 sys.path.append(str(Path(__file__).parent))
@@ -174,7 +174,16 @@ def test_the_same_input_gives_the_same_bytes_and_replaces_what_was_there(report,
         path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()
     }
     listed = json.loads((output / "report.json").read_text(encoding="utf-8"))["files"]
-    assert sorted([*listed, "report.json"]) == sorted(path.as_posix() for path in written)
+    assert sorted(listed) == sorted(path.as_posix() for path in written)
+
+
+def test_a_report_that_failed_half_way_can_be_built_again(own_world, tmp_path):
+    picture = next((own_world.data / "val").iterdir())
+    picture.rename(tmp_path / "away.png")
+    with pytest.raises(DatasetError):
+        own_world.build(tmp_path / "report")
+    (tmp_path / "away.png").rename(picture)
+    assert (own_world.build(tmp_path / "report") / "index.html").is_file()
 
 
 def test_a_folder_that_is_no_report_is_left_alone(world, tmp_path):
