@@ -16,7 +16,7 @@ from stages.paths import PARAMS, RUNS
 class Commands(TyperGroup):
     """Ends a user's mistake in one clear line and status 1, an interruption in status 130, neither in a traceback."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command that the context names."""
         console = Console(stderr=True)
         try:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from dvclive import Live
+from dvclive.live import Live
 
 from cache import ActivationCache, PairLoader
 from pipeline.checkpoint import Record
