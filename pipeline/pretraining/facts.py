@@ -67,8 +67,8 @@ def scene_facts(scenes: Sequence[Scene]) -> SceneFacts:
     things = torch.full((len(scenes), MOST_THINGS, len(LOOKS)), ABSENT)
     for row, scene in enumerate(scenes):
         for column, thing in enumerate(scene.things):
-            looks = (thing.noun, thing.colour, thing.size, thing.count, thing.action or NO_ACTION)
-            looks += (_relation(scene, column), *_halves(scene.placements[column]))
+            plain = (thing.noun, thing.colour, thing.size, thing.count, thing.action or NO_ACTION)
+            looks = (*plain, _relation(scene, column), *_halves(scene.placements[column]))
             things[row, column] = torch.tensor(
                 [
                     UNKNOWN if look is None else VALUES[kind].index(look)

@@ -67,10 +67,7 @@ def scene_texts(
     model must not learn that such things do not exist.
     """
     caption = captions(description, rng, 1)[0]
-    try:  # "a boat sailing" alone states nothing that another value could make false.
-        drawn = false_captions(description, caption, rng, FOCUS_POOL if focus else changes + 2)
-    except IndexError:
-        drawn = []
+    drawn = false_captions(description, caption, rng, FOCUS_POOL if focus else changes + 2)
     false = [(text, kind) for text, kind in drawn if not _names_held_out(text)]
     if focus:
         by_kind = {kind: text for text, kind in false}

@@ -127,6 +127,17 @@ def test_a_flipped_bit_in_any_data_file_is_found(path):
     read_everything(path)
 
 
+@pytest.mark.parametrize("name", ["samples.parquet", "ledger.parquet"])
+def test_a_flipped_bit_anywhere_in_a_parquet_file_is_found(path, name):
+    content = (path / name).read_bytes()
+    for position in range(0, len(content), 97):
+        damaged = bytearray(content)
+        damaged[position] ^= 4
+        (path / name).write_bytes(damaged)
+        with pytest.raises(CacheCorruptError, match=name):
+            _ = ActivationCache.open(path).samples
+
+
 @pytest.fixture(scope="module")
 def large(Example, tmp_path_factory):  # noqa: N803
     example = dataclasses.replace(Example(), **LARGE)

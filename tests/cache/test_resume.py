@@ -8,7 +8,7 @@ import pytest
 from cache import CacheIncompleteError, CacheWriter
 from cache.reader import ActivationCache
 
-RUNS = 6
+RUNS = 5
 
 
 def contents(path):

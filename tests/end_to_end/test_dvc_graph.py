@@ -51,7 +51,7 @@ def test_editing_the_report_trains_and_encodes_nothing(project: Project) -> None
 def test_an_experiment_changes_the_option_it_names(project: Project) -> None:
     before = json.loads((project.folder / "runs/lucid/metrics.json").read_text())
     printed = project.succeed(
-        "dvc", "exp", "run", "--set-param", "variants.lucid.train.epochs=1", "evaluate@lucid"
+        "dvc", "exp", "run", "--set-param", "+variants.lucid.train.epochs=1", "evaluate@lucid"
     )
     ran = {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
     assert ran == {"train@lucid", "evaluate@lucid"}

@@ -109,7 +109,11 @@ def test_unknown_weights_are_refused_until_random_ones_are_asked_for(
     annotations = tmp_path / "world/annotations"
     annotations.mkdir(parents=True)
     (tmp_path / "world/train").mkdir()
-    (annotations / "captions_train.json").write_text('{"images": [], "annotations": []}')
+    (tmp_path / "world/train/1.jpg").write_bytes(b"not opened before the weights are checked")
+    (annotations / "captions_train.json").write_text(
+        '{"images": [{"id": 1, "file_name": "1.jpg", "width": 8, "height": 8}],'
+        ' "annotations": [{"id": 1, "image_id": 1, "caption": "a boat"}]}'
+    )
     values["dataset"]["root"] = "world"
     values["backbone"] = {"model": "ViT-B-16-SigLIP"}
     message = fail(values, "encode train", monkeypatch, capsys)

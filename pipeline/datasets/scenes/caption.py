@@ -111,7 +111,7 @@ def false_captions(
     facts = _falsifiable(description, caption.phrasing)
     kinds = tuple(dict.fromkeys(kind for kind, _, _ in facts))
     written: dict[str, Kind] = {}
-    for _ in range(4 * count):
+    for _ in range(4 * count if kinds else 0):  # "a boat sailing" has no neighbour.
         if len(written) == count:
             break
         kind = rng.choice(kinds)

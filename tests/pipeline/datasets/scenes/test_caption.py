@@ -283,3 +283,11 @@ def test_the_vocabulary_is_small_sorted_and_covers_the_zero_shot_templates() -> 
 
 def test_every_concept_of_the_world_has_a_synonym(scenes: list[Scene]) -> None:
     assert {fact for scene in scenes for fact in scene.concepts()} == set(SYNONYMS)
+
+
+def test_a_caption_that_states_nothing_falsifiable_has_no_false_neighbour() -> None:
+    fish = Description("sea", (Thing("fish", "red", "small", "many", "jumping"),))
+    rng = random.Random(0)
+    bare = [caption for _ in range(1500) for caption in captions(fish, rng, 5) if len(caption.concepts) == 2]
+    neighbours = [false_captions(fish, caption, rng, 3) for caption in bare]
+    assert [] in neighbours
