@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# The graph's commands start `concord`, which is installed here.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo study test check clean
 

@@ -48,10 +48,12 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "Degeneracy and concepts": (
         Column("maxfreq t2i", ("degeneracy.text_to_image",)),
         Column("maxfreq i2t", ("degeneracy.image_to_text",)),
-        Column("dead shared", ("degeneracy.dead_shared",)),
+        Column("dead shared V", ("degeneracy.dead_shared.vision",)),
+        Column("dead shared T", ("degeneracy.dead_shared.text",)),
         Column("recovery V", ("concepts.recovery.vision",)),
         Column("recovery T", ("concepts.recovery.text",)),
-        Column("same latent", ("concepts.same_latent.share", "concepts.same_latent")),
+        Column("patch AP", ("concepts.patch_ap.mean",)),
+        Column("same latent", ("concepts.same_latent.share",)),
     ),
 }
 

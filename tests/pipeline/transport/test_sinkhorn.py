@@ -137,9 +137,10 @@ def test_small_epsilon_stays_right_across_the_switch_to_the_log_domain(epsilon: 
     reference = module._log_domain(
         module._exponent(cost.double(), valid[:, None, :], epsilon), r.double(), c.double(), 10
     )
-    assert plan.isfinite().all()
-    assert relative(plan, reference) <= (2e-6 if epsilon > 2 / 80 else 2e-4)
-    assert torch.allclose(plan.sum(1), c, atol=1e-6)
+    # An exponent of 2 / epsilon is itself only exact to that many float32 roundings.
+    tolerance = max(2e-6, 2 / epsilon * torch.finfo(torch.float32).eps)
+    assert relative(plan, reference) <= tolerance
+    assert (plan.sum(1) - c).abs().max() <= tolerance
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 0.01])
