@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from cache import ActivationCache
 from pipeline.metrics.average_precision import average_precision
@@ -22,7 +22,7 @@ def score_names(
 ) -> dict[str, object] | None:
     """Compare the name of every named latent with the concept that it really separates.
 
-    A latent's true concept is the one whose images its peak activation ranks with the best average precision,
+    A latent's true concept is the one that its peak activation in an image tells apart best (`best_told_apart`),
     among the concepts that some term of the list names (so that every latent could have been named right).
 
     Args:
@@ -42,7 +42,7 @@ def score_names(
     scores, labels = _scores_and_labels(sae, cache, concepts, batch_pairs)
     named = latents.filter(latents["named"])
     columns = named["latent"].to_numpy()
-    best = np.nanargmax(average_precision(scores[:, columns], labels), axis=1) if len(columns) else []
+    best: list[int] = best_told_apart(scores[:, columns], labels).tolist() if len(columns) else []
     kinds: dict[str, dict[str, int]] = {}
     for name, concept in zip(named["name"].to_pylist(), best, strict=True):
         count = kinds.setdefault(concepts[concept].partition(":")[0], {"named": 0, "correct": 0})
@@ -51,6 +51,22 @@ def score_names(
     correct = sum(count["correct"] for count in kinds.values())
     result: dict[str, object] = {"named": len(columns), "correct": correct, "kinds": kinds}
     return result | ({"share": correct / len(columns)} if len(columns) else {})
+
+
+def best_told_apart(
+    scores: Float[np.ndarray, "item latent"], labels: Bool[np.ndarray, "item concept"]
+) -> Int[np.ndarray, "latent"]:
+    """The concept that each latent singles out most: average precision above chance, as a share of the possible.
+
+    A random ranking reaches a concept's prevalence, so the plain average precision would choose whatever is most
+    common ("one" object) for every latent that means something rarer. A concept of all items is never chosen.
+    """
+    prevalence = labels.mean(axis=0)
+    above_chance = average_precision(scores, labels) - prevalence
+    lift = np.full_like(above_chance, -np.inf)
+    np.divide(above_chance, 1 - prevalence, out=lift, where=prevalence < 1)
+    best: Int[np.ndarray, "latent"] = np.nanargmax(lift, axis=1)
+    return best
 
 
 def _concepts_shown(cache: ActivationCache) -> set[str]:

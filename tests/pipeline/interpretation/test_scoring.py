@@ -1,0 +1,24 @@
+"""A latent stands for the concept it singles out, not for the one that is everywhere."""
+
+import numpy as np
+
+from pipeline.interpretation.scoring import best_told_apart
+
+
+def test_a_noisy_detector_of_something_rare_is_not_mistaken_for_the_common_concept() -> None:
+    generator = np.random.default_rng(0)
+    common, rare = generator.random(2000) < 0.9, generator.random(2000) < 0.05
+    scores = rare + generator.normal(size=2000) * 0.7
+    assert best_told_apart(scores[:, None], np.stack([common, rare], axis=1)).tolist() == [1]
+
+
+def test_a_detector_of_the_common_concept_is_recognised() -> None:
+    generator = np.random.default_rng(0)
+    common, rare = generator.random(2000) < 0.9, generator.random(2000) < 0.05
+    scores = common + generator.normal(size=2000) * 0.3
+    assert best_told_apart(scores[:, None], np.stack([common, rare], axis=1)).tolist() == [0]
+
+
+def test_a_concept_of_every_item_is_never_chosen() -> None:
+    labels = np.array([[True, True], [True, False], [True, False]])
+    assert best_told_apart(np.array([[0.0], [1.0], [2.0]]), labels).tolist() == [1]
