@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import torch
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 
 from cache.errors import ShardContentError
 from cache.manifest import Manifest
+from cache.quantisation import quantise
+from cache.storage import Calibration, StorageDtype, StoredRows, as_tensor, clipped, rounded
 
 
 class ShardActivations(NamedTuple):
@@ -34,11 +37,22 @@ class ShardActivations(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StoredShard:
-    """The arrays of one shard as they are stored, and how many values of each side were clipped."""
+    """The arrays of one shard by name, as they are stored, and how many values of each side were clipped."""
 
     arrays: dict[str, NDArray[np.generic]]
     vision_overflow: int
     text_overflow: int
+
+    def tokens(self, side: str) -> StoredRows:
+        """Tokens of "vision" or "text" as a reader gets them from the finished cache."""
+        values = as_tensor(self.arrays[f"{side}/tokens"])
+        if f"{side}/token_scale" not in self.arrays:
+            return StoredRows(values)
+        scale, mean, std = (
+            as_tensor(self.arrays[f"{side}/{name}"])
+            for name in ("token_scale", "channel_mean", "channel_std")
+        )
+        return StoredRows(values, Calibration(scale, torch.zeros(len(values), dtype=torch.int32), mean, std))
 
 
 def check_shapes(activations: ShardActivations, manifest: Manifest, shard: int, where: str) -> None:
@@ -105,35 +119,43 @@ def refuse_non_finite(activations: ShardActivations, samples: pa.Table, where: s
             )
 
 
-def stored_shard(activations: ShardActivations, dtype: str) -> StoredShard:
+def stored_shard(activations: ShardActivations, dtype: StorageDtype) -> StoredShard:
     """Cast finite activations to the storage dtype; values beyond its range are clipped and counted."""
-    vision_tokens, clipped_vision = _cast(activations.vision_tokens, dtype)
-    vision_pooled, clipped_vision_pooled = _cast(activations.vision_pooled, dtype)
-    text_tokens, clipped_text = _cast(activations.text_tokens, dtype)
-    text_pooled, clipped_text_pooled = _cast(activations.text_pooled, dtype)
-    return StoredShard(
-        {
-            "vision/tokens": vision_tokens,
-            "vision/pooled": vision_pooled,
-            "text/tokens": text_tokens,
-            "text/token_ids": activations.token_ids.astype(np.int64),
-            "text/pooled": text_pooled,
-        },
-        clipped_vision + clipped_vision_pooled,
-        clipped_text + clipped_text_pooled,
+    vision, vision_overflow = _stored_side(
+        "vision", activations.vision_tokens, activations.vision_pooled, dtype
     )
+    text, text_overflow = _stored_side("text", activations.text_tokens, activations.text_pooled, dtype)
+    token_ids = {"text/token_ids": activations.token_ids.astype(np.int64)}
+    return StoredShard({**vision, **text, **token_ids}, vision_overflow, text_overflow)
 
 
-def _cast(values: Shaped[np.ndarray, "..."], dtype: str) -> tuple[NDArray[np.generic], int]:
-    if values.dtype == np.dtype(dtype):
-        return values, 0
-    largest = float(np.finfo(dtype).max)
-    if values.size == 0 or -largest <= values.min() <= values.max() <= largest:
-        return values.astype(dtype), 0
-    overflow = int(np.count_nonzero(np.abs(values) > largest))
-    return np.clip(values, -largest, largest).astype(dtype), overflow
+def _stored_side(
+    side: str,
+    tokens: Float[np.ndarray, "... channel"],
+    pooled: Float[np.ndarray, "row embedding"],
+    dtype: StorageDtype,
+) -> tuple[dict[str, NDArray[np.generic]], int]:
+    """The stored arrays of one side by name, and how many values were clipped."""
+    pooled_dtype: StorageDtype = "float16" if dtype == "int8" else dtype
+    tokens, clipped_tokens = clipped(tokens, dtype)
+    pooled, clipped_pooled = clipped(pooled, pooled_dtype)
+    stored: dict[str, NDArray[np.generic]] = {"pooled": rounded(pooled, pooled_dtype)}
+    if dtype == "int8":
+        stored |= quantise(tokens)._asdict()
+    else:
+        stored["tokens"] = rounded(tokens, dtype)
+    arrays = {f"{side}/{name}": array for name, array in stored.items()}
+    return arrays, clipped_tokens + clipped_pooled
 
 
 def _all_finite(values: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether no value is NaN or infinite; extrema propagate both and need no array of flags."""
-    return values.size == 0 or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+    """Whether no value is NaN or infinite; extrema propagate both and need no array of flags.
+
+    numpy compares half-precision numbers a hundred times slower than integers, and of their bit patterns, too, those of
+    NaN and the infinities are the largest, among the positive numbers as among the negative ones.
+    """
+    if values.size == 0:
+        return True
+    if values.dtype == np.float16:
+        return bool(values.view(np.int16).max() < 0x7C00 and values.view(np.uint16).max() < 0xFC00)
+    return bool(np.isfinite(values.min()) and np.isfinite(values.max()))

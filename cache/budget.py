@@ -2,8 +2,11 @@
 
 import errno
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.filesize import decimal
 
 from cache.errors import CacheError, DiskSpaceError
 from cache.layout import TOKEN_CHUNK, sharded_layouts
@@ -35,32 +38,36 @@ class DiskBudget:
         return self.vision + self.text + self.records
 
 
-def disk_budget(manifest: Manifest, text_tokens: int | None = None) -> DiskBudget:
-    """The bytes that the cache described by `manifest` will take.
+def disk_budget(
+    manifest: Manifest, text_tokens: int | None = None, shards: Collection[int] | None = None
+) -> DiskBudget:
+    """The bytes that the cache described by `manifest` will take, or what remains to be written of it.
 
     Args:
         manifest: of the cache to be written.
         text_tokens: how many text tokens all captions have together, if the caller has counted; otherwise every
             caption is taken to fill the context.
+        shards: those that remain to be written; None for all. Samples and ledger are written for all in any case.
     """
-    layouts = sharded_layouts(manifest)
-    longest = manifest.captions * manifest.context_length
-    tokens = longest if text_tokens is None else text_tokens
+    if shards is None:
+        shards = range(manifest.shards)
+    captions = sum(manifest.shard_captions[shard] for shard in shards)
+    longest = captions * manifest.context_length
+    tokens = longest if text_tokens is None else min(text_tokens, longest)
     rows = {
-        "vision/tokens": manifest.images,
-        "vision/pooled": manifest.images,
-        "text/pooled": manifest.captions,
-        "text/tokens": tokens + manifest.shards * TOKEN_CHUNK,  # the last chunk of a shard is padded
-        "text/token_ids": tokens + manifest.shards * TOKEN_CHUNK,
+        "image": sum(len(manifest.image_range(shard)) for shard in shards),
+        "caption": captions,
+        "token": tokens + len(shards) * TOKEN_CHUNK,  # the last chunk of a shard is padded
+        "shard": len(shards),
     }
-    size = {
-        name: layouts[name].shard_bytes(count) + (manifest.shards - 1) * layouts[name].index_bytes
-        for name, count in rows.items()
-    }
+    size = {"vision": 0, "text": 0}
+    for name, layout in sharded_layouts(manifest).items():
+        indices = (len(shards) - 1) * layout.index_bytes
+        size[name.split("/")[0]] += layout.shard_bytes(rows[layout.dimensions[0]]) + indices
     channels = manifest.vision_channels + manifest.text_channels
     return DiskBudget(
-        vision=size["vision/tokens"] + size["vision/pooled"],
-        text=size["text/tokens"] + size["text/token_ids"] + size["text/pooled"],
+        vision=size["vision"],
+        text=size["text"],
         records=(manifest.images + manifest.captions) * _RECORD_BYTES_PER_SAMPLE
         + (manifest.shards + 1) * (64 * channels + 65536),
     )
@@ -75,7 +82,7 @@ def refuse_full_disk(path: Path, needed: int) -> None:
     free = _free_bytes(path)
     if needed > free:
         raise DiskSpaceError(
-            f"{path}: the cache needs up to {_readable(needed)} more, the disk has {_readable(free)} free; make room, "
+            f"{path}: the cache needs up to {decimal(needed)} more, the disk has {decimal(free)} free; make room, "
             "choose another disk, or encode fewer images"
         )
 
@@ -88,7 +95,7 @@ def write_error(error: OSError, path: Path, where: str, committed: str) -> Cache
     if error.errno not in _FULL_DISK:
         return CacheError(f"{where}: cannot be written ({error}); {committed} and kept")
     return DiskSpaceError(
-        f"{where}: the disk is full ({error.strerror}; {_readable(_free_bytes(path))} free); {committed} and kept: "
+        f"{where}: the disk is full ({error.strerror}; {decimal(_free_bytes(path))} free); {committed} and kept: "
         "make room and run the same command again"
     )
 
@@ -98,10 +105,3 @@ def _free_bytes(path: Path) -> int:
     while not existing.exists():
         existing = existing.parent
     return shutil.disk_usage(existing).free
-
-
-def _readable(size: int) -> str:
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size} bytes"

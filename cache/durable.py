@@ -3,11 +3,15 @@
 import hashlib
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PARTIAL_SUFFIX = ".partial"
+
+_HASHED_BESIDE_BYTES = 1 << 16
+"""Blocks from this size on are hashed in a thread while they are written, which costs as much time."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class DurableFile(io.RawIOBase):
         self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
         self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         self._digest = hashlib.sha256()
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._size = 0
 
     def writable(self) -> bool:
@@ -43,12 +48,21 @@ class DurableFile(io.RawIOBase):
     def write(self, block: Any) -> int:
         """Append all of `block`, bytes or a contiguous array."""
         view = memoryview(block).cast("B")
-        size = len(view)
-        self._digest.update(view)
+        if len(view) < _HASHED_BESIDE_BYTES:
+            self._digest.update(view)
+            self._append(view)
+        else:
+            hashed = self._hashing.submit(self._digest.update, view)
+            try:
+                self._append(view)
+            finally:
+                hashed.result()  # the caller may change or free the block once this function returns
+        self._size += len(view)
+        return len(view)
+
+    def _append(self, view: memoryview) -> None:
         while view:
             view = view[os.write(self._descriptor, view) :]
-        self._size += size
-        return size
 
     @property
     def written(self) -> WrittenFile:
@@ -61,6 +75,7 @@ class DurableFile(io.RawIOBase):
                 os.fsync(self._descriptor)
                 self._partial.replace(self._path)
         finally:
+            self._hashing.shutdown()
             os.close(self._descriptor)
             self._partial.unlink(missing_ok=True)
             self.close()

@@ -1,8 +1,29 @@
 """What can be wrong with a cache; every message names the place, the value and the remedy."""
 
+import errno
+from typing import NamedTuple
+
+
+class LostRows(NamedTuple):
+    """Rows of a cache's array that could not be read.
+
+    Attributes:
+        dimension: what a row is: "image", "caption", "token" or "shard".
+        rows: their numbers.
+    """
+
+    dimension: str
+    rows: range
+
 
 class CacheError(Exception):
-    """Base of every error of the activation cache; the message is written for the user."""
+    """Base of every error of the activation cache; the message is written for the user.
+
+    Attributes:
+        lost: rows that could not be read, if that is the error.
+    """
+
+    lost: LostRows | None = None
 
 
 class CacheMissingError(CacheError):
@@ -21,8 +42,20 @@ class CacheIncompleteError(CacheError):
     """A cache has shards that are not written yet."""
 
 
+class CacheLockedError(CacheError):
+    """Another process is writing the cache."""
+
+
 class CacheCorruptError(CacheError):
     """A file of the cache is missing, truncated, or fails its checksum."""
+
+
+class CacheAccessError(CacheError):
+    """A file of the cache cannot be read although it may be whole: no permission, a failing disk or server."""
+
+
+class CacheRemoteError(CacheAccessError):
+    """A server failed, stopped in the middle of a file, or cannot send parts of files."""
 
 
 class DiskSpaceError(CacheError):
@@ -31,3 +64,12 @@ class DiskSpaceError(CacheError):
 
 class ShardContentError(CacheError):
     """The activations or samples handed to the writer are not a valid shard."""
+
+
+def unreadable(where: object, error: OSError) -> CacheError:
+    """The error to raise when the file `where` could not be read: is it damaged, or only out of reach?"""
+    if error.errno in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        return CacheCorruptError(f"{where}: {error.strerror or error}; restore it or encode again")
+    return CacheAccessError(
+        f"{where}: cannot be read: {error.strerror}; it may be whole, so look to that first"
+    )

@@ -1,23 +1,31 @@
 """Which arrays a cache has, and their shapes, chunks and shards: everything follows from the manifest."""
 
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cache.durable import sync, write_durably
-from cache.errors import CacheFormatError
+from cache.errors import CacheFormatError, unreadable
+from cache.location import Location
 from cache.manifest import Manifest
-from cache.metadata import array_document, as_bytes, group_document, sharded
+from cache.metadata import array_document, as_bytes, group_of, sharded
+from cache.storage import POOLED_DTYPE, TOKEN_DTYPE
 
-TOKEN_CHUNK = 256
-"""Text tokens of one inner chunk: about 400 kB at 768 channels, as measured best for packed text."""
+TOKEN_CHUNK = 16
+"""Text tokens of one inner chunk: about as many as a caption has, since reading a caption reads all of its chunks."""
 
 CHECKSUM_BYTES = 4
 """A CRC32C follows every chunk and every shard index."""
 
+ACTIVATIONS = ("vision/tokens", "vision/pooled", "text/tokens", "text/pooled")
+"""The arrays of activations; all others say where these are or how they are decoded."""
+
+ROOT_FILE = "zarr.json"
 SAMPLES_FILE = "samples.parquet"
 LEDGER_FILE = "ledger.parquet"
 LEDGER_FOLDER = "ledger"
@@ -32,7 +40,7 @@ class ShardedLayout:
         shape: rows, then the shape of one row.
         chunk_rows: rows of one inner chunk, the unit of reading and of the checksum.
         shard_rows: rows of one shard, the unit of writing; a multiple of `chunk_rows`.
-        dtype: little-endian numpy dtype as stored.
+        dtype: little-endian numpy dtype as stored; uint16 holds the bits of bfloat16.
         dimensions: one name per dimension, the first that of the rows.
     """
 
@@ -51,7 +59,7 @@ class ShardedLayout:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row without checksum."""
-        return int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.row_shape) * self.dtype.itemsize
 
     @property
     def chunk_bytes(self) -> int:
@@ -75,7 +83,8 @@ class ShardedLayout:
     def document(self) -> dict[str, Any]:
         """The array's metadata, its `zarr.json`."""
         chunk, shard = (self.chunk_rows, *self.row_shape), (self.shard_rows, *self.row_shape)
-        return array_document(self.shape, shard, self.dtype, sharded(chunk), self.dimensions)
+        attributes = {"stored_dtype": "bfloat16"} if self.dtype == np.uint16 else {}
+        return array_document(self.shape, shard, self.dtype, sharded(chunk), self.dimensions, attributes)
 
     def shard_file(self, shard: int) -> str:
         """Path of a shard file inside the cache folder."""
@@ -85,22 +94,14 @@ class ShardedLayout:
 def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
     """The sharded arrays of a cache by name, in the order in which a shard is written.
 
-    Text comes before vision, so that the largest file of a shard is the last.
+    Text comes before vision, and tokens last, so that the largest file of a shard is the last.
     """
     captions, images = manifest.caption_capacity, manifest.shard_images
     tokens = -(-captions * manifest.context_length // TOKEN_CHUNK) * TOKEN_CHUNK
     last = manifest.caption_range(manifest.shards - 1)
     caption_rows = last.start + max(1, len(last))
-    activation = np.dtype(manifest.storage_dtype).newbyteorder("<")
-    layouts = (
-        ShardedLayout(
-            "text/tokens",
-            (manifest.shards * tokens, manifest.text_channels),
-            TOKEN_CHUNK,
-            tokens,
-            activation,
-            ("token", "channel"),
-        ),
+    token_dtype, pooled_dtype = TOKEN_DTYPE[manifest.storage_dtype], POOLED_DTYPE[manifest.storage_dtype]
+    layouts = [
         ShardedLayout(
             "text/token_ids", (manifest.shards * tokens,), TOKEN_CHUNK, tokens, np.dtype("<i8"), ("token",)
         ),
@@ -109,15 +110,23 @@ def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
             (caption_rows, manifest.embedding),
             1,
             captions,
-            activation,
+            pooled_dtype,
             ("caption", "embedding"),
+        ),
+        ShardedLayout(
+            "text/tokens",
+            (manifest.shards * tokens, manifest.text_channels),
+            TOKEN_CHUNK,
+            tokens,
+            token_dtype,
+            ("token", "channel"),
         ),
         ShardedLayout(
             "vision/pooled",
             (manifest.images, manifest.embedding),
             1,
             images,
-            activation,
+            pooled_dtype,
             ("image", "embedding"),
         ),
         ShardedLayout(
@@ -125,11 +134,35 @@ def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
             (manifest.images, manifest.patches, manifest.vision_channels),
             1,
             images,
-            activation,
+            token_dtype,
             ("image", "patch", "channel"),
         ),
-    )
+    ]
+    if manifest.storage_dtype == "int8":
+        layouts = [
+            calibration
+            for layout in layouts
+            for calibration in (*_calibration_layouts(layout, manifest.shards), layout)
+        ]
     return {layout.name: layout for layout in layouts}
+
+
+def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[ShardedLayout]:
+    """The arrays that int8 tokens are decoded with: a scale for every token, moments of every channel per shard."""
+    side, array = layout.name.split("/")
+    if array != "tokens":
+        return
+    yield replace(
+        layout,
+        name=f"{side}/token_scale",
+        shape=layout.shape[:-1],
+        dtype=np.dtype("<f2"),
+        dimensions=layout.dimensions[:-1],
+    )
+    for moment in ("channel_mean", "channel_std"):
+        yield ShardedLayout(
+            f"{side}/{moment}", (shards, layout.shape[-1]), 1, 1, np.dtype("<f4"), ("shard", "channel")
+        )
 
 
 def create_arrays(path: Path, manifest: Manifest) -> None:
@@ -139,21 +172,25 @@ def create_arrays(path: Path, manifest: Manifest) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_durably(folder / "zarr.json", as_bytes(layout.document()))
     for group in ("vision", "text"):
-        write_durably(path / group / "zarr.json", as_bytes(group_document(path / group, {})))
+        write_durably(path / group / "zarr.json", as_bytes(group_of({}, {})))
     sync(path)
 
 
-def check_arrays(path: Path, manifest: Manifest) -> None:
-    """Check that the metadata on disk describes exactly the large arrays that the manifest implies.
+def check_arrays(path: Location, manifest: Manifest) -> None:
+    """Check that the metadata of the cache at `path` describes exactly the large arrays that its manifest implies.
 
     Raises:
         CacheFormatError: naming the first array and key that differ.
+        CacheCorruptError: the metadata of an array is missing.
+        CacheAccessError: it cannot be read.
     """
     for layout in sharded_layouts(manifest).values():
         where = path / layout.name / "zarr.json"
         try:
             found = json.loads(where.read_bytes())
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise unreadable(where, error) from None
+        except ValueError as error:
             raise CacheFormatError(f"{where}: cannot be read as array metadata ({error})") from None
         for key, expected in layout.document().items():
             value = found.get(key) if isinstance(found, dict) else None

@@ -6,14 +6,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from cache.durable import WrittenFile, write_durably
-from cache.errors import CacheCorruptError, CacheFormatError
 from cache.layout import LEDGER_FILE, LEDGER_FOLDER
+from cache.location import Location
 from cache.manifest import Manifest
 from cache.parquet import read_parquet, write_parquet
-from cache.root import TOTALS, Completion
+from cache.root import Completion
+from cache.samples import used_rows
 from cache.statistics import SideStatistics, merge_all
 
 _FILE = pa.struct([("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
@@ -94,6 +96,30 @@ class ShardRecord:
         return all(file_problem(folder, path, file.bytes) is None for path, file in self.files.items())
 
 
+def shard_record(
+    manifest: Manifest,
+    shard: int,
+    samples: pa.Table,
+    files: dict[str, WrittenFile],
+    vision: SideStatistics,
+    text: SideStatistics,
+) -> ShardRecord:
+    """The record of a shard, its counts taken from the manifest and from its `samples`."""
+    used = used_rows(samples)
+    return ShardRecord(
+        shard=shard,
+        manifest_sha256=manifest.sha256,
+        images=len(manifest.image_range(shard)),
+        captions=manifest.shard_captions[shard],
+        tokens=int(np.sum(samples["tokens"].fill_null(0))),
+        pairs=int(used.sum()),
+        skipped=int((~used).sum()),
+        files=files,
+        vision=vision,
+        text=text,
+    )
+
+
 def record_path(folder: Path, shard: int) -> Path:
     """Where the record of a shard lies until the cache is finished."""
     return folder / LEDGER_FOLDER / f"{shard:06d}.json"
@@ -127,36 +153,18 @@ def write_ledger(path: Path, records: Iterable[ShardRecord]) -> WrittenFile:
     return write_parquet(path, LEDGER_SCHEMA, map(row, records))
 
 
-def check_ledger(folder: Path, manifest: Manifest, completion: Completion) -> None:
-    """Check a complete cache's ledger against its manifest and totals, and the files it lists by their size.
+def read_records(folder: Location, completion: Completion) -> list[ShardRecord]:
+    """The records of a complete cache's shards, ascending, without the files that only an unfinished cache has.
 
     Raises:
-        CacheCorruptError: the ledger cannot be read, or a file it lists is missing or has another size.
-        CacheFormatError: the ledger belongs to another cache, or the totals were edited.
+        CacheCorruptError: the ledger cannot be read.
     """
     path = folder / LEDGER_FILE
-    table = read_parquet(
-        path, LEDGER_SCHEMA, ["shard", "manifest_sha256", *TOTALS, "files"], completion.files.get(LEDGER_FILE)
-    )
-    if table["shard"].to_pylist() != list(range(manifest.shards)) or set(
-        table["manifest_sha256"].to_pylist()
-    ) != {manifest.sha256}:
-        raise CacheFormatError(f"{path}: does not list the {manifest.shards} shards of this manifest")
-    sums = {name: sum(table[name].to_pylist()) for name in TOTALS}
-    if sums != completion.totals:
-        raise CacheFormatError(
-            f"{folder / 'zarr.json'}: totals are {completion.totals}, the shards have {sums}"
-        )
-    for shard, files in enumerate(table["files"].to_pylist()):
-        for file in files:
-            problem = file_problem(folder, file["path"], file["bytes"])
-            if problem is not None:
-                raise CacheCorruptError(
-                    f"{folder}: shard {shard}: {problem}; restore the file or encode again"
-                )
+    table = read_parquet(path, LEDGER_SCHEMA, None, completion.files.get(LEDGER_FILE))
+    return [ShardRecord.from_json(row) for batch in table.to_batches() for row in batch.to_pylist()]
 
 
-def read_statistics(folder: Path, side: str, completion: Completion) -> SideStatistics:
+def read_statistics(folder: Location, side: str, completion: Completion) -> SideStatistics:
     """Statistics of one side, "vision" or "text", merged exactly over the shards of a complete cache.
 
     Raises:

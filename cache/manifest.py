@@ -8,12 +8,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cache.errors import CacheFormatError, CacheIdentityError
+from cache.storage import StorageDtype
 
 FORMAT = "concord-activation-cache"
 VERSION = 1
-
-STORAGE_DTYPES = ("float16", "float32")
-LATER_STORAGE_DTYPES = ("bfloat16", "int8")
 
 
 class Manifest(BaseModel):
@@ -22,8 +20,7 @@ class Manifest(BaseModel):
     Two manifests that are equal describe the same cache; every array's shape follows from them.
 
     Raises:
-        CacheFormatError: a storage dtype that format version 1 does not have, or dimensions that contradict
-            each other.
+        CacheFormatError: another format or version, or dimensions that contradict each other.
         pydantic.ValidationError: a missing, misspelt or mistyped field.
     """
 
@@ -33,7 +30,7 @@ class Manifest(BaseModel):
     version: int = VERSION
     backbone: dict[str, JsonValue] = Field(description="identity of the frozen model, opaque to the cache")
     dataset: dict[str, JsonValue] = Field(description="name, split, root, fingerprint, ... of the data set")
-    storage_dtype: str = Field("float16", description="dtype of the stored activations")
+    storage_dtype: StorageDtype = Field("float16", description="dtype of the stored activations")
     images: int = Field(gt=0, description="image rows, skipped images included")
     captions: int = Field(ge=0, description="captions of all images, skipped captions included")
     patches: int = Field(gt=0, description="patch tokens of one image")
@@ -71,7 +68,6 @@ class Manifest(BaseModel):
                 f"manifest: format version {self.version}, and this software reads version {VERSION}; "
                 "use the release that wrote it"
             )
-        _check_storage_dtype(self.storage_dtype)
         if self.grid[0] * self.grid[1] != self.patches or min(self.grid) < 1:
             raise CacheFormatError(f"manifest: a grid of {self.grid} does not have {self.patches} patches")
         if len(self.shard_captions) != self.shards or min(self.shard_captions) < 0:
@@ -116,20 +112,29 @@ class Manifest(BaseModel):
         Raises:
             CacheFormatError: `values` is not a manifest of this format version.
         """
+        if isinstance(values, Mapping) and not values.get("shard_captions"):
+            raise CacheFormatError(f"{where}: manifest: shard_captions is missing")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])
-            raise CacheFormatError(f"{where}: manifest: {key}: {problem['msg']}") from None
+            found = problem["input"]
+            value = f", found {found!r}" if isinstance(found, str | int | float | None) else ""
+            raise CacheFormatError(f"{where}: manifest: {key}: {problem['msg']}{value}") from None
         except CacheFormatError as error:
             raise CacheFormatError(f"{where}: {error}") from None
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the canonical JSON: the identity that every ledger record repeats."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return canonical_sha256(self.to_json())
+
+
+def canonical_sha256(values: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of canonical JSON: keys sorted, no spaces, ASCII only."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def captions_of_shards(captions_of_images: Iterable[int], shard_images: int) -> tuple[int, ...]:
@@ -164,13 +169,3 @@ def _leaves(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
             yield from _leaves(inner, f"{key}.{name}" if key else str(name))
     elif key:
         yield key, json.dumps(value)
-
-
-def _check_storage_dtype(name: str) -> None:
-    if name in LATER_STORAGE_DTYPES:
-        raise CacheFormatError(
-            f"manifest: storage_dtype {name!r} is not part of format version {VERSION} yet; "
-            f"use {' or '.join(STORAGE_DTYPES)}"
-        )
-    if name not in STORAGE_DTYPES:
-        raise CacheFormatError(f"manifest: unknown storage_dtype {name!r}; use {' or '.join(STORAGE_DTYPES)}")

@@ -5,8 +5,7 @@ a cache that one version of a library began can be resumed under another.
 """
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ def array_document(
     dtype: np.dtype[Any],
     codecs: list[dict[str, Any]],
     dimensions: Sequence[str],
+    attributes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The `zarr.json` of an array whose chunk k is the file `c.k.0.0`, with fill value 0."""
     return {
@@ -33,7 +33,7 @@ def array_document(
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "fill_value": dtype.type(0).item(),
         "codecs": codecs,
-        "attributes": {},
+        "attributes": dict(attributes or {}),
         "dimension_names": list(dimensions),
         "zarr_format": 3,
         "node_type": "array",
@@ -52,19 +52,17 @@ def sharded(chunk: Sequence[int]) -> list[dict[str, Any]]:
     return [{"name": "sharding_indexed", "configuration": configuration}]
 
 
-def group_document(path: Path, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The `zarr.json` of the group at `path`, with the metadata of its members as far as they are on disk.
+def group_of(members: Mapping[str, dict[str, Any]], attributes: dict[str, Any]) -> dict[str, Any]:
+    """The `zarr.json` of a group with the metadata of its members, by their path inside the group.
 
     Such consolidated metadata lets readers open a group with one request and without listing folders, which no plain
     web server offers. The key is the one that zarr-python and xarray use; readers that do not know it ignore it.
     """
-    members = {
-        file.parent.relative_to(path).as_posix(): _without_members(json.loads(file.read_bytes()))
-        for file in sorted(path.glob("*/**/zarr.json"))
-    }
     document: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     if members:
-        document["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+        in_order = sorted(members, key=lambda path: [*path.split("/"), "zarr.json"])
+        metadata = {path: _without_members(members[path]) for path in in_order}
+        document["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": metadata}
     return document
 
 

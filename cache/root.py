@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cache.durable import WrittenFile, write_durably
-from cache.errors import CacheFormatError, CacheMissingError
-from cache.manifest import FORMAT, VERSION, Manifest
-from cache.metadata import as_bytes, group_document
+from cache.errors import CacheCorruptError, CacheFormatError, CacheMissingError, unreadable
+from cache.location import Location
+from cache.manifest import FORMAT, VERSION, Manifest, canonical_sha256
+from cache.metadata import as_bytes, group_of
 
 TOTALS = ("images", "captions", "tokens", "pairs", "skipped")
 """Counts of a shard, in its ledger record, and of the whole cache, in the group document."""
@@ -28,26 +29,43 @@ class Completion:
     files: Mapping[str, WrittenFile]
 
 
-def write_root(path: Path, manifest: Manifest, completion: Completion | None) -> None:
-    """Write the group document of the cache at `path` atomically; None says that shards are missing."""
+def write_root(
+    path: Path,
+    manifest: Manifest,
+    completion: Completion | None = None,
+    members: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Write the group document of the cache at `path` atomically.
+
+    Args:
+        path: folder of the cache.
+        manifest: of the cache.
+        completion: None says that shards are missing.
+        members: documents of the arrays and groups in the cache by their path, for the consolidated metadata.
+    """
+    document = group_of(members or {}, root_attributes(manifest, completion))
+    write_durably(path / "zarr.json", as_bytes(document))
+
+
+def root_attributes(manifest: Manifest, completion: Completion | None) -> dict[str, Any]:
+    """The attributes of a cache's group document; None says that shards are missing."""
     attributes: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": completion is not None}
     if completion is not None:
         attributes["totals"] = dict(completion.totals)
         attributes["files"] = {name: asdict(file) for name, file in completion.files.items()}
     attributes["manifest"] = manifest.to_json()
     attributes["manifest_sha256"] = manifest.sha256
-    write_durably(path / "zarr.json", as_bytes(group_document(path, attributes)))
+    return {**attributes, "attributes_sha256": canonical_sha256(attributes)}
 
 
-def read_root(path: Path) -> tuple[Manifest, Completion | None]:
+def read_root(path: Location) -> tuple[Manifest, Completion | None]:
     """The manifest of the cache at `path` and, if it is complete, its completion.
 
     Raises:
         CacheMissingError: nothing is at `path`.
         CacheFormatError: something else is there, another format version, or an edited manifest.
+        CacheAccessError: what is there cannot be read.
     """
-    if not path.exists():
-        raise CacheMissingError(f"{path}: there is no cache; encode it first")
     where = path / "zarr.json"
     attributes = _attributes(path)
     if attributes["format"] != FORMAT:
@@ -63,6 +81,12 @@ def read_root(path: Path) -> tuple[Manifest, Completion | None]:
             f"{where}: the manifest was edited: its SHA-256 is {manifest.sha256}, "
             f"recorded is {attributes.get('manifest_sha256')}; restore the file or encode again"
         )
+    others = {key: value for key, value in attributes.items() if key != "attributes_sha256"}
+    if attributes.get("attributes_sha256") != canonical_sha256(others):
+        raise CacheFormatError(
+            f"{where}: the attributes were edited: their SHA-256 is {canonical_sha256(others)}, "
+            f"recorded is {attributes.get('attributes_sha256')}; restore the file or run concord cache repair"
+        )
     if attributes.get("complete") is not True:
         return manifest, None
     try:
@@ -73,12 +97,28 @@ def read_root(path: Path) -> tuple[Manifest, Completion | None]:
     return manifest, Completion(totals, files)
 
 
-def _attributes(path: Path) -> dict[str, Any]:
+def read_manifest(path: Location) -> Manifest | None:
+    """The manifest in a group document that `read_root` refuses; None if not even the manifest can be relied on."""
+    try:
+        attributes = _attributes(path)
+        manifest = Manifest.from_json(attributes.get("manifest"), str(path))
+    except (CacheFormatError, CacheCorruptError):
+        return None
+    return manifest if attributes.get("manifest_sha256") == manifest.sha256 else None
+
+
+def _attributes(path: Location) -> dict[str, Any]:
     try:
         attributes: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())["attributes"]
         attributes["format"]
+    except NotADirectoryError:
+        raise CacheFormatError(f"{path}: is a file; an activation cache is a folder") from None
+    except FileNotFoundError:
+        if isinstance(path, Path) and path.exists():
+            raise CacheFormatError(f"{path}: not an activation cache (there is no zarr.json)") from None
+        raise CacheMissingError(f"{path}: there is no cache; encode it first") from None
     except OSError as error:
-        raise CacheFormatError(f"{path}: not an activation cache (zarr.json: {error.strerror})") from None
+        raise unreadable(path / "zarr.json", error) from None
     except (ValueError, KeyError, TypeError):
         raise CacheFormatError(f"{path}: not an activation cache (its zarr.json names no format)") from None
     return attributes

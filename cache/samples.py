@@ -1,6 +1,6 @@
 """samples.parquet: one row per image and caption, with everything about a pair that is not a tensor."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cache.durable import WrittenFile
 from cache.errors import ShardContentError
-from cache.parquet import read_parquet, write_parquet
+from cache.location import Location
+from cache.parquet import read_parquet, read_row_groups, write_parquet
 
 _OBJECT = pa.struct(
     [
@@ -99,13 +100,23 @@ def write_samples(path: Path, tables: Iterable[pa.Table]) -> WrittenFile:
     return write_parquet(path, SAMPLES_SCHEMA, tables)
 
 
-def read_samples(path: Path, expected: WrittenFile | None, columns: list[str] | None = None) -> pa.Table:
+def read_samples(path: Location, expected: WrittenFile | None, columns: list[str] | None = None) -> pa.Table:
     """Read samples.parquet, or some of its columns, checked against the recorded size and hash.
 
     Raises:
         CacheCorruptError: the file is missing or is not the one that was written.
     """
     return read_parquet(path, SAMPLES_SCHEMA, columns, expected)
+
+
+def read_shards_of_samples(path: Path, shards: Iterable[int]) -> Iterator[pa.Table]:
+    """The rows of single shards in samples.parquet as they were before the cache was finished, `pair` null again.
+
+    Raises:
+        CacheCorruptError: the rows of one of the shards are damaged, or the file is not there or not readable.
+    """
+    for table in read_row_groups(path, SAMPLES_SCHEMA, shards):
+        yield _set(table, "pair", pa.nulls(len(table), pa.int64()))
 
 
 def _with_schema(samples: pa.Table, where: str) -> pa.Table:

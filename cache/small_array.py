@@ -1,44 +1,41 @@
-"""Small one-dimensional arrays: one chunk, one CRC32C, read and written whole."""
+"""Small one-dimensional arrays: one chunk, one CRC32C, always whole."""
 
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.durable import DurableFile, sync
-from cache.errors import CacheCorruptError
+from cache.errors import CacheCorruptError, unreadable
 from cache.layout import CHECKSUM_BYTES
-from cache.metadata import CHECKED_BYTES, array_document, as_bytes
+from cache.location import Location
+from cache.metadata import CHECKED_BYTES, array_document
 
 
-def write_small_array(path: Path, name: str, values: NDArray[Any], dimension: str) -> None:
-    """Write the array `name` of the cache at `path`, at least one value; the caller syncs the folder it is in."""
-    values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    folder = path / name
-    folder.mkdir(parents=True, exist_ok=True)
-    document = array_document(values.shape, values.shape, values.dtype, CHECKED_BYTES, [dimension])
-    content = values.tobytes()
-    with DurableFile(folder / "zarr.json") as file:
-        file.write(as_bytes(document))
-    with DurableFile(folder / "c.0") as file:
-        file.write(content)
-        file.write(google_crc32c.value(content).to_bytes(CHECKSUM_BYTES, "little"))
-    sync(folder)
+def small_array_document(values: NDArray[Any], dimension: str) -> dict[str, Any]:
+    """The `zarr.json` of an array of `values`, at least one."""
+    return array_document(values.shape, values.shape, values.dtype, CHECKED_BYTES, [dimension])
 
 
-def read_small_array(path: Path, name: str, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The `length` values of the array `name`.
+def small_array_content(values: NDArray[Any]) -> bytes:
+    """The only chunk of an array of `values`: little-endian, followed by their CRC32C."""
+    content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    checksum: int = google_crc32c.value(content)
+    return content + checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def read_small_array(path: Location, name: str, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The `length` values of the array `name` of the cache at `path`.
 
     Raises:
         CacheCorruptError: the array is missing, has another length, or fails its checksum.
+        CacheAccessError: the array cannot be read.
     """
     file = path / name / "c.0"
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise CacheCorruptError(f"{file}: {error.strerror}; restore it or encode again") from None
+        raise unreadable(file, error) from None
     values, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     if len(values) != length * dtype.itemsize or google_crc32c.value(values) != int.from_bytes(
         checksum, "little"

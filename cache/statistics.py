@@ -1,13 +1,16 @@
 """Exact moments and norm quantiles of the stored activations of one side, mergeable over shards."""
 
 import functools
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
+
+from cache.storage import StoredRows
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -48,13 +51,15 @@ class SideStatistics:
         return cls(0, zeros, zeros, none, none, 0)
 
     @classmethod
-    def of(cls, tokens: Shaped[np.ndarray, "token channel"], overflow: int = 0) -> Self:
-        """Statistics of floating-point `tokens`, computed in float64."""
-        block = max(1, _BLOCK_VALUES // tokens.shape[1])
-        total = cls.empty(tokens.shape[1])
-        for start in range(0, len(tokens), block):
-            total = total.merge(cls._of_block(tokens[start : start + block].astype(np.float64)))
-        return cls(*total._moments(), *total._norms(), overflow)
+    def of(cls, rows: StoredRows, overflow: int = 0) -> Self:
+        """Statistics, computed in float64, of the tokens that `rows` [row, ..., channel] decode to."""
+        *_, channels = rows.values.shape
+        size = max(1, _BLOCK_VALUES // math.prod(rows.values.shape[1:]))
+        total = cls.empty(channels)
+        for start in range(0, len(rows.values), size):
+            tokens = rows.take(slice(start, start + size)).decoded().reshape(-1, channels)
+            total = total.merge(cls._of_block(tokens.double().numpy()))
+        return replace(total, overflow=overflow)
 
     @classmethod
     def _of_block(cls, values: NDArray[np.float64]) -> Self:
@@ -121,12 +126,6 @@ class SideStatistics:
             np.array(values["norm_counts"], np.int64),
             values["overflow"],
         )
-
-    def _moments(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
-        return self.count, self.mean, self.squared_deviation
-
-    def _norms(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self.norm_bins, self.norm_counts
 
 
 def merge_all(parts: Iterable[SideStatistics]) -> SideStatistics:

@@ -5,14 +5,17 @@ same cache again deletes whatever has no matching record and continues. No file 
 anything else that depends on when or in how many attempts the cache was written.
 """
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from cache.activations import (
     ShardActivations,
@@ -22,13 +25,15 @@ from cache.activations import (
     stored_shard,
 )
 from cache.budget import disk_budget, refuse_full_disk, write_error
-from cache.durable import PARTIAL_SUFFIX, WrittenFile, sync
-from cache.errors import CacheFormatError, CacheIncompleteError, ShardContentError
+from cache.durable import WrittenFile, sync
+from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, ShardContentError
 from cache.finish import finish_cache
 from cache.layout import LEDGER_FOLDER, create_arrays, sharded_layouts
-from cache.ledger import ShardRecord, commit, read_record, record_path, shard_samples_name
+from cache.ledger import ShardRecord, commit, shard_record, shard_samples_name
+from cache.lock import WriterLock
 from cache.manifest import Manifest, refuse_other_identity
 from cache.reader import ActivationCache
+from cache.resume import drop, is_free, make_incomplete, remove_traces, sweep
 from cache.root import read_root, write_root
 from cache.samples import shard_samples, used_rows, write_samples
 from cache.shard import write_shard_file
@@ -38,7 +43,8 @@ from cache.statistics import SideStatistics
 class CacheWriter:
     """Writes the cache described by a manifest; get one from `CacheWriter.open`.
 
-    Shards may be written in any order, each once, one writer at a time.
+    Shards may be written in any order, each once, from any thread. While a writer is open it holds the cache's lock, so
+    that there is one at a time; leaving its `with` block closes it, and so do `finish` and the end of the process.
 
     Attributes:
         path: folder of the cache.
@@ -46,13 +52,22 @@ class CacheWriter:
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, records: dict[int, ShardRecord], complete: bool
+        self,
+        path: Path,
+        manifest: Manifest,
+        records: dict[int, ShardRecord],
+        lock: WriterLock,
+        *,
+        complete: bool,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self._records = records
         self._complete = complete
         self._layouts = sharded_layouts(manifest)
+        self._lock = lock
+        self._writing = threading.Lock()
+        self._closed = False
 
     @classmethod
     def open(cls, path: Path | str, manifest: Manifest, text_tokens: int | None = None) -> Self:
@@ -66,24 +81,95 @@ class CacheWriter:
         Raises:
             CacheFormatError: `path` is a file or a folder that is not an activation cache.
             CacheIdentityError: a cache of another identity is there; names every differing key and both values.
+            CacheLockedError: another process is writing it.
             DiskSpaceError: the disk cannot hold what remains to be written; names both numbers.
             CacheError: the folder cannot be written.
         """
         path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise CacheFormatError(f"{path}: is a file, not a folder; choose another path for the cache")
+        with _failed_opening_is_reported(path), ExitStack() as on_failure:
+            if not path.exists():
+                refuse_full_disk(path, disk_budget(manifest, text_tokens).total)
+                path.mkdir(parents=True, exist_ok=True)
+                sync(path.parent)
+            lock = on_failure.enter_context(WriterLock(path))
+            writer = cls._resumed(path, manifest, lock, text_tokens)
+            on_failure.pop_all()
+        return writer
+
+    @classmethod
+    def reopen(cls, path: Path | str, bad_shards: Collection[int]) -> Self:
+        """Open a cache in order to write `bad_shards` anew; all others stay committed.
+
+        A complete cache becomes an incomplete one in a single step, so that whatever ends this early leaves either;
+        both can be opened or reopened. `finish` also makes anew all that follows from the shards (statistics,
+        positions of captions, metadata), so that without a bad shard it repairs just those.
+
+        Args:
+            path: folder of a cache, complete or not.
+            bad_shards: numbers of shards; if they are all there are, no file is relied on but `zarr.json`.
+
+        Raises:
+            CacheMissingError: nothing is at `path`.
+            CacheFormatError: what is there is not an activation cache.
+            CacheCorruptError: ledger.parquet is damaged, or what samples.parquet has of a shard that is to be kept.
+            CacheLockedError, DiskSpaceError, CacheError: as `open`.
+            IndexError: there is no such shard.
+        """
+        path = Path(path)
+        read_root(path)  # or there is nothing to lock
+        with _failed_opening_is_reported(path), ExitStack() as on_failure:
+            lock = on_failure.enter_context(WriterLock(path))
+            manifest, completion = read_root(path)
+            if unknown := set(bad_shards) - set(range(manifest.shards)):
+                raise IndexError(f"{path}: has shards 0 to {manifest.shards - 1}, not {sorted(unknown)}")
+            if completion is None:
+                drop(path, bad_shards)
+            else:
+                make_incomplete(path, manifest, completion, bad_shards)
+            writer = cls._resumed(path, manifest, lock, None)
+            on_failure.pop_all()
+        return writer
+
+    @classmethod
+    def _resumed(cls, path: Path, manifest: Manifest, lock: WriterLock, text_tokens: int | None) -> Self:
+        """A writer for what is on disk, where only the owner of `lock` changes anything."""
         completion, records = None, {}
-        if not _is_free(path):
+        if not is_free(path):
             found, completion = read_root(path)
             refuse_other_identity(
                 found.to_json(), manifest.to_json(), str(path), "choose another path or delete this cache"
             )
             if completion is None:
-                records = _sweep(path, manifest)
+                records = sweep(path, manifest)
             else:
-                _remove_traces(path)
-        writer = cls(path, manifest, records, complete=completion is not None)
+                remove_traces(path)
+        writer = cls(path, manifest, records, lock, complete=completion is not None)
         if completion is None:
             writer._prepare(text_tokens)
         return writer
+
+    def close(self) -> None:
+        """Wait for a shard that is being written, then let the next writer in; closing twice does no harm."""
+        with self._writing:
+            self._closed = True
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(f"{self.path}: {self._safe()}")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the cache is finished."""
+        return self._complete
 
     @property
     def missing_shards(self) -> list[int]:
@@ -111,6 +197,7 @@ class CacheWriter:
             ShardContentError: shapes, samples or lengths contradict each other or the manifest, or values are
                 not finite (naming the image ids). Nothing is written then.
             DiskSpaceError: the disk is full; the shards committed so far are kept.
+            CacheError: the writer is closed, or the cache cannot be written.
         """
         where = f"{self.path}: shard {shard}"
         if shard not in self.missing_shards:
@@ -125,13 +212,15 @@ class CacheWriter:
         )
         refuse_non_finite(activations, table, where)
         stored = stored_shard(activations, self.manifest.storage_dtype)
-        with self._failed_writes_are_reported(where):
-            record = self._record(shard, stored, table, self._write_files(shard, stored, table))
+        with self._writing_alone(where), ThreadPoolExecutor(1, thread_name_prefix="statistics") as beside:
+            statistics = beside.submit(self._statistics, shard, stored, table)
+            files = self._write_files(shard, stored, table)
+            record = shard_record(self.manifest, shard, table, files, *statistics.result())
             commit(self.path, record)
-        self._records[shard] = record
+            self._records[shard] = record
 
     def finish(self) -> ActivationCache:
-        """Merge the statistics, write samples and ledger, mark the cache complete, and open it.
+        """Merge the statistics, write samples and ledger, mark the cache complete, close the writer, open the cache.
 
         Raises:
             CacheIncompleteError: shards are missing.
@@ -142,33 +231,39 @@ class CacheWriter:
             named = f"{missing[:10]}{' ...' if len(missing) > 10 else ''}"
             raise CacheIncompleteError(f"{self.path}: {self._progress()}; write shards {named} first")
         if not self._complete:
-            with self._failed_writes_are_reported(str(self.path)):
+            with self._writing_alone(str(self.path)):
                 finish_cache(self.path, self.manifest, self._records)
-                _remove_traces(self.path)
-            self._complete = True
+                remove_traces(self.path)
+                self._complete = True
+        self.close()
         return ActivationCache.open(self.path)
 
     def _progress(self) -> str:
         return f"{len(self._records)} of {self.manifest.shards} shards are committed"
 
+    def _safe(self) -> str:
+        if self._complete:
+            return "is complete"
+        return f"committed are shards {_spans(self._records) or '(none)'} of {self.manifest.shards}"
+
     @contextmanager
-    def _failed_writes_are_reported(self, where: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise write_error(error, self.path, where, self._progress()) from None
+    def _writing_alone(self, where: str) -> Iterator[None]:
+        """Write from one thread at a time, and report what fails."""
+        with self._writing:
+            if self._closed:
+                raise CacheError(f"{where}: the writer is closed; open the cache again")
+            try:
+                yield
+            except OSError as error:
+                raise write_error(error, self.path, where, self._progress()) from None
 
     def _prepare(self, text_tokens: int | None) -> None:
         """Create what there is before the first shard, or what an interrupted creation left out, durably."""
-        written = sum(file.bytes for record in self._records.values() for file in record.files.values())
-        refuse_full_disk(self.path, disk_budget(self.manifest, text_tokens).total - written)
-        with self._failed_writes_are_reported(str(self.path)):
-            self.path.mkdir(parents=True, exist_ok=True)
-            sync(self.path.parent)
-            write_root(self.path, self.manifest, completion=None)
-            create_arrays(self.path, self.manifest)
-            (self.path / LEDGER_FOLDER).mkdir(exist_ok=True)
-            sync(self.path)
+        refuse_full_disk(self.path, disk_budget(self.manifest, text_tokens, self.missing_shards).total)
+        write_root(self.path, self.manifest)
+        create_arrays(self.path, self.manifest)
+        (self.path / LEDGER_FOLDER).mkdir(exist_ok=True)
+        sync(self.path)
 
     def _write_files(self, shard: int, stored: StoredShard, table: pa.Table) -> dict[str, WrittenFile]:
         """Write the shard's files durably, its samples last."""
@@ -182,67 +277,35 @@ class CacheWriter:
         sync(self.path / LEDGER_FOLDER)
         return files
 
-    def _record(
-        self, shard: int, stored: StoredShard, table: pa.Table, files: dict[str, WrittenFile]
-    ) -> ShardRecord:
-        used = used_rows(table)
+    def _statistics(
+        self, shard: int, stored: StoredShard, table: pa.Table
+    ) -> tuple[SideStatistics, SideStatistics]:
+        """Statistics of the vision and of the text tokens that are in a pair."""
         images = self.manifest.image_range(shard)
-        paired = np.unique(table["image_row"].to_numpy()[used]) - images.start
-        vision = stored.arrays["vision/tokens"]
+        paired = np.unique(table["image_row"].to_numpy()[used_rows(table)]) - images.start
+        vision = stored.tokens("vision")
         if len(paired) < len(images):
-            vision = vision[paired]
-        text = stored.arrays["text/tokens"]
-        return ShardRecord(
-            shard=shard,
-            manifest_sha256=self.manifest.sha256,
-            images=len(images),
-            captions=self.manifest.shard_captions[shard],
-            tokens=len(text),
-            pairs=int(used.sum()),
-            skipped=int((~used).sum()),
-            files=files,
-            vision=SideStatistics.of(
-                vision.reshape(-1, self.manifest.vision_channels), stored.vision_overflow
-            ),
-            text=SideStatistics.of(text, stored.text_overflow),
+            vision = vision.take(torch.from_numpy(paired))
+        return (
+            SideStatistics.of(vision, stored.vision_overflow),
+            SideStatistics.of(stored.tokens("text"), stored.text_overflow),
         )
 
 
-def _is_free(path: Path) -> bool:
-    """Whether a new cache can be created at `path`: nothing there, or a folder whose creation was interrupted.
-
-    Raises:
-        CacheFormatError: `path` is a file.
-    """
-    if path.exists() and not path.is_dir():
-        raise CacheFormatError(f"{path}: is a file, not a folder; choose another path for the cache")
-    return not path.exists() or all(entry.name == "zarr.json" + PARTIAL_SUFFIX for entry in path.iterdir())
+@contextmanager
+def _failed_opening_is_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error, path, str(path), "committed shards are untouched") from None
 
 
-def _sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
-    """The committed shards of an interrupted cache; every file of an uncommitted shard is deleted."""
-    records: dict[int, ShardRecord] = {}
-    for shard in range(manifest.shards):
-        record = read_record(record_path(path, shard))
-        if record and record.manifest_sha256 == manifest.sha256 and record.has_its_files(path):
-            records[shard] = record
-    committed = {file for record in records.values() for file in record.files}
-    committed |= {record_path(path, shard).relative_to(path).as_posix() for shard in records}
-    ours = [
-        *(f"{name}/c.*" for name in sharded_layouts(manifest)),
-        f"{LEDGER_FOLDER}/*",
-        f"**/*{PARTIAL_SUFFIX}",
-    ]
-    for pattern in ours:
-        for file in path.glob(pattern):
-            if file.relative_to(path).as_posix() not in committed:
-                file.unlink()
-    return records
-
-
-def _remove_traces(path: Path) -> None:
-    """Delete from a complete cache what only an unfinished one needs."""
-    shutil.rmtree(path / LEDGER_FOLDER, ignore_errors=True)
-    for stray in path.rglob(f"*{PARTIAL_SUFFIX}"):
-        stray.unlink()
-    sync(path)
+def _spans(numbers: Iterable[int]) -> str:
+    """Numbers as people write them: "0-3, 5"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)

@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pydantic import Field
 
-from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, captions_of_shards
-from pipeline.backbone import Backbone
+from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, StorageDtype, captions_of_shards
 from pipeline.config import Options
 from pipeline.datasets.decoding import decode_ahead
 from pipeline.datasets.pairs import PairDataset
 from pipeline.shard_encoder import ShardEncoder
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Backbone
 
 OnProgress = Callable[[int, int], None]
 """Called with the images done, those of an earlier run included, and the images in all."""
@@ -34,7 +36,7 @@ class EncodeOptions(Options):
     """How stage one works. Another `batch_size` may change the last bits of activations; no other option does."""
 
     batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
-    storage_dtype: Literal["float16", "float32"] = Field(default="float16", description="dtype in the cache")
+    storage_dtype: StorageDtype = Field(default="float16", description="dtype in the cache")
     shard_images: int = Field(
         default=1024, gt=0, description="images in a shard, the unit of writing and resuming"
     )
@@ -63,7 +65,7 @@ class EncodeSummary:
     seconds: float
 
 
-def cache_manifest(dataset: PairDataset, backbone: Backbone, options: EncodeOptions) -> Manifest:
+def cache_manifest(dataset: PairDataset, backbone: "Backbone", options: EncodeOptions) -> Manifest:
     """The identity and dimensions of the cache that `encode_split` writes."""
     rows, columns = backbone.grid
     captions = [len(image.captions) for image in dataset.images]
@@ -94,7 +96,7 @@ def cache_manifest(dataset: PairDataset, backbone: Backbone, options: EncodeOpti
 
 def encode_split(
     dataset: PairDataset,
-    backbone: Backbone,
+    backbone: "Backbone",
     path: Path,
     options: EncodeOptions,
     on_progress: OnProgress | None = None,
@@ -102,34 +104,53 @@ def encode_split(
     """Write the activation cache of one split at `path`, or finish one that was interrupted.
 
     Only shards that are not committed yet are encoded. Whatever ends the run early (an error, Ctrl-C, a kill),
-    committed shards stay and the same call resumes to the bytes of an uninterrupted run.
+    committed shards stay and the same call resumes to the bytes of an uninterrupted run. Meanwhile the cache is locked
+    against other writers.
 
     Images and captions that cannot become a pair are skipped with a reason in `samples.parquet`: an image file that
     is missing, damaged, or of other proportions than annotated; an image without captions; a caption that is empty
-    or longer than the backbone's context (cutting it would pair the image with half a sentence).
+    or longer than the backbone's context (cutting it would pair the image with half a sentence); an image or a caption
+    for which the backbone computes values that are not finite.
 
     Raises:
         CacheIdentityError: a cache of another backbone, data set or layout is at `path`.
+        CacheLockedError: another process is writing it.
         DiskSpaceError: the disk cannot hold the cache.
         DatasetError: an image file that was there can no longer be read.
+        BackboneError: not one image of a shard has finite activations.
     """
     started = time.monotonic()
-    writer = CacheWriter.open(path, cache_manifest(dataset, backbone, options))
-    missing = list(writer.missing_shards)
-    encoded = _encode_shards(missing, writer, dataset, backbone, options, on_progress)
-    return _summary(path, writer.finish(), encoded, time.monotonic() - started)
+    with CacheWriter.open(path, cache_manifest(dataset, backbone, options)) as writer:
+        encoded = encode_missing(writer, dataset, backbone, options, on_progress)
+        cache = writer.finish()
+    with cache:
+        return _summary(path, cache, encoded, time.monotonic() - started)
 
 
-def _encode_shards(
-    missing: list[int],
+def encode_missing(
     writer: CacheWriter,
     dataset: PairDataset,
-    backbone: Backbone,
+    backbone: "Backbone",
     options: EncodeOptions,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress | None = None,
 ) -> int:
-    """Encode and commit the missing shards in order; returns the number of images encoded."""
-    shards = {shard: writer.shard_images(shard) for shard in missing}
+    """Encode and commit, in order, the shards that `writer` misses.
+
+    When it is interrupted (KeyboardInterrupt, by Ctrl-C), the shard that is being written is finished and the one
+    that is being encoded is dropped; a note on the exception names it.
+
+    Args:
+        writer: of a cache with the manifest `cache_manifest(dataset, backbone, options)`.
+        dataset, backbone, options: what its shards are made from.
+        on_progress: told about every batch of images.
+
+    Returns:
+        The number of images encoded.
+
+    Raises:
+        DiskSpaceError, DatasetError, BackboneError: as `encode_split`.
+    """
+    shards = {shard: writer.shard_images(shard) for shard in writer.missing_shards}
     to_do = sum(map(len, shards.values()))
     report = _Progress(len(dataset.images) - to_do, len(dataset.images), on_progress)
     pixels = decode_ahead(
@@ -140,9 +161,15 @@ def _encode_shards(
         ahead=2 * options.batch_size,
     )
     encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
-    with contextlib.closing(pixels), _background_writing(writer) as write:
-        for shard, rows in shards.items():
-            write(shard, *encoder.encode(rows, pixels))
+    shard: int | None = None
+    try:
+        with contextlib.closing(pixels), _background_writing(writer) as write:
+            for shard, rows in shards.items():
+                write(shard, *encoder.encode(rows, pixels))
+    except KeyboardInterrupt as interruption:
+        if shard in writer.missing_shards:
+            interruption.add_note(f"shard {shard} was not whole yet and is dropped")
+        raise
     return to_do
 
 

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from PIL import Image
 from torch import Tensor
 
 from cache import SAMPLES_SCHEMA, ShardActivations
-from pipeline.backbone import Activations, Backbone
 from pipeline.datasets.pairs import Caption, ImageRecord, PairDataset
 from pipeline.datasets.pictures import UnusableImageError
+from pipeline.errors import BackboneError
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Activations, Backbone
 
 
 @dataclass
@@ -32,6 +35,7 @@ class _EncodedImages(NamedTuple):
 
     tokens: Float[Tensor, "image patch channel"]
     pooled: Float[Tensor, "image embedding"]
+    finite: Bool[Tensor, "image"]
     unusable: dict[int, str]
 
 
@@ -44,6 +48,11 @@ class _EncodedCaptions(NamedTuple):
     pooled: Float[Tensor, "caption embedding"]
 
 
+_NOT_FINITE = "activations are not finite"
+
+_ENOUGH_TO_BLAME_THE_MODEL = 8
+"""A shard with so many pairs, none of them finite, is no accident of single images."""
+
 _SPECIAL_TOKENS = 2
 """Tokens of a cut caption that may not count as valid: where it starts and where it ends."""
 
@@ -52,7 +61,7 @@ class ShardEncoder:
     """Encodes the shards of one data set with one backbone, in batches of fixed composition."""
 
     def __init__(
-        self, dataset: PairDataset, backbone: Backbone, batch_size: int, advance: Callable[[int], None]
+        self, dataset: PairDataset, backbone: "Backbone", batch_size: int, advance: Callable[[int], None]
     ) -> None:
         """Encode `batch_size` images, and captions, at a time; `advance` is told the size of every image batch."""
         self._dataset = dataset
@@ -67,6 +76,10 @@ class ShardEncoder:
         """Encode the images in `rows` of the data set, whose decoded pixels come next from `pixels`.
 
         Skipped captions have no tokens and a pooled row of zeros; images without a used caption are zero as well.
+
+        Raises:
+            BackboneError: the activations of a whole shard are not finite; those of single images and captions are
+                skipped.
         """
         images = self._dataset.images[rows.start : rows.stop]
         encoded = self._encode_images(len(images), pixels)
@@ -76,6 +89,7 @@ class ShardEncoder:
             for caption in image.captions or (None,)
         ]
         captions = self._encode_captions(samples)
+        _refuse_none_finite(samples)
         paired = {sample.image_row - rows.start for sample in samples if sample.skip_reason is None}
         for position in set(range(len(images))) - paired:
             encoded.tokens[position] = 0
@@ -94,7 +108,7 @@ class ShardEncoder:
         self, count: int, pixels: Iterator[Float[Tensor, "3 height width"] | UnusableImageError]
     ) -> _EncodedImages:
         """Encode the next `count` pictures; a blank one stands in for what is unusable, so that batches stay."""
-        encoded = _EncodedImages(torch.empty(0), torch.empty(0), {})
+        encoded = _EncodedImages(torch.empty(0), torch.empty(0), torch.empty(0), {})
         for start in range(0, count, self._batch_size):
             batch = list(islice(pixels, min(self._batch_size, count - start)))
             inputs = [self._blank if isinstance(one, UnusableImageError) else one for one in batch]
@@ -106,9 +120,12 @@ class ShardEncoder:
             )
             encoded.tokens[start : start + len(batch)].copy_(activations.tokens, non_blocking=True)
             encoded.pooled[start : start + len(batch)].copy_(activations.pooled, non_blocking=True)
+            encoded.finite[start : start + len(batch)].copy_(_finite(activations), non_blocking=True)
             self._advance(len(batch))
         if encoded.tokens.is_pinned():
             torch.cuda.synchronize()
+        for position in (~encoded.finite).nonzero().flatten().tolist():
+            encoded.unusable.setdefault(position, f"{_NOT_FINITE}: image")
         return encoded
 
     def _encode_captions(self, samples: list[_Sample]) -> _EncodedCaptions:
@@ -128,6 +145,12 @@ class ShardEncoder:
         for start in range(0, len(captioned), self._batch_size):
             batch = slice(start, start + self._batch_size)
             activations = backbone.encode_texts(token_ids[batch])
+            finite = _finite(activations, valid[batch]).cpu()
+            for sample, is_finite in zip(captioned[batch], finite.tolist(), strict=True):
+                if not is_finite:
+                    sample.skip_reason = sample.skip_reason or f"{_NOT_FINITE}: caption"
+            used[batch] &= finite
+            valid[batch] &= finite[:, None]
             tokens.append(activations.tokens[valid[batch]].cpu())
             pooled[batch] = activations.pooled.cpu()
         pooled[~used] = 0
@@ -151,13 +174,36 @@ class ShardEncoder:
                 )
 
 
-def _room_for(count: int, activations: Activations) -> _EncodedImages:
+def _room_for(count: int, activations: "Activations") -> _EncodedImages:
     """Host memory for `count` images; pinned if they come from a GPU, which then need not wait for the copies."""
+    pinned = activations.tokens.is_cuda
     tokens, pooled = (
-        torch.empty(count, *one.shape[1:], pin_memory=one.is_cuda)
+        torch.empty(count, *one.shape[1:], pin_memory=pinned)
         for one in (activations.tokens, activations.pooled)
     )
-    return _EncodedImages(tokens, pooled, unusable={})
+    return _EncodedImages(
+        tokens, pooled, torch.empty(count, dtype=torch.bool, pin_memory=pinned), unusable={}
+    )
+
+
+def _finite(
+    activations: "Activations", valid: Bool[Tensor, "item token"] | None = None
+) -> Bool[Tensor, "item"]:
+    """Whether the pooled embedding of an item and its tokens, only those that are `valid` if given, are finite."""
+    tokens = torch.isfinite(activations.tokens).all(dim=2)
+    if valid is not None:
+        tokens |= ~valid.to(tokens.device)
+    return tokens.all(dim=1) & torch.isfinite(activations.pooled).all(dim=1)
+
+
+def _refuse_none_finite(samples: list[_Sample]) -> None:
+    reasons = [sample.skip_reason for sample in samples]
+    not_finite = sum(reason is not None and reason.startswith(_NOT_FINITE) for reason in reasons)
+    if not_finite >= _ENOUGH_TO_BLAME_THE_MODEL and None not in reasons:
+        raise BackboneError(
+            f"backbone: not one pair of image rows {samples[0].image_row} to {samples[-1].image_row} has finite "
+            "activations; encode with backbone.precision fp32, or check the weights"
+        )
 
 
 def _text(sample: _Sample) -> str:

@@ -1,6 +1,7 @@
 """The `concord` command: one subcommand per stage. Imports are inside so that each starts only what it needs."""
 
 # ruff: noqa: PLC0415
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,27 +11,44 @@ from typer.core import TyperGroup
 
 from cache import CacheError
 from pipeline.errors import ConcordError
+from stages.cache_cli import cache_app
 from stages.paths import PARAMS, RUNS
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command in the same way as Ctrl-C."""
+
+
 class Commands(TyperGroup):
-    """Ends a user's mistake in one clear line and status 1, an interruption in status 130, neither in a traceback."""
+    """Ends a user's mistake in one clear line and status 1, an interruption in one and status 130 (SIGTERM: 143).
+
+    Neither shows a traceback. The notes on an interruption's exception say what is safe.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the context names."""
-        console = Console(stderr=True)
+        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        earlier = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
         except (ConcordError, CacheError) as error:
-            console.print("[bold red]error:[/]", end=" ")
-            console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+            console.print("error:", style="bold red", end=" ")
+            console.print(str(error))
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            console.print("interrupted; the same command goes on from here", highlight=False)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as interruption:
+            notes = getattr(interruption, "__notes__", [])
+            console.print("; ".join(["interrupted", *notes, "the same command goes on from here"]))
+            raise typer.Exit(143 if isinstance(interruption, Terminated) else 130) from None
+        finally:
+            signal.signal(signal.SIGTERM, earlier)
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(cache_app, name="cache")
 ParamsOption = Annotated[Path, typer.Option("--params", help="The file of options.")]
 VariantArgument = Annotated[str, typer.Argument(help="A key of `variants` in the options.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of train.seed.")]

@@ -1,22 +1,12 @@
 """Stage one: write the activation cache of one split."""
 
-import shutil
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
 
-from cache import (
-    ActivationCache,
-    CacheCorruptError,
-    CacheIdentityError,
-    CacheIncompleteError,
-    CacheMissingError,
-    CacheWriter,
-    Manifest,
-    disk_budget,
-)
-from pipeline.backbone import load_backbone
+from cache import CacheIdentityError, CacheWriter, Manifest, clear_cache, disk_budget
+from pipeline.backbone.loading import load_backbone
 from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
 from stages.paths import cache_path
@@ -59,20 +49,16 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> Encode
 
 
 def _clear(path: Path, manifest: Manifest) -> None:
-    """Delete a cache that is complete, damaged or of another identity; leave an interrupted one to be resumed."""
-    try:
-        ActivationCache.open(path)
-    except CacheMissingError:
+    """Delete a finished cache, damaged or not, and one of another identity; leave an interrupted one to be resumed."""
+    if not path.exists():
         return
-    except CacheIncompleteError:
-        try:
-            CacheWriter.open(path, manifest)
-            return
-        except CacheIdentityError:
-            pass
-    except CacheCorruptError:
+    try:
+        with CacheWriter.open(path, manifest) as writer:
+            if not writer.complete:
+                return
+    except CacheIdentityError:
         pass
-    shutil.rmtree(path)
+    clear_cache(path)
 
 
 def _described(path: Path, summary: EncodeSummary) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,7 +19,7 @@ Advance = Callable[[int, int], None]
 
 @contextmanager
 def progress_bar(title: str, unit: str) -> Iterator[Advance]:
-    """Show a bar with the count, the rate and the time left while the block runs.
+    """Show a bar with the count, the rate and the time left, on standard error, while the block runs.
 
     Args:
         title: What is being done.
@@ -33,7 +34,7 @@ def progress_bar(title: str, unit: str) -> Iterator[Advance]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=None, unit=unit, rate="")
 
         def advance(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The example cache, by the name of its class: `example_cache.Example` as a fixture, since tests are not a package."""
+"""Classes that tests share, as fixtures of the same name, since tests are not a package."""
 
 import importlib.util
 import shutil
@@ -6,19 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-SCRIPT = Path(__file__).with_name("example_cache.py")
 
 
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
-
-
-def _load():
-    specification = importlib.util.spec_from_file_location("example_cache", SCRIPT)
+def _load(name):
+    script = Path(__file__).with_name(f"{name}.py")
+    specification = importlib.util.spec_from_file_location(name, script)
     module = importlib.util.module_from_spec(specification)
-    sys.modules["example_cache"] = module
+    sys.modules[name] = module
     specification.loader.exec_module(module)
     return module
 
@@ -26,7 +20,13 @@ def _load():
 @pytest.fixture(scope="session")
 def Example():  # noqa: N802
     """The class of example caches."""
-    return _load().Example
+    return _load("example_cache").Example
+
+
+@pytest.fixture(scope="session")
+def RangeServer():  # noqa: N802
+    """The class of web servers that know byte ranges."""
+    return _load("range_server").RangeServer
 
 
 @pytest.fixture(scope="session")

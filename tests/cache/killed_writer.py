@@ -1,8 +1,8 @@
-"""Writes the example cache many times over, in processes that are killed in the middle.
+"""Writes, finishes, reopens and repairs the example cache many times over, in processes that are killed in between.
 
-Usage: killed_writer.py FOLDER RUNS. Writes FOLDER/whole.zarr without interruption, then FOLDER/RUN.zarr for every
-run: each is killed with SIGKILL at up to three moments before it may finish. Prints the kills of each run as JSON.
-A fork per process saves importing the libraries each time; nothing has started threads before it.
+Usage: killed_writer.py FOLDER RUNS. Makes FOLDER/whole.zarr without interruption, then FOLDER/RUN.zarr for every
+run: each is killed with SIGKILL at two moments, the first of which walks through all the work, before it may finish.
+Prints, as JSON, what was under way at each kill, and what a second writer was told while the first was alive.
 """
 
 import json
@@ -10,60 +10,89 @@ import os
 import random
 import signal
 import sys
-import threading
 from pathlib import Path
 
+import pyarrow as pa
 from example_cache import Example
+from killing import Calls, in_child
+
+from cache import CacheLockedError, CacheWriter
+
+BAD_SHARDS = [1]
 
 
-def in_child(work) -> int:
-    """Run `work` in a forked process; returns its wait status."""
+def work(path: Path, under_way: Path) -> None:
+    """Bring the cache to its end from whatever state it is in, then have a shard of it written anew."""
+    example = Example()
+
+    def write(writer: CacheWriter) -> None:
+        with writer:
+            for shard in writer.missing_shards:
+                writer.write_shard(shard, *example.shard(shard))
+            under_way.write_text("finish")
+            writer.finish()
+
+    under_way.write_text("write")
+    write(CacheWriter.open(path, example.manifest))
+    under_way.write_text("reopen")
+    write(CacheWriter.reopen(path, BAD_SHARDS))
+
+
+def killed(path: Path, moment: int) -> list[str]:
+    """What was under way when the work was killed at a moment; nothing if it ended before."""
+    under_way = path.with_suffix(".under_way")
+
+    def killed_work() -> None:
+        with Calls(moment):
+            work(path, under_way)
+
+    return [under_way.read_text()] if in_child(killed_work) == -signal.SIGKILL else []
+
+
+def second_writer_is_told(path: Path) -> dict[str, object]:
+    """What opening a cache that a living process writes ends in, and which shards a killed one leaves to be written."""
+    ready, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        status = 1
         try:
-            work()
-            status = 0
+            writer = CacheWriter.open(path, Example().manifest)
+            writer.write_shard(0, *Example().shard(0))
+            os.write(tell, b"!")
+            signal.pause()
         finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1]
-
-
-def write(path: Path, calls: int | None, count_file: Path | None = None) -> None:
-    """Write the cache, killing this process at its `calls`-th call into the operating system."""
-    made = 0
-
-    def count(_frame, event, function) -> None:
-        nonlocal made
-        if event in {"c_call", "c_return"} and getattr(function, "__module__", None) == "posix":
-            made += 1
-            if made == calls:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.setprofile(count)
-    sys.setprofile(count)
-    Example().write(path)
-    sys.setprofile(None)
-    if count_file:
-        count_file.write_text(str(made))
+            os._exit(1)
+    os.close(tell)
+    assert os.read(ready, 1)
+    try:
+        CacheWriter.open(path, Example().manifest)
+        told = ""
+    except CacheLockedError as error:
+        told = str(error)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with CacheWriter.open(path, Example().manifest) as writer:
+        return {"told": told, "first": child, "missing": writer.missing_shards}
 
 
 def main(folder: Path, runs: int) -> None:
     """See the module."""
-    status = in_child(lambda: write(folder / "whole.zarr", None, folder / "calls"))
-    assert status == 0
+    pa.Table.from_pylist([{"a": 1}])  # imports more of Arrow before the forks
+
+    def uninterrupted() -> None:
+        with Calls() as calls:
+            work(folder / "whole.zarr", folder / "whole.under_way")
+        (folder / "calls").write_text(str(calls.made))
+
+    assert in_child(uninterrupted) == 0
     calls = int((folder / "calls").read_text())
     kills = []
     for run in range(runs):
         moments = random.Random(run)
         path = folder / f"{run}.zarr"
-        killed = 0
-        for _ in range(1 + run % 3):
-            moment = moments.randrange(1, calls)
-            killed += os.WIFSIGNALED(in_child(lambda path=path, moment=moment: write(path, moment)))
-        assert in_child(lambda path=path: write(path, None)) == 0
-        kills.append(killed)
-    print(json.dumps(kills))
+        kills += killed(path, round((run + moments.random()) / runs * calls) + 1)
+        kills += killed(path, moments.randrange(1, calls))
+        assert in_child(lambda path=path: work(path, path.with_suffix(".under_way"))) == 0
+    print(json.dumps({"kills": kills, "lock": second_writer_is_told(folder / "locked.zarr")}))
 
 
 if __name__ == "__main__":

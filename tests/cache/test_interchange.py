@@ -1,5 +1,6 @@
 """A cache is read by plain Zarr, xarray, dask and Parquet tools, without this package, to the same numbers."""
 
+import functools
 import json
 import warnings
 
@@ -10,7 +11,9 @@ import pytest
 import xarray
 import zarr
 
-ARRAYS = ["vision/tokens", "vision/pooled", "text/pooled"]
+from cache import STORAGE_DTYPES
+
+ARRAYS = ["vision/tokens", "vision/pooled", "text/tokens", "text/pooled"]
 
 
 @pytest.fixture(autouse=True)
@@ -20,24 +23,80 @@ def warnings_are_errors():
         yield
 
 
+@pytest.fixture(scope="module", params=STORAGE_DTYPES)
+def stored(request, Example, tmp_path_factory):  # noqa: N803
+    """The default example in every storage dtype."""
+    path = tmp_path_factory.mktemp("interchange") / "example.zarr"
+    return Example(storage_dtype=request.param).write(path)
+
+
 def rows_in_use(cache, name):
     if name.startswith("vision"):
         return np.arange(cache.manifest.images)
-    return cache.samples["caption_row"].drop_null().to_numpy()
+    captions = cache.samples["caption_row"].drop_null().to_numpy()
+    if name == "text/pooled":
+        return captions
+    spans = zip(cache.caption_starts[captions], cache.caption_lengths[captions], strict=True)
+    return np.concatenate([np.arange(start, start + length) for start, length in spans])
+
+
+def with_zarr(path, name):
+    return zarr.open_array(path / name, mode="r")[:]
+
+
+def with_zarr_group(path, name):
+    return zarr.open_group(path, mode="r")[name][:]
+
+
+def with_dask(path, name):
+    return dask.array.from_zarr(str(path), component=name).compute(scheduler="synchronous")
+
+
+def with_xarray(path, name):
+    group, variable = name.split("/")
+    return xarray.open_zarr(path, group=group)[variable].to_numpy()
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_zarr_dask_and_xarray_read_what_our_reader_reads(cache, name):
-    rows = rows_in_use(cache, name)
-    ours = cache.read_rows(name, rows)
-    group, variable = name.split("/")
-    for theirs in (
-        zarr.open_array(cache.path / name, mode="r")[:],
-        zarr.open_group(cache.path, mode="r")[name][:],
-        dask.array.from_zarr(str(cache.path), component=name).compute(scheduler="synchronous"),
-        xarray.open_zarr(cache.path, group=group)[variable].to_numpy(),
-    ):
-        np.testing.assert_array_equal(theirs[rows], ours)
+@pytest.mark.parametrize("read", [with_zarr, with_zarr_group, with_dask, with_xarray])
+def test_zarr_dask_and_xarray_read_what_our_reader_reads(stored, read, name):
+    rows = rows_in_use(stored, name)
+    theirs, ours = read(stored.path, name)[rows], stored.read_rows(name, rows)
+    assert theirs.dtype == ours.dtype
+    np.testing.assert_array_equal(theirs, ours)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_the_documented_arithmetic_gives_what_our_reader_decodes(stored, name):
+    rows, read = rows_in_use(stored, name), functools.partial(with_xarray, stored.path)
+    values = read(name)[rows]
+    if zarr.open_array(stored.path / name, mode="r").attrs.get("stored_dtype") == "bfloat16":
+        values = (values.astype(np.uint32) << 16).view(np.float32)
+    if values.dtype == np.int8:
+        values = dequantised(read, name, values, rows)
+    ours = stored.read_stored(name, rows).decoded()
+    np.testing.assert_array_equal(values.astype(np.float32), ours)
+
+
+def dequantised(read, name, values, rows):
+    side = name.split("/")[0]
+    scale = read(f"{side}/token_scale")[rows].astype(np.float32)[..., None]
+    mean, std = read(f"{side}/channel_mean"), read(f"{side}/channel_std")
+    shard_rows = len(read(f"{side}/token_scale")) // len(mean) if side == "text" else 4
+    shard = rows // shard_rows
+    if side == "vision":
+        mean, std = mean[:, None], std[:, None]
+    return np.where(scale > 0, values * scale * std[shard] + mean[shard], np.float32(0))
+
+
+def test_the_calibration_of_int8_has_the_dimensions_of_what_it_calibrates(Example, tmp_path):  # noqa: N803
+    example = Example(storage_dtype="int8")
+    cache = example.write(tmp_path / "example.zarr")
+    for side in ("vision", "text"):
+        group = xarray.open_zarr(cache.path, group=side)
+        assert group["token_scale"].dims == group["tokens"].dims[:-1]
+        assert group["channel_mean"].dims == group["channel_std"].dims == ("shard", "channel")
+        assert group.sizes["shard"] == example.manifest.shards
 
 
 def test_dimensions_are_named(cache):

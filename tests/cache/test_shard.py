@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import zarr
@@ -6,7 +8,9 @@ from hypothesis import strategies as st
 
 from cache import CacheCorruptError
 from cache.layout import TOKEN_CHUNK, check_arrays, create_arrays, sharded_layouts
-from cache.shard import ShardedArray, write_shard_file
+from cache.open_files import OpenFiles
+from cache.shard import write_shard_file
+from cache.sharded_array import ShardedArray
 
 
 def values(layout, rows, seed=0):
@@ -44,7 +48,7 @@ def test_zarr_pythons_own_chunk_order_is_read_too(example, tmp_path):
     array = zarr.open_array(tmp_path / layout.name)
     for row in reversed(range(len(rows))):
         array[row] = rows[row]
-    read = ShardedArray(tmp_path, layout).read_rows(np.arange(len(rows)))
+    read = ShardedArray(OpenFiles(tmp_path), layout).read_rows(np.arange(len(rows)))
     np.testing.assert_array_equal(read, rows)
 
 
@@ -61,7 +65,7 @@ def text(example, tmp_path_factory):
         rows = values(layout, used, shard)
         write_shard_file(folder / layout.shard_file(shard), layout, rows)
         content.update({shard * layout.shard_rows + number: row for number, row in enumerate(rows)})
-    return ShardedArray(folder, layout), content
+    return ShardedArray(OpenFiles(folder), layout), content
 
 
 @given(st.data())
@@ -87,13 +91,13 @@ def test_a_flipped_bit_in_any_byte_of_a_shard_file_is_found(example, tmp_path):
     write_shard_file(file, layout, values(layout, layout.shard_rows))
     content = file.read_bytes()
     rows = np.arange(layout.shard_rows)
-    ShardedArray(tmp_path, layout).read_rows(rows)
+    ShardedArray(OpenFiles(tmp_path), layout).read_rows(rows)
     for position in range(len(content)):
         damaged = bytearray(content)
         damaged[position] ^= 1 << position % 8
         file.write_bytes(damaged)
         with pytest.raises(CacheCorruptError, match="text/pooled shard 0"):
-            ShardedArray(tmp_path, layout).read_rows(rows)
+            ShardedArray(OpenFiles(tmp_path), layout).read_rows(rows)
 
 
 @settings(max_examples=30)
@@ -107,7 +111,7 @@ def test_every_truncation_of_a_shard_file_is_found(example, tmp_path_factory, da
     content = file.read_bytes()
     file.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(CacheCorruptError, match="text/pooled shard 0"):
-        ShardedArray(folder, layout).read_rows(np.arange(layout.shard_rows))
+        ShardedArray(OpenFiles(folder), layout).read_rows(np.arange(layout.shard_rows))
 
 
 def test_a_file_truncated_after_it_was_opened_is_found(example, tmp_path):
@@ -115,8 +119,25 @@ def test_a_file_truncated_after_it_was_opened_is_found(example, tmp_path):
     (tmp_path / layout.name).mkdir(parents=True)
     file = tmp_path / layout.shard_file(0)
     write_shard_file(file, layout, values(layout, layout.shard_rows))
-    array = ShardedArray(tmp_path, layout)
+    array = ShardedArray(OpenFiles(tmp_path), layout)
     array.read_rows(np.array([0]))
     file.write_bytes(file.read_bytes()[: layout.chunk_bytes + 6])
     with pytest.raises(CacheCorruptError, match="truncated in chunk 1"):
         array.read_rows(np.array([1]))
+
+
+def test_files_that_had_to_be_closed_are_opened_again(text):
+    array, content = text
+    folder = array._files.folder
+    few = ShardedArray(OpenFiles(folder, capacity=1), array.layout)
+    rows = np.array([list(content)[place] for place in (0, -1, 1, -2)])
+    before = len(open_files())
+    for _ in range(2):
+        np.testing.assert_array_equal(few.read_rows(rows), [content[row] for row in rows.tolist()])
+    assert len(open_files()) == before + 1
+
+
+def open_files():
+    """Shard files that this process has open."""
+    links = [*Path("/proc/self/fd").iterdir()]
+    return [link for link in links if link.is_symlink() and link.readlink().name.startswith("c.")]

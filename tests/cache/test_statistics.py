@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.statistics import QUANTILES, SideStatistics
+from cache.storage import StoredRows
 
 
 def tokens(seed, count, channels=4):
@@ -14,10 +16,14 @@ def tokens(seed, count, channels=4):
     return (rng.standard_normal((count, channels)) * outliers + 5 * outliers).astype(np.float16)
 
 
+def of(values, overflow=0):
+    return SideStatistics.of(StoredRows(torch.from_numpy(values)), overflow)
+
+
 def merged(parts):
     total = SideStatistics.empty(parts[0].shape[1])
     for part in parts:
-        total = total.merge(SideStatistics.of(part))
+        total = total.merge(of(part))
     return total
 
 
@@ -42,20 +48,20 @@ def test_merged_moments_are_those_of_numpy_over_all_tokens(seed, counts):
 
 @given(st.integers(0, 999), st.tuples(*[st.integers(0, 30)] * 3))
 def test_merging_is_associative_and_commutative(seed, counts):
-    a, b, c = (SideStatistics.of(tokens(seed + n, count), overflow=n) for n, count in enumerate(counts))
+    a, b, c = (of(tokens(seed + n, count), overflow=n) for n, count in enumerate(counts))
     assert_equal(a.merge(b).merge(c), a.merge(b.merge(c)))
     assert_equal(a.merge(b), b.merge(a))
 
 
 def test_nothing_is_the_neutral_element():
-    some = SideStatistics.of(tokens(0, 30), overflow=2)
+    some = of(tokens(0, 30), overflow=2)
     assert_equal(SideStatistics.empty(4).merge(some), some)
     assert_equal(some.merge(SideStatistics.empty(4)), some)
 
 
 def test_a_constant_far_from_zero_has_no_variance():
     constant = np.full((3_000_000, 1), 60000, np.float16)
-    statistics = SideStatistics.of(constant)
+    statistics = of(constant)
     assert statistics.mean[0] == 60000 and statistics.variance[0] == 0
 
 
@@ -71,7 +77,7 @@ def test_norm_quantiles_are_order_statistics_to_a_tenth_of_a_percent(count):
 
 def test_tokens_of_zeros_and_of_overflowing_norm_have_quantiles():
     values = np.array([[0, 0], [3e38, 3e38]], np.float32)
-    found = SideStatistics.of(values).norm_quantiles
+    found = of(values).norm_quantiles
     assert found[0.0] == 0
     assert np.isfinite(found[1.0]) and found[1.0] > 3e38
 
@@ -81,7 +87,7 @@ def test_no_tokens_have_no_quantiles():
 
 
 def test_json_keeps_every_bit():
-    statistics = SideStatistics.of(tokens(5, 100), overflow=7)
+    statistics = of(tokens(5, 100), overflow=7)
     back = SideStatistics.from_json(json.loads(json.dumps(statistics.to_json())))
     np.testing.assert_array_equal(back.mean, statistics.mean)
     np.testing.assert_array_equal(back.squared_deviation, statistics.squared_deviation)

@@ -1,11 +1,14 @@
 import dataclasses
 import resource
+import shutil
+import subprocess
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from cache import (
+    ActivationCache,
     CacheError,
     CacheFormatError,
     CacheIdentityError,
@@ -47,6 +50,7 @@ def test_a_foreign_folder_is_refused_and_left_alone(example, tmp_path, name):
 def test_another_identity_is_refused_with_both_values(example, writer):
     backbone = {**example.backbone, "weights_sha256": "cd" * 32}
     other = dataclasses.replace(example, backbone=backbone)
+    writer.close()
     with pytest.raises(CacheIdentityError) as error:
         CacheWriter.open(writer.path, other.manifest)
     assert f'backbone.weights_sha256: the cache has "{"ab" * 32}", expected "{"cd" * 32}"' in str(error.value)
@@ -180,9 +184,65 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused_before_anything_is_written
         **{**example.manifest.to_json(), "images": huge, "captions": huge, "shard_images": huge,
            "shard_captions": [huge]}
     )  # fmt: skip
-    with pytest.raises(DiskSpaceError, match=r"needs up to [\d.]+ GB more, the disk has [\d.]+ .?B free"):
+    with pytest.raises(DiskSpaceError, match=r"needs up to [\d.]+ .B more, the disk has [\d.]+ .?B free"):
         CacheWriter.open(tmp_path / "huge.zarr", manifest)
     assert not (tmp_path / "huge.zarr").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_real_disk_that_runs_full_in_a_shard_or_in_the_end_loses_no_committed_shard(
+    example, cache, small_disk
+):
+    filler = small_disk / "filler"
+
+    def fill(but):
+        free = shutil.disk_usage(small_disk).free
+        filler.write_bytes(bytes(max(0, free - but)))
+
+    with CacheWriter.open(small_disk / "c.zarr", example.manifest) as writer:
+        writer.write_shard(0, *example.shard(0))
+        fill(but=16384)
+        with pytest.raises(
+            DiskSpaceError, match=r"shard 1: the disk is full .*1 of 3 shards are committed and kept"
+        ):
+            writer.write_shard(1, *example.shard(1))
+        filler.unlink()
+        for shard in (1, 2):
+            writer.write_shard(shard, *example.shard(shard))
+        fill(but=8192)
+        with pytest.raises(DiskSpaceError, match=r"the disk is full .*3 of 3 shards are committed and kept"):
+            writer.finish()
+        with pytest.raises(CacheIncompleteError):
+            ActivationCache.open(writer.path)
+    with pytest.raises(DiskSpaceError, match=r"needs up to .* more, the disk has .* free"):
+        CacheWriter.open(small_disk / "c.zarr", example.manifest)
+    filler.unlink()
+    with CacheWriter.open(small_disk / "c.zarr", example.manifest) as writer:
+        assert writer.missing_shards == []
+        writer.finish()
+    assert contents(small_disk / "c.zarr") == contents(cache.path)
+
+
+def test_only_what_remains_to_be_written_must_fit_on_the_disk(example):
+    whole, missing = disk_budget(example.manifest), disk_budget(example.manifest, shards=[1])
+    assert 0 < missing.vision < whole.vision and 0 < missing.text < whole.text
+    assert disk_budget(example.manifest, shards=[]).vision == 0
 
 
 def test_a_disk_that_runs_full_loses_no_committed_shard(example, writer, tmp_path):
@@ -195,6 +255,7 @@ def test_a_disk_that_runs_full_loses_no_committed_shard(example, writer, tmp_pat
         writer.write_shard(1, *example.shard(1))
     assert not list(writer.path.rglob("*.partial"))
     assert writer.missing_shards == [1, 2]
+    writer.close()
     example.write_into(CacheWriter.open(writer.path, example.manifest))
     assert contents(writer.path) == contents(tmp_path / "whole.zarr")
 

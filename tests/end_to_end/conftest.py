@@ -11,7 +11,18 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("cache", "pipeline", "stages", "models", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+COPIED = (
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "cache",
+    "dvc.yaml",
+    "models",
+    "params.yaml",
+    "pipeline",
+    "stages",
+)
 ENVIRONMENT = os.environ | {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "OMP_NUM_THREADS": "1",
@@ -51,6 +62,11 @@ class Project:
         printed = self.succeed("dvc", "repro", *targets)
         return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
 
+    def clone(self, folder: Path) -> "Project":
+        """A second checkout, made by git: what DVC tracks is not there yet."""
+        self.succeed("git", "clone", "--quiet", ".", str(folder))
+        return Project(folder)
+
     def change(self, **sections: Any) -> None:
         """Merge `sections` into params.yaml."""
         path = self.folder / "params.yaml"
@@ -72,6 +88,7 @@ def new_project(folder: Path) -> Project:
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(source, folder / name)
     project = Project(folder)
     project.change(
@@ -81,7 +98,7 @@ def new_project(folder: Path) -> Project:
         train={"epochs": 2, "batch_pairs": 8, "checkpoint_every": 1, "record_every": 1, "device": "cpu"},
     )
     project.succeed("git", "init", "--quiet")
-    project.succeed("dvc", "init", "--quiet")
+    project.succeed("dvc", "remote", "add", "--quiet", "--default", "storage", str(folder.parent / "remote"))
     project.succeed("git", "add", "--all")
     project.succeed("git", "commit", "--quiet", "--message", "micro project")
     return project
@@ -99,6 +116,6 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(finished_project: Project, tmp_path: Path) -> Project:
-    """A copy of the reproduced demo that a test may change."""
-    shutil.copytree(finished_project.folder, tmp_path / "project", symlinks=True)
+    """A copy of the reproduced demo that a test may change; its files, too, are links to those that DVC stores."""
+    subprocess.run(["cp", "-a", finished_project.folder, tmp_path / "project"], check=True)
     return Project(tmp_path / "project")

@@ -1,4 +1,4 @@
-"""The graph re-runs what a change touches, and nothing else."""
+"""The graph re-runs what a change touches, and nothing else; its caches are shared without being copied or encoded."""
 
 import hashlib
 import json
@@ -6,6 +6,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache import ActivationCache, CacheWriter, ShardActivations
 
 from .conftest import ENVIRONMENT, Project
 
@@ -68,6 +73,7 @@ def test_killing_and_repeating_ends_in_the_same_outputs(project: Project) -> Non
         kill_in_the_middle(project, target, sign_of_progress)
         project.succeed("dvc", "repro", "--force", "--single-item", target)
     assert {name: digests(project.folder / name) for name in expected} == expected
+    assert store_is_intact(project)
 
 
 def kill_in_the_middle(project: Project, target: str, sign_of_progress: str) -> None:
@@ -87,3 +93,117 @@ def kill_in_the_middle(project: Project, target: str, sign_of_progress: str) -> 
             subprocess.run(["pkill", f"-{signal.SIGKILL.value}", "--session", str(process.pid)], check=False)
     process.wait()
     assert process.returncode == -signal.SIGKILL, f"{target} ended before it could be killed"
+
+
+def test_workspace_and_store_share_every_file_of_the_caches(finished_project: Project) -> None:
+    cached = files(finished_project.folder / "data/cache")
+    stored = {path.stat().st_ino for path in files(finished_project.folder / ".dvc/cache")}
+    assert len(cached) > 3 * 20
+    assert {path.stat().st_ino for path in cached} <= stored
+
+
+@pytest.fixture(scope="module")
+def remote(finished_project: Project) -> Path:
+    """The folder to which the reproduced demo was pushed."""
+    finished_project.succeed("dvc", "push")
+    return finished_project.folder.parent / "remote"
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_second_checkout_pulls_and_trains_without_encoding(
+    finished_project: Project, tmp_path: Path
+) -> None:
+    clone = finished_project.clone(tmp_path / "clone")
+    clone.succeed("dvc", "pull", "--with-deps", "encode@train")
+    clone.change(variants={"small": {"sae": {"latents": 32}}})
+    assert clone.stages_run("train@small") == {"train@small"}
+
+
+@pytest.mark.usefixtures("remote")
+def test_the_cache_alone_is_enough_to_train(finished_project: Project, tmp_path: Path) -> None:
+    clone = finished_project.clone(tmp_path / "clone")
+    clone.succeed("dvc", "pull", "data/cache/train.zarr")
+    assert [path.name for path in (clone.folder / "data").iterdir()] == ["cache"]
+    clone.change(variants={"small": {"sae": {"latents": 32}}})
+    assert clone.stages_run("--dry", "--allow-missing", "train@small") == {"train@small"}
+
+
+def test_only_the_files_that_a_new_shard_changes_travel(project: Project, remote: Path) -> None:
+    before, stored = digests(project.folder / "data/cache/train.zarr"), set(files(remote))
+    write_shard_anew(project.folder / "data/cache/train.zarr", shard=1)
+    assert store_is_intact(project)
+    project.succeed("dvc", "commit", "--force", "encode@train")
+    project.succeed("dvc", "push", "encode@train")
+    after = digests(project.folder / "data/cache/train.zarr")
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert {name for name in changed if not name.startswith("statistics")} == {
+        "ledger.parquet",
+        "vision/tokens/c.1.0.0",
+        "zarr.json",
+    }
+    assert len(set(files(remote)) - stored) == len(changed) + len(["the list of the files"])
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_damaged_file_is_fetched_anew_once_dvc_is_told_to_look(project: Project) -> None:
+    shard = project.folder / "data/cache/train.zarr/vision/tokens/c.1.0.0"
+    whole = shard.read_bytes()
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:
+        file.write(b"rot")
+    project.succeed("dvc", "pull", "--force", "encode@train")
+    assert shard.read_bytes() == whole
+    assert store_is_intact(project)
+
+
+def test_a_cache_that_dvc_only_watches_is_neither_stored_nor_pushed(
+    project: Project, remote: Path, tmp_path: Path
+) -> None:
+    out = "        - data/cache/${key}.zarr:\n"
+    edit(project.folder / "dvc.yaml", out, f"{out}            cache: false\n")
+    edit(project.folder / ".dvc/config", str(remote), str(tmp_path / "empty"))
+    assert project.run("dvc", "status", "--quiet", "encode@train").returncode == 0
+    project.succeed("dvc", "push", "encode@train")
+    assert files(tmp_path / "empty") == []
+    write_shard_anew(project.folder / "data/cache/train.zarr", shard=1)
+    assert project.run("dvc", "status", "--quiet", "encode@train").returncode == 1
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def store_is_intact(project: Project) -> bool:
+    """Whether everything that DVC keeps still is what it is named after: nothing wrote through a link."""
+    return all(
+        hashlib.md5(path.read_bytes()).hexdigest() == path.parent.name + path.name.removesuffix(".dir")
+        for path in files(project.folder / ".dvc/cache/files/md5")
+    )
+
+
+def write_shard_anew(path: Path, shard: int) -> None:
+    """Replace the patch tokens of a shard by others, as encoding a part of the pictures again may do."""
+    cache = ActivationCache.open(path)
+    images = np.array(cache.manifest.image_range(shard))
+    samples = cache.samples.filter(np.isin(cache.samples["image_row"].to_numpy(), images))
+    captions = samples["caption_row"].to_numpy()
+    lengths, first = cache.caption_lengths[captions], cache.caption_starts[captions[0]]
+    tokens = np.arange(first, first + lengths.sum())
+    patches, pooled = cache.read_images(images)
+    activations = ShardActivations(
+        vision_tokens=patches.numpy() / 2,
+        vision_pooled=pooled.numpy(),
+        text_tokens=cache.read_rows("text/tokens", tokens),
+        text_lengths=lengths,
+        token_ids=cache.read_rows("text/token_ids", tokens),
+        text_pooled=cache.read_rows("text/pooled", captions),
+    )
+    with CacheWriter.reopen(path, [shard]) as writer:
+        writer.write_shard(shard, activations, samples)
+        writer.finish()

@@ -8,7 +8,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
-from pipeline.backbone import Backbone, BackboneOptions, load_backbone
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.model import Backbone
+from pipeline.backbone.options import BackboneOptions
 from pipeline.errors import BackboneError
 
 TINY = "local-dir:models/tiny-siglip"
@@ -153,7 +155,13 @@ def test_siglip_through_timm_runs_offline_at_random_with_another_tokenizer() -> 
 def test_clips_tokenizer_marks_the_exclamation_mark_it_pads_with() -> None:
     backbone = load_backbone(BackboneOptions(model="ViT-S-32-alt", weights="random", seed=3))
     ids, valid = backbone.tokenize(["a boat!", "cat"])
-    assert backbone.token_texts(ids[0][valid[0]]) == ["<start_of_text>", "a", "boat", "!", "<end_of_text>"]
+    assert backbone.token_texts(ids[0][valid[0]]) == [
+        "<start_of_text>",
+        "a</w>",
+        "boat</w>",
+        "!</w>",
+        "<end_of_text>",
+    ]
     assert backbone.count_tokens(["a boat!", "cat"]) == valid.sum(dim=1).tolist() == [5, 3]
 
 

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -14,11 +11,13 @@ import torch
 from PIL import Image
 
 from cache import ActivationCache, CacheIdentityError, CacheWriter
-from pipeline.backbone import BackboneOptions, load_backbone
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.model import Activations
+from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.coco import CocoDataset
 from pipeline.datasets.pictures import read_picture
 from pipeline.encoding import EncodeOptions, cache_manifest, encode_split
-from pipeline.errors import DatasetError
+from pipeline.errors import BackboneError, DatasetError
 from pipeline.pretraining.tokenizer import write_tokenizer
 
 CONTEXT = 8
@@ -188,6 +187,66 @@ def test_a_skipped_neighbour_changes_no_bit_of_a_pair(folder, backbone, tmp_path
         assert torch.equal(getattr(whole, name), getattr(damaged, name)), name
 
 
+@pytest.fixture
+def overflowing(backbone, monkeypatch):
+    """The backbone, with a value that is not finite for image 1, for image 2, and for some word of some captions."""
+    encode_images, encode_texts = backbone.encode_images, backbone.encode_texts
+    words = backbone.tokenize(["run sit"])[0][0, :2]
+    batches = iter(range(100))
+
+    def images(pixels):
+        tokens, pooled = map(torch.clone, encode_images(pixels))
+        if next(batches) == 0:
+            tokens[1, 3, 2] = torch.nan
+            pooled[2, 0] = torch.inf
+        return Activations(tokens, pooled)
+
+    def texts(token_ids):
+        tokens, pooled = map(torch.clone, encode_texts(token_ids))
+        tokens[token_ids == words[0]] = -torch.inf
+        tokens[:, -1] = torch.nan  # no caption here is so long: padding is not looked at
+        pooled[(token_ids == words[1]).any(dim=1)] = torch.nan
+        return Activations(tokens, pooled)
+
+    monkeypatch.setattr(backbone, "encode_images", images)
+    monkeypatch.setattr(backbone, "encode_texts", texts)
+    return backbone
+
+
+def test_values_that_are_not_finite_cost_their_image_or_caption_and_no_other_bit(
+    folder, backbone, tmp_path, request
+):
+    for caption in ("a dog", "a cat", "a red cat", "the dog run", "the cat sit", "the two"):
+        folder.add("a blue cat", caption)
+    dataset = folder.open()
+    encode_split(dataset, backbone, tmp_path / "whole.zarr", OPTIONS)
+    summary = encode_split(dataset, request.getfixturevalue("overflowing"), tmp_path / "c.zarr", OPTIONS)
+    cache = ActivationCache.open(tmp_path / "c.zarr")
+    reasons = cache.samples["skip_reason"].to_pylist()
+    image, caption = "activations are not finite: image", "activations are not finite: caption"
+    assert reasons == [None] * 2 + [image] * 4 + [None, caption, None, caption, None, None]
+    assert (summary.pairs, summary.skipped) == (6, {"activations are not finite": 6})
+    assert not cache.read_images(np.array([1, 2]))[0].any()
+    found = cache.read_pairs(np.arange(6))
+    whole = ActivationCache.open(tmp_path / "whole.zarr").read_pairs(np.array([0, 1, 6, 8, 10, 11]))
+    for name in ("vision_tokens", "vision_pooled", "text_tokens", "text_pooled", "token_ids"):
+        assert torch.equal(getattr(found, name), getattr(whole, name)), name
+
+
+def test_a_shard_without_one_finite_pair_stops_the_run(thirteen, backbone, tmp_path, monkeypatch):
+    encode_images = backbone.encode_images
+
+    def overflowing(pixels):
+        tokens, pooled = encode_images(pixels)
+        return Activations(tokens, pooled / 0)
+
+    monkeypatch.setattr(backbone, "encode_images", overflowing)
+    with pytest.raises(
+        BackboneError, match=r"not one pair of image rows 0 to 4 has finite activations; encode with"
+    ):
+        encode_split(thirteen, backbone, tmp_path / "c.zarr", OPTIONS)
+
+
 def test_samples_carry_ids_sizes_files_objects_and_concepts(folder, backbone, tmp_path):
     folder.add("a dog")
     folder.add("a cat")
@@ -270,40 +329,6 @@ def test_an_interrupted_run_resumes_to_the_bytes_of_an_uninterrupted_one(
     summary = encode_split(thirteen, backbone, tmp_path / "c.zarr", OPTIONS, lambda *done: seen.append(done))
     assert summary.encoded_images == (13 if images == 5 else 8), "committed shards are kept"
     assert seen[0] == (13 - summary.encoded_images, 13) and seen[-1] == (13, 13)
-    assert digest(tmp_path / "c.zarr") == digest(tmp_path / "whole.zarr")
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pipeline.backbone import BackboneOptions, load_backbone
-from pipeline.datasets.coco import CocoDataset
-from pipeline.encoding import EncodeOptions, encode_split
-
-root, model, path, options, kill_at = sys.argv[1:]
-dataset = CocoDataset.open(Path(root), "train", captions_per_image="all")
-backbone = load_backbone(BackboneOptions(model=f"local-dir:{model}", weights="random"))
-
-def kill(done, total):
-    if done >= int(kill_at):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-encode_split(dataset, backbone, Path(path), EncodeOptions.model_validate_json(options), kill)
-"""
-
-
-def test_a_killed_process_is_resumed_to_the_same_bytes(thirteen, backbone, model_folder, tmp_path):
-    encode_split(thirteen, backbone, tmp_path / "whole.zarr", OPTIONS)
-    arguments = [
-        str(thirteen.root),
-        str(model_folder),
-        str(tmp_path / "c.zarr"),
-        OPTIONS.model_dump_json(),
-        "13",
-    ]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    encode_split(thirteen, backbone, tmp_path / "c.zarr", OPTIONS)
     assert digest(tmp_path / "c.zarr") == digest(tmp_path / "whole.zarr")
 
 

@@ -1,0 +1,115 @@
+"""What encoding costs beyond the backbone's own forward pass: `python -m benchmarks.encode --json FILE`.
+
+`wall_over_forward` is the wall time of encoding a split (reading and decoding the pictures, preprocessing,
+tokenizing, forward pass, checks, statistics, durable writing) over that of the bare forward pass on tensors that
+are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
+The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
+"""
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.measurement import Spread, file_system, interleaved, paired_ratio, seconds, write_result
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.model import Backbone
+from pipeline.backbone.options import BackboneOptions
+from pipeline.datasets.coco import CocoDataset
+from pipeline.datasets.pictures import read_picture
+from pipeline.datasets.scenes.write import write_split
+from pipeline.encoding import EncodeOptions, encode_split
+
+TINY = f"local-dir:{Path(__file__).parents[1] / 'models/tiny-siglip'}"
+BACKBONES = {
+    "tiny": BackboneOptions(model=TINY),
+    "vit_b16": BackboneOptions(model="ViT-B-16-SigLIP", weights="random", tokenizer=TINY),
+}
+
+
+def measure(
+    dataset: CocoDataset, backbone: Backbone, options: EncodeOptions, folder: Path, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of encoding `dataset` and of the bare forward pass, by round."""
+    images, captions = _batches(dataset, backbone, options.batch_size)
+
+    def forward() -> None:
+        for pixels in images:
+            backbone.encode_images(pixels)
+        for token_ids in captions:
+            backbone.encode_texts(token_ids)
+
+    def encode() -> float:
+        taken = seconds(partial(encode_split, dataset, backbone, folder / "cache.zarr", options))
+        shutil.rmtree(folder / "cache.zarr")
+        return taken
+
+    forward()
+    candidates: dict[str, Callable[[], float]] = {"wall": encode, "forward": partial(seconds, forward)}
+    return interleaved(candidates, rounds)
+
+
+def main(command_line: list[str] | None = None) -> None:
+    """Measure both backbones; print, and write to the file asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
+    parser.add_argument("--tiny-images", type=int, default=512)
+    parser.add_argument("--vit-b16-images", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--torch-threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk, not in memory")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args(command_line)
+    torch.set_num_threads(arguments.torch_threads)
+    counts = {"tiny": arguments.tiny_images, "vit_b16": arguments.vit_b16_images}
+    taken: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+        folder = Path(temporary)
+        for name in arguments.backbones:
+            write_split(folder, "train", counts[name])
+            options = EncodeOptions(batch_size=min(64, counts[name] // 4), shard_images=counts[name] // 4)
+            dataset = CocoDataset.open(folder, "train")
+            taken[name] = measure(dataset, load_backbone(BACKBONES[name]), options, folder, arguments.rounds)
+    write_result(
+        arguments,
+        "benchmarks.encode",
+        ratios={
+            f"wall_over_forward_{name}": paired_ratio(rounds["wall"], rounds["forward"])
+            for name, rounds in taken.items()
+        },
+        measured={
+            f"{name}, {what}": Spread.of([counts[name] / value for value in values], "images/s")
+            for name, rounds in taken.items()
+            for what, values in rounds.items()
+        },
+        conditions={
+            "images": {name: counts[name] for name in taken},
+            "shards": 4,
+            "rounds": arguments.rounds,
+            "file_system": file_system(arguments.folder),
+        },
+        packages=("open_clip_torch", "pillow", "torch"),
+    )
+
+
+def _batches(dataset: CocoDataset, backbone: Backbone, size: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Pixels and token ids of the data set, in the batches that encoding makes of one shard after the other."""
+    pixels = torch.stack(
+        [
+            backbone.preprocess(read_picture(dataset.root / image.file, (image.width, image.height)))
+            for image in dataset.images
+        ]
+    )
+    token_ids, _ = backbone.tokenize([caption.text for image in dataset.images for caption in image.captions])
+    return list(pixels.split(size)), list(token_ids.split(size))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""What is done with whole caches: describe, verify, mend, select, merge, convert, export.
+
+The work is cut into Dask tasks, one for each shard or file, and a stated number of them is in memory at a time.
+"""
+
+from cache.operations.convert import convert
+from cache.operations.export import ExportFormat, export
+from cache.operations.info import CacheInfo, cache_info
+from cache.operations.mend import mend
+from cache.operations.merge import merge
+from cache.operations.selection import Selection, select_pairs
+from cache.operations.subset import subset
+from cache.operations.tasks import OnProgress
+from cache.operations.verification import Problem, Verification
+from cache.operations.verify import verify
+
+__all__ = [
+    "CacheInfo",
+    "ExportFormat",
+    "OnProgress",
+    "Problem",
+    "Selection",
+    "Verification",
+    "cache_info",
+    "convert",
+    "export",
+    "mend",
+    "merge",
+    "select_pairs",
+    "subset",
+    "verify",
+]

@@ -1,0 +1,203 @@
+"""What a cache on disk should hold, as far as its own records tell, and what is wrong with these records.
+
+Trust runs from the root down: `zarr.json` carries its own hash and those of `ledger.parquet` and `samples.parquet`, the
+ledger has the hash of every shard file, and all other files follow from these and are made again in memory.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from cache.derived import CAPTION_COLUMNS, derived
+from cache.durable import PARTIAL_SUFFIX, WrittenFile, file_written
+from cache.errors import CacheCorruptError, CacheFormatError
+from cache.layout import LEDGER_FILE, LEDGER_FOLDER, ROOT_FILE, SAMPLES_FILE, ShardedLayout, sharded_layouts
+from cache.ledger import (
+    LEDGER_SCHEMA,
+    ShardRecord,
+    read_record,
+    read_records,
+    record_path,
+    shard_samples_name,
+)
+from cache.manifest import Manifest
+from cache.metadata import as_bytes, group_of
+from cache.operations.file_check import Damage, check_parquet_file
+from cache.operations.touched import PairLocator
+from cache.operations.verification import Problem
+from cache.root import TOTALS, Completion, read_manifest, read_root, root_attributes
+from cache.samples import SAMPLES_SCHEMA, read_samples
+
+
+class ShardFile(NamedTuple):
+    """One file of a committed shard; `expected` is None if nothing tells what it should be."""
+
+    shard: int
+    layout: ShardedLayout
+    expected: WrittenFile | None
+
+    @property
+    def name(self) -> str:
+        """Path inside the cache."""
+        return self.layout.shard_file(self.shard)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a cache should hold.
+
+    Attributes:
+        problems: what is wrong with all files but those of the shards.
+        checked: how many files that is said of.
+        shard_files: the files of the committed shards, still to be checked.
+        unwritten: numbers of the shards that are not committed.
+        pairs: finds the pairs of a part of a shard.
+    """
+
+    problems: list[Problem]
+    checked: int
+    shard_files: list[ShardFile]
+    unwritten: tuple[int, ...]
+    pairs: PairLocator
+
+
+def contents_of(path: Path) -> Contents | Problem:
+    """What the cache at `path` should hold; or, if not even that can be known, the problem.
+
+    Raises:
+        CacheMissingError: nothing is at `path`.
+        CacheFormatError: what is there is not an activation cache.
+    """
+    try:
+        manifest, completion = read_root(path)
+    except (CacheFormatError, CacheCorruptError) as error:
+        if not any((path / name).exists() for name in (LEDGER_FILE, LEDGER_FOLDER)):
+            raise
+        problem = Problem(ROOT_FILE, f"is damaged ({error})")
+        manifest_alone = read_manifest(path)
+        if manifest_alone is None:
+            return problem
+        complete = (path / LEDGER_FILE).exists()
+        contents = _complete(path, manifest_alone, None) if complete else _unfinished(path, manifest_alone)
+        contents.problems.insert(0, problem)
+        return contents
+    return _unfinished(path, manifest) if completion is None else _complete(path, manifest, completion)
+
+
+def _unfinished(path: Path, manifest: Manifest) -> Contents:
+    """Of an unfinished cache the committed shards; the next writer sweeps away what an interrupted one left."""
+    found = {shard: read_record(record_path(path, shard)) for shard in range(manifest.shards)}
+    records = {
+        shard: record
+        for shard, record in found.items()
+        if record is not None and (record.shard, record.manifest_sha256) == (shard, manifest.sha256)
+    }
+    pairs = PairLocator(path, records, complete=False)
+    problems = []
+    for shard, record in records.items():
+        name = shard_samples_name(shard)
+        damage = check_parquet_file(path / name, SAMPLES_SCHEMA, 1, record.files.get(name))
+        if damage is not None:
+            problems.append(Problem(name, damage.problem, shard, pairs.touched(shard)))
+    return Contents(
+        problems,
+        checked=1 + 2 * len(records),
+        shard_files=_shard_files(manifest, records, records),
+        unwritten=tuple(shard for shard in found if shard not in records),
+        pairs=pairs,
+    )
+
+
+def _complete(path: Path, manifest: Manifest, completion: Completion | None) -> Contents:
+    """A complete cache; if `completion` is None because its root is damaged, by whatever else can be relied on."""
+    recorded = completion.files if completion is not None else {}
+    records, ledger_damage = _records(path, manifest, recorded.get(LEDGER_FILE))
+    samples_damage = check_parquet_file(
+        path / SAMPLES_FILE, SAMPLES_SCHEMA, manifest.shards, recorded.get(SAMPLES_FILE)
+    )
+    pairs = PairLocator(path, records, complete=True)
+    problems = [
+        *_parquet_problems(LEDGER_FILE, ledger_damage, pairs),
+        *_parquet_problems(SAMPLES_FILE, samples_damage, pairs),
+    ]
+    shard_files = _shard_files(manifest, range(manifest.shards), records)
+    known = {ROOT_FILE, LEDGER_FILE, SAMPLES_FILE, *(file.name for file in shard_files)}
+    on_disk = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    if problems:  # what follows from the damaged file cannot be made again, so only its names are known
+        known |= {name for name in on_disk if name.endswith(("/zarr.json", "/c.0"))}
+    else:
+        expected = _following_files(path, manifest, completion, records)
+        known |= expected.keys()
+        problems += _differences(path, expected)
+    problems += _foreign(sorted(on_disk - known), manifest)
+    return Contents(problems, len(known) - len(shard_files), shard_files, (), pairs)
+
+
+def _records(
+    path: Path, manifest: Manifest, recorded: WrittenFile | None
+) -> tuple[dict[int, ShardRecord], Damage | None]:
+    """The records of the ledger by shard, none if it is damaged, and the damage."""
+    file = path / LEDGER_FILE
+    damage = check_parquet_file(file, LEDGER_SCHEMA, manifest.shards, recorded)
+    if damage is not None:
+        return {}, damage
+    records = dict(enumerate(read_records(path, Completion({}, {LEDGER_FILE: file_written(file)}))))
+    if any((r.shard, r.manifest_sha256) != (shard, manifest.sha256) for shard, r in records.items()):
+        return {}, Damage("belongs to another cache: it lists other shards, or those of another manifest")
+    return records, None
+
+
+def _shard_files(
+    manifest: Manifest, shards: Collection[int], records: Mapping[int, ShardRecord]
+) -> list[ShardFile]:
+    layouts = sharded_layouts(manifest).values()
+    known = {name: file for record in records.values() for name, file in record.files.items()}
+    return [
+        ShardFile(shard, layout, known.get(layout.shard_file(shard)))
+        for shard in shards
+        for layout in layouts
+    ]
+
+
+def _parquet_problems(name: str, damage: Damage | None, pairs: PairLocator) -> Iterator[Problem]:
+    """One problem for each shard whose row group is damaged, or one for the whole file."""
+    if damage is not None and damage.parts is None:
+        yield Problem(name, damage.problem)
+    elif damage is not None:
+        for shard in damage.parts or ():
+            yield Problem(name, damage.problem, shard, pairs.touched(shard))
+
+
+def _following_files(
+    path: Path, manifest: Manifest, completion: Completion | None, records: Mapping[int, ShardRecord]
+) -> dict[str, bytes]:
+    """The content of every file that follows from ledger and samples, and of the root unless that is damaged."""
+    captions = read_samples(path / SAMPLES_FILE, file_written(path / SAMPLES_FILE), CAPTION_COLUMNS)
+    documents, files = derived(manifest, [records[shard] for shard in range(manifest.shards)], captions)
+    if completion is None:
+        return files
+    totals = {name: sum(getattr(record, name) for record in records.values()) for name in TOTALS}
+    attributes = root_attributes(manifest, Completion(totals, completion.files))
+    return {**files, ROOT_FILE: as_bytes(group_of(documents, attributes))}
+
+
+def _differences(path: Path, expected: Mapping[str, bytes]) -> Iterator[Problem]:
+    for name, content in expected.items():
+        try:
+            if (path / name).read_bytes() != content:
+                yield Problem(name, "is not what the shards imply")
+        except FileNotFoundError:
+            yield Problem(name, "is missing")
+        except OSError as error:
+            yield Problem(name, f"cannot be read ({error.strerror})")
+
+
+def _foreign(names: list[str], manifest: Manifest) -> Iterator[Problem]:
+    """What to say of files that a complete cache does not have."""
+    arrays = tuple(f"{name}/c." for name in sharded_layouts(manifest))
+    for name in names:
+        if name.startswith((f"{LEDGER_FOLDER}/", *arrays)) or name.endswith(PARTIAL_SUFFIX):
+            yield Problem(name, "does not belong there: it is left over from writing")
+        else:
+            yield Problem(name, "does not belong there: the format has no such file", foreign=True)

@@ -1,0 +1,43 @@
+"""A cache in another storage dtype, or in shards of another size."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cache.operations.rewrite import SourceRows, provenance, rewrite, rewritten_manifest
+from cache.operations.tasks import OnProgress
+from cache.reader import ActivationCache
+from cache.storage import StorageDtype
+
+
+def convert(
+    source: ActivationCache,
+    target: Path,
+    storage_dtype: StorageDtype | None = None,
+    shard_images: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> ActivationCache:
+    """Write all of `source`, skipped rows too, to `target` in another form; resume if interrupted.
+
+    In the same dtype, values stay the same bit for bit, except of int8, which is quantised anew because a shard's
+    calibration is of the shard alone. Going to a narrower dtype rounds; coming back does not restore.
+
+    Args:
+        source: may be behind a URL.
+        target: folder of the new cache.
+        storage_dtype: that of `source` by default.
+        shard_images: image rows of a shard; those of `source` by default.
+        on_progress: called with the shards written and those in all.
+
+    Raises:
+        CacheIdentityError, CacheCorruptError, DiskSpaceError, CacheLockedError: as `rewrite`.
+    """
+    old = source.manifest
+    form = {
+        "storage_dtype": storage_dtype or old.storage_dtype,
+        "shard_images": shard_images or old.shard_images,
+    }
+    rows = [SourceRows(source, np.arange(len(source.samples)))]
+    derived = provenance("convert", [source])
+    manifest = rewritten_manifest(rows, dataset={**old.dataset, "derived": derived}, **form)
+    return rewrite(rows, target, manifest, on_progress)

@@ -1,0 +1,85 @@
+"""Repairing a cache: verify, encode what is lost, make the rest anew, verify."""
+
+import functools
+from pathlib import Path
+
+from rich.console import Console
+
+from cache import CacheWriter, Manifest
+from cache.operations import Verification, mend, verify
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.model import Backbone
+from pipeline.datasets.pairs import PairDataset
+from pipeline.encoding import cache_manifest, encode_missing
+from pipeline.params import Params
+from stages.cache_tables import verification_text
+from stages.progress import progress_bar
+
+
+class Source:
+    """What a cache was encoded from, opened when it is first needed."""
+
+    def __init__(self, params: Params, split: str) -> None:
+        """Take data set and backbone from `params`; `split` is a key of `dataset.splits`."""
+        self._params = params
+        self._split = split
+
+    @functools.cached_property
+    def dataset(self) -> PairDataset:
+        """The data set."""
+        return self._params.dataset.open(self._split)
+
+    @functools.cached_property
+    def backbone(self) -> Backbone:
+        """The backbone."""
+        return load_backbone(self._params.backbone)
+
+    def manifest(self) -> Manifest:
+        """The manifest of the cache that encoding them writes."""
+        return cache_manifest(self.dataset, self.backbone, self._params.encode)
+
+
+def repair(path: Path | str, params: Params, split: str) -> Verification:
+    """Repair the cache at `path` as far as it can be, and verify it.
+
+    Only shards that are damaged are encoded again. If the cache is unfinished, it is finished as well. Foreign files
+    are left alone.
+
+    Args:
+        path: folder of the cache.
+        params: `dataset`, `backbone` and `encode` are used, and only if a shard is lost.
+        split: the key of `dataset.splits` that the cache was encoded from.
+
+    Returns:
+        What is wrong with the cache afterwards.
+
+    Raises:
+        CacheIdentityError: shards are lost, and the cache was not encoded from these options; names both values of
+            every key that differs.
+        ConcordError: the data set or the backbone cannot be used.
+        CacheError: the cache cannot be read or written.
+    """
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    found = _verified(path)
+    console.print(verification_text(path, found))
+    if found.unwritten or any(not problem.foreign for problem in found.problems):
+        source = Source(params, split)
+        lost = mend(Path(path), found, source.manifest)
+        with CacheWriter.reopen(path, lost) as writer:
+            _encode(writer, source, params)
+            writer.finish().close()
+        found = _verified(path)
+        console.print(verification_text(path, found))
+    return found
+
+
+def _verified(path: Path | str) -> Verification:
+    with progress_bar(f"verify {Path(path).name}", "files") as advance:
+        return verify(path, advance)
+
+
+def _encode(writer: CacheWriter, source: Source, params: Params) -> None:
+    """Encode what the writer misses; without that, neither data set nor backbone are opened."""
+    if writer.missing_shards:
+        with progress_bar(f"encode shards {writer.missing_shards} again", "images") as advance:
+            encode_missing(writer, source.dataset, source.backbone, params.encode, advance)

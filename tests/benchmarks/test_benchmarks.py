@@ -1,0 +1,36 @@
+"""Every benchmark runs, at a size that says nothing, and writes what the performance page is made from."""
+
+import json
+
+import pytest
+
+from benchmarks import encode, loader
+from benchmarks.performance_page import PAGE, performance_page
+
+
+@pytest.mark.parametrize(
+    ("main", "command_line", "ratios"),
+    [
+        (
+            loader.main,
+            "--images 16 --shard-images 8 --channels 4 --batch-pairs 4 --rounds 1",
+            {"stream_over_memmap_warm", "stream_over_memmap_cold", "host_over_memmap", "write_over_raw"},
+        ),
+        (
+            encode.main,
+            "--backbones tiny --tiny-images 4 --rounds 1",
+            {"wall_over_forward_tiny"},
+        ),
+    ],
+    ids=["loader", "encode"],
+)
+def test_a_benchmark_states_its_ratios(main, command_line, ratios, tmp_path):
+    main([*command_line.split(), "--folder", str(tmp_path), "--json", str(tmp_path / "result.json")])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["ratios"].keys() == ratios
+    assert all(ratio > 0 for ratio in result["ratios"].values())
+    assert "result" in performance_page(tmp_path)
+
+
+def test_the_performance_page_is_what_the_results_say():
+    assert PAGE.read_text(encoding="utf-8") == performance_page()

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+
+from benchmarks.storage_page import PAGE, RESULT, storage_page
+
+RUNS = [
+    {"seed": 0, "r2_vision": 0.5, "r2_text": 0.7, "point_at_1": 0.25},
+    {"seed": 1, "r2_vision": 0.6, "r2_text": 0.7, "point_at_1": 0.35},
+]
+LOST = {"all": 3.6e-5, "worst": 4.2e-4}
+
+
+def measured(size, lost):
+    return {"bytes_per_pair": size, "unexplained_variance": {"vision": lost, "text": lost}, "runs": RUNS}
+
+
+def test_the_page_has_a_row_for_each_dtype_with_mean_and_deviation():
+    result = {
+        "dtypes": {
+            "float32": measured(107416.4, {"all": 0.0, "worst": 0.0}),
+            "int8": measured(27892.4, LOST),
+        },
+        "conditions": {
+            "variant": "lucid", "epochs": 4, "pairs": 6000, "vision_channels": 128, "text_channels": 128,
+            "patches": 196, "backbone": "tiny",
+        },
+        "machine": {"processor": "any", "cores": 2, "threads": 1, "seconds": 60},
+        "versions": {"torch": "2"},
+        "command": "python -m benchmarks.storage",
+    }  # fmt: skip
+    rows = [line for line in storage_page(result).splitlines() if line.startswith("| `")]
+    quality = "0.5500 ± 0.0707 | 0.7000 ± 0.0000 | 0.3000 ± 0.0707 |"
+    assert rows == [
+        f"| `float32` | 107,416 | 0 | 0 | 0 | 0 | {quality}",
+        f"| `int8` | 27,892 | 3.6e-05 | 4.2e-04 | 3.6e-05 | 4.2e-04 | {quality}",
+    ]
+
+
+@pytest.mark.skipif(not RESULT.exists(), reason="benchmarks.storage has not been run")
+def test_the_storage_page_is_what_the_result_says():
+    assert PAGE.read_text(encoding="utf-8") == storage_page(json.loads(RESULT.read_text(encoding="utf-8")))

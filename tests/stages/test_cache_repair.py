@@ -1,0 +1,98 @@
+"""`concord cache repair` against a real data set and the embedded backbone."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from stages.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """A working directory with options, five pictures of noise, and their cache in three shards."""
+    folder = tmp_path_factory.mktemp("project")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["dataset"] |= {"root": "pets", "splits": {"train": "train"}}
+    values["backbone"] = {"model": f"local-dir:{ROOT / 'models/tiny-siglip'}"}
+    values["encode"] |= {"shard_images": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    (folder / "pets/train").mkdir(parents=True)
+    (folder / "pets/annotations").mkdir()
+    content = {"images": [], "annotations": []}
+    for number in range(1, 6):
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"pets/train/{number}.png")
+        content["images"].append({"id": number, "file_name": f"{number}.png", "width": 32, "height": 32})
+        content["annotations"].append({"id": number, "image_id": number, "caption": "a red boat"})
+    (folder / "pets/annotations/captions_train.json").write_text(json.dumps(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run("encode", "train")
+    return folder
+
+
+@pytest.fixture
+def project(encoded, tmp_path, monkeypatch):
+    folder = shutil.copytree(encoded, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def digests(folder):
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_only_the_damaged_shard_is_encoded_again_and_the_cache_is_as_before(project):
+    cache = project / "data/cache/train.zarr"
+    whole = digests(cache)
+    untouched = (cache / "vision/tokens/c.0.0.0").stat().st_ino
+    (cache / "vision/tokens/c.1.0.0").write_bytes(b"")
+    shown = run("cache", "repair", "data/cache/train.zarr")
+    assert "vision/tokens/c.1.0.0 has 0 bytes" in shown and "are what was written" in shown
+    assert "encode shards [1] again" in shown
+    assert digests(cache) == whole
+    assert (cache / "vision/tokens/c.0.0.0").stat().st_ino == untouched
+
+
+def test_a_cache_of_another_source_is_refused_with_both_values_and_left_alone(project):
+    cache = project / "data/cache/train.zarr"
+    (cache / "vision/tokens/c.1.0.0").write_bytes(b"")
+    damaged = digests(cache)
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values["encode"]["storage_dtype"] = "float32"
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    told = run("cache", "repair", "data/cache/train.zarr", status=1)
+    assert 'storage_dtype: the cache has "float16", expected "float32"' in told
+    assert digests(cache) == damaged
+
+
+def test_what_follows_from_the_shards_is_repaired_without_the_data_set(project):
+    cache = project / "data/cache/train.zarr"
+    whole = digests(cache)
+    shutil.rmtree(project / "pets")
+    shutil.rmtree(cache / "statistics")
+    run("cache", "repair", "data/cache/train.zarr")
+    assert digests(cache) == whole
+
+
+def test_a_sound_cache_is_left_as_it_is_and_a_foreign_file_too(project):
+    assert "are what was written" in run("cache", "repair", "data/cache/train.zarr")
+    (project / "data/cache/train.zarr/notes.txt").write_text("mine")
+    assert "notes.txt does not belong there" in run("cache", "repair", "data/cache/train.zarr", status=1)
+    assert (project / "data/cache/train.zarr/notes.txt").read_text() == "mine"
