@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,30 +23,32 @@ class Progress(NamedTuple):
     history: list[Record]
 
 
-def save_checkpoint(
-    path: Path, identity: str, sae: nn.Module, optimizer: Optimizer, progress: Progress
-) -> None:
+class TrainingState(NamedTuple):
+    """All that training changes, in place: modules by name, and the optimisers of their parameters."""
+
+    modules: Mapping[str, nn.Module]
+    optimizers: Sequence[Optimizer]
+
+
+def save_checkpoint(path: Path, identity: str, state: TrainingState, progress: Progress) -> None:
     """Write weights, buffers, optimiser moments and progress; a crash leaves the previous checkpoint whole.
 
     Args:
         path: The checkpoint file; its folder is created.
         identity: Digest of all that decides the run's result. A checkpoint of another identity is not resumed.
-        sae: The dictionary in training.
-        optimizer: Its optimiser.
+        state: What is being trained.
         progress: Steps done and records logged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"sae.{name}": tensor for name, tensor in sae.state_dict().items()}
-    tensors |= _optimizer_tensors(optimizer)
     partial = path.with_name(path.name + ".partial")
     metadata = {"identity": identity, "step": str(progress.step), "history": json.dumps(progress.history)}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    save_file({name: tensor.contiguous() for name, tensor in _tensors(state).items()}, partial, metadata)
     with partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.replace(path)
 
 
-def load_checkpoint(path: Path, identity: str, sae: nn.Module, optimizer: Optimizer) -> Progress:
+def load_checkpoint(path: Path, identity: str, state: TrainingState) -> Progress:
     """Restore a run from `path` in place, or report that there is nothing to resume.
 
     Returns:
@@ -66,26 +69,32 @@ def load_checkpoint(path: Path, identity: str, sae: nn.Module, optimizer: Optimi
         raise RunError(
             f"{path}: not a readable checkpoint ({error}); delete it to train from the start"
         ) from error
-    sae.load_state_dict(
-        {name.removeprefix("sae."): t for name, t in tensors.items() if name.startswith("sae.")}
-    )
-    _restore_optimizer(optimizer, tensors)
+    _restore(state, tensors)
     return Progress(int(metadata["step"]), json.loads(metadata["history"]))
 
 
-def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{index}.{key}": value
-        for index, moments in state.items()
-        for key, value in moments.items()
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    tensors = {
+        f"{module}.{name}": tensor
+        for module, trained in state.modules.items()
+        for name, tensor in trained.state_dict().items()
     }
+    for number, optimizer in enumerate(state.optimizers):
+        for parameter, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{parameter}.{name}": value for name, value in moments.items()}
+    return tensors
 
 
-def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _restore(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
+    for module, trained in state.modules.items():
+        trained.load_state_dict(_under(f"{module}.", tensors))
+    for number, optimizer in enumerate(state.optimizers):
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(f"optimizer.{number}.", tensors).items():
+            parameter, entry = name.split(".")
+            moments.setdefault(int(parameter), {})[entry] = tensor
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from pipeline.backbone import BackboneOptions
+from pipeline.backbone.options import BackboneOptions
 from pipeline.config import Options
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.scenes.write import ScenesOptions

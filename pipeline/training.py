@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from cache import PairBatch, PairLoader
-from pipeline.checkpoint import Progress, Record, load_checkpoint, save_checkpoint
+from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.config import Options
 from pipeline.errors import RunError
 from pipeline.sae.base import SparseAutoencoder
@@ -95,7 +95,8 @@ def train(
             f"the cache holds fewer pairs than one batch (train.batch_pairs is {options.batch_pairs})"
         )
     optimizer = _optimizer(sae, options)
-    step, history = load_checkpoint(checkpoint, identity, sae, optimizer)
+    state = TrainingState({"sae": sae}, [optimizer])
+    step, history = load_checkpoint(checkpoint, identity, state)
     for entry in history:
         record(entry)
     while step < total_steps:
@@ -108,7 +109,7 @@ def train(
                 history.append({"step": step} | {name: float(term) for name, term in terms.items()})
                 record(history[-1])
             if step % options.checkpoint_every == 0 or step == total_steps:
-                save_checkpoint(checkpoint, identity, sae, optimizer, Progress(step, history))
+                save_checkpoint(checkpoint, identity, state, Progress(step, history))
             advance(step, total_steps)
 
 

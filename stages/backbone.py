@@ -5,10 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.backbone import BackboneOptions, load_backbone
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.options import BackboneOptions
 from pipeline.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
 from pipeline.pretraining.evaluation import evaluate
-from pipeline.pretraining.loop import PretrainingOptions, train
+from pipeline.pretraining.loop import train
+from pipeline.pretraining.options import PretrainingOptions
 from pipeline.pretraining.phrases import vocabulary
 from pipeline.pretraining.pool import load_pool, render_pool
 from pipeline.pretraining.tokenizer import write_tokenizer

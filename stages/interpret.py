@@ -4,25 +4,21 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from cache import ActivationCache
-from pipeline.backbone import load_backbone
 from pipeline.interpretation import interpret
 from pipeline.params import Params
-from pipeline.sae.registry import load_sae
-from stages.paths import cache_path
 from stages.progress import progress_bar
+from stages.trained_run import open_run
 
 
 def interpret_run(params: Params, run: Path) -> None:
     """Write `latents.parquet` into the folder `run`.
 
     Raises:
-        RunError: the run is not trained.
-        CacheError: the validation cache is missing, damaged, or was written by another backbone.
+        RunError, BackboneError, CacheError: as `open_run`.
     """
-    sae = load_sae(run)
-    backbone = load_backbone(params.backbone)
-    cache = ActivationCache.open(cache_path("val"), backbone=backbone.identity)
+    sae, backbone, validation = open_run(run, params.backbone)
     with progress_bar(f"interpret {run.name}", "pairs") as advance:
-        latents = interpret(sae, cache, backbone, params.interpret, advance)
-    pq.write_table(latents, run / "latents.parquet")
+        latents = interpret(sae, validation, backbone, params.interpret, advance)
+    path = run / "latents.parquet"
+    path.unlink(missing_ok=True)  # DVC may keep the old file under another name
+    pq.write_table(latents, path)

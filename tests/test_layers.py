@@ -1,6 +1,7 @@
 """The layers of the house: cache knows nobody, pipeline knows cache, stages knows both, and there are no circles."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,17 @@ SOURCES = sorted(path for layer in MAY_IMPORT for path in (ROOT / layer).rglob("
 
 
 def imported_modules(path: Path) -> set[str]:
+    return modules_named_in(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def modules_imported_at_once(path: Path) -> set[str]:
+    """What importing the module imports: not what is inside functions or for the type checker only."""
+    return modules_named_in(ast.parse(path.read_text(encoding="utf-8")).body)
+
+
+def modules_named_in(nodes: Iterable[ast.AST]) -> set[str]:
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -53,3 +63,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
     for module in names:
         visit(module, ())
+
+
+def test_training_starts_without_the_libraries_of_the_backbone() -> None:
+    paths = {module_name(path): path for path in SOURCES}
+    waiting, reached = ["stages.train", "pipeline.params"], set()
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            if module in paths:
+                waiting += modules_imported_at_once(paths[module])
+    assert "cache" in reached and "pipeline.backbone.options" in reached
+    assert not [module for module in reached if module.startswith(("open_clip", "torchvision", "timm"))]

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.backbone import Backbone
 from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.metrics.pooling import Pooling, pool
 from pipeline.sae.base import SparseAutoencoder
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Backbone
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class ConceptCodes:
 @torch.inference_mode()
 def encode_concepts(
     sae: SparseAutoencoder,
-    backbone: Backbone,
+    backbone: "Backbone",
     terms: Sequence[str],
     prompt: str,
     pooling: Pooling,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cache import ActivationCache
-from pipeline.backbone import Backbone
 from pipeline.errors import RunError
 from pipeline.interpretation.peaks import TopItems
 from pipeline.sae.base import SparseAutoencoder
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Backbone
 
 METADATA_KEY = b"concord"
 
@@ -111,7 +113,11 @@ def image_records(cache: ActivationCache, top: TopItems) -> list[list[dict[str, 
 
 
 def caption_records(
-    sae: SparseAutoencoder, cache: ActivationCache, backbone: Backbone, top: TopItems, batch_pairs: int = 256
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    backbone: "Backbone",
+    top: TopItems,
+    batch_pairs: int = 256,
 ) -> list[list[dict[str, object]]]:
     """The rows of `top_captions`, per latent; reads just these captions once more for their tokens."""
     caption = _by_pair(cache, "caption")
@@ -146,7 +152,7 @@ def caption_records(
 
 @torch.inference_mode()
 def _read_captions(
-    sae: SparseAutoencoder, cache: ActivationCache, backbone: Backbone, pairs: list[int]
+    sae: SparseAutoencoder, cache: ActivationCache, backbone: "Backbone", pairs: list[int]
 ) -> Iterator[tuple[int, list[str], Float[Tensor, "token latent"]]]:
     """Each pair with its caption's token texts and dense shared codes."""
     batch = cache.read_pairs(np.array(pairs))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,6 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from cache import ActivationCache
-from pipeline.backbone import Backbone
 from pipeline.config import Options
 from pipeline.interpretation.clustering import greedy_cosine_clusters, purity
 from pipeline.interpretation.concept_codes import ConceptCodes, encode_concepts
@@ -23,6 +22,9 @@ from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, pe
 from pipeline.interpretation.scoring import score_names
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.base import SparseAutoencoder
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Backbone
 
 Advance = Callable[[int, int], None]
 
@@ -74,7 +76,7 @@ class Scan(NamedTuple):
 def interpret(
     sae: SparseAutoencoder,
     cache: ActivationCache,
-    backbone: Backbone,
+    backbone: "Backbone",
     options: InterpretOptions,
     progress: Advance | None = None,
 ) -> pa.Table:

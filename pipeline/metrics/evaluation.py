@@ -1,13 +1,12 @@
 """Everything metrics.json holds about one trained dictionary, in one pass over a cache."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import Field, field_validator
 
 from cache import ActivationCache
-from pipeline.backbone import Backbone
 from pipeline.config import Options
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.errors import RunError
@@ -20,6 +19,9 @@ from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Backbone
 
 
 class EvaluateOptions(Options):
@@ -56,7 +58,7 @@ class EvaluateOptions(Options):
 def evaluate(
     sae: SparseAutoencoder,
     cache: ActivationCache,
-    backbone: Backbone | None,
+    backbone: "Backbone | None",
     options: EvaluateOptions,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _check_widths(sae: SparseAutoencoder, cache: ActivationCache) -> None:
     ):
         if trained != cached:
             raise RunError(
-                f"{cache.path}: {cached} {side} channels, but the dictionary was trained on {trained}; "
+                f"{cache}: {cached} {side} channels, but the dictionary was trained on {trained}; "
                 "evaluate on a cache of the backbone it was trained with"
             )
 

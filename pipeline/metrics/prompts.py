@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pipeline.backbone import Backbone
 from pipeline.metrics.naming import naming_tokens
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SparseCodes
+
+if TYPE_CHECKING:
+    from pipeline.backbone.model import Backbone
 
 
 class EncodedTexts(NamedTuple):
@@ -51,7 +53,7 @@ class PromptEncoder:
     """
 
     sae: SparseAutoencoder
-    backbone: Backbone
+    backbone: "Backbone"
     template: str
     batch_texts: int
 

@@ -1,6 +1,7 @@
 """The batch of a training step, a pure function of (pool, seed, step): training resumes anywhere."""
 
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from pipeline.datasets.scenes.world import Scene
 from pipeline.pretraining.architecture import CONTEXT_LENGTH
 from pipeline.pretraining.facts import (
     BACKGROUND,
@@ -17,8 +19,9 @@ from pipeline.pretraining.facts import (
     phrase_facts,
     scene_facts,
 )
-from pipeline.pretraining.phrases import phrase_bank, relation_phrases, scene_texts
-from pipeline.pretraining.pool import ScenePool
+from pipeline.pretraining.options import PretrainingOptions
+from pipeline.pretraining.phrases import BankPhrase, phrase_bank, place_phrases, relation_phrases, scene_texts
+from pipeline.pretraining.pool import ScenePool, mirrored_where
 from pipeline.pretraining.tokenizer import END, END_ID
 
 RELATION_ALONE = 16
@@ -43,46 +46,29 @@ class Batch(NamedTuple):
 class BatchSampler:
     """Draws training batches from a pool, each epoch in a new order and with new captions.
 
-    `changes`: changed captions per image. `bank_things`: things that the phrase bank names, each with a near
-    miss. `patches`: patches scored per image, spread evenly over its things and the background. From
-    `focus_step` on, captions are changed rather in the facts that are hard to see; from `relation_step` on, half
-    of the scenes state a relation, and the phrases say where things are.
+    From `focus_step` on, captions are changed rather in the facts that are hard to see; from `relation_step` on,
+    half of the scenes state a relation, and the phrases say where things are; from `place_step` on, three quarters
+    do, and each half of the picture is a phrase of its own, true of every patch in it; from `mirror_step` on, half of
+    the pictures are flipped left to right.
     """
 
-    def __init__(
-        self,
-        pool: ScenePool,
-        tokenizer: Tokenizer,
-        seed: int,
-        images: int,
-        changes: int = 2,
-        bank_things: int = 40,
-        patches: int = 16,
-        focus_step: int | None = None,
-        relation_step: int | None = None,
-    ) -> None:
-        self.pool, self.tokenizer, self.seed, self.images = pool, tokenizer, seed, images
-        self.changes, self.bank_things, self.patches = changes, bank_things, patches
-        self.focus_step, self.relation_step = focus_step, relation_step
+    def __init__(self, pool: ScenePool, tokenizer: Tokenizer, options: PretrainingOptions) -> None:
+        self.pool, self.tokenizer, self.options = pool, tokenizer, options
         self.related = torch.tensor([i for i, scene in enumerate(pool.scenes) if scene.relation is not None])
         tokenizer.enable_truncation(CONTEXT_LENGTH)
         tokenizer.enable_padding(pad_id=END_ID, pad_token=END)
 
     def batch(self, step: int) -> Batch:
         """The batch of that step."""
-        rng = random.Random(f"{self.seed}/{step}")
-        rows = self._rows(step)
-        scenes = [self.pool.scenes[row] for row in rows.tolist()]
-        focus = self.focus_step is not None and step >= self.focus_step
-        texts = [scene_texts(scene, rng, self.changes, focus) for scene in scenes]
-        bank = phrase_bank(scenes, rng, self.bank_things)
-        if self._relations(step):
-            bank += relation_phrases(scenes, rng, RELATION_ALONE)
-        changed = [[*text.changed, *[text.caption] * self.changes][: self.changes] for text in texts]
-        exists = [[position < len(text.changed) for position in range(self.changes)] for text in texts]
-        images, indices, labels = self._patches(rows, rng)
+        options, rng = self.options, random.Random(f"{self.options.seed}/{step}")
+        scenes, pixels, patch_things = self._examples(step, rng)
+        texts = [scene_texts(scene, rng, options.changes, step >= options.focus_step) for scene in scenes]
+        changed = [[*text.changed, *[text.caption] * options.changes][: options.changes] for text in texts]
+        exists = [[position < len(text.changed) for position in range(options.changes)] for text in texts]
+        bank = self._bank(step, scenes, rng)
+        images, indices, labels = self._patches(patch_things, rng)
         return Batch(
-            pixels=self.pool.pixels[rows].float() / 127.5 - 1.0,
+            pixels=pixels.float() / 127.5 - 1.0,
             captions=self._tokens([text.caption for text in texts]),
             changed=self._tokens([text for texts_of_image in changed for text in texts_of_image]),
             changed_exists=torch.tensor(exists),
@@ -94,22 +80,40 @@ class BatchSampler:
             patch_labels=labels,
         )
 
-    def _relations(self, step: int) -> bool:
-        return self.relation_step is not None and step >= self.relation_step
+    def _examples(self, step: int, rng: random.Random) -> ScenePool:
+        """The step's scenes; from `mirror_step` on, each as it is or flipped left to right."""
+        rows = self._rows(step)
+        examples = ScenePool(
+            [self.pool.scenes[row] for row in rows.tolist()],
+            self.pool.pixels[rows],
+            self.pool.patch_things[rows],
+        )
+        if step < self.options.mirror_step:
+            return examples
+        flips = torch.tensor([rng.random() < 0.5 for _ in examples.scenes])
+        return mirrored_where(flips, examples)
 
     def _rows(self, step: int) -> Int64[Tensor, "image"]:
-        everything = torch.arange(len(self.pool.scenes))
-        if not self._relations(step):
-            return self._slice(everything, step, self.images)
-        half = self.images // 2
+        images, everything = self.options.images, torch.arange(len(self.pool.scenes))
+        if step < self.options.relation_step:
+            return self._slice(everything, step, images)
+        others = max(1, images // (4 if step >= self.options.place_step else 2))
         return torch.cat(
-            [self._slice(self.related, step, half), self._slice(everything, step, self.images - half)]
+            [self._slice(self.related, step, images - others), self._slice(everything, step, others)]
         )
+
+    def _bank(self, step: int, scenes: Sequence[Scene], rng: random.Random) -> list[BankPhrase]:
+        bank = phrase_bank(scenes, rng, self.options.bank_things)
+        if step >= self.options.relation_step:
+            bank += relation_phrases(scenes, rng, RELATION_ALONE)
+        if step >= self.options.place_step:
+            bank += place_phrases(rng)
+        return bank
 
     def _slice(self, rows: Int64[Tensor, "row"], step: int, size: int) -> Int64[Tensor, "image"]:
         """The step's part of the rows in an order that changes with each epoch."""
         epoch, position = divmod(step, len(rows) // size)
-        generator = torch.Generator().manual_seed(self.seed * 10_007 + epoch)
+        generator = torch.Generator().manual_seed(self.options.seed * 10_007 + epoch)
         order = torch.randperm(len(rows), generator=generator)
         return rows[order[position * size : (position + 1) * size]]
 
@@ -117,13 +121,12 @@ class BatchSampler:
         return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(texts)])
 
     def _patches(
-        self, rows: Int64[Tensor, "image"], rng: random.Random
+        self, labels: UInt8[Tensor, "image patch"], rng: random.Random
     ) -> tuple[Int64[Tensor, "patch"], Int64[Tensor, "patch"], Int64[Tensor, "patch"]]:
-        labels = self.pool.patch_things[rows]
         weights = even_weights(labels)
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
-        chosen = torch.multinomial(weights, self.patches, replacement=True, generator=generator)
-        images = torch.arange(len(rows)).repeat_interleave(self.patches)
+        chosen = torch.multinomial(weights, self.options.patches, replacement=True, generator=generator)
+        images = torch.arange(len(labels)).repeat_interleave(self.options.patches)
         return images, chosen.flatten(), labels.gather(1, chosen).flatten().long()
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from pipeline.backbone import Activations, Backbone
+from pipeline.backbone.model import Activations, Backbone
 from pipeline.datasets.scenes import lexicon
 from pipeline.datasets.scenes.caption import caption_pair, captions
 from pipeline.datasets.scenes.draw import RenderedScene, render

@@ -23,10 +23,11 @@ from pipeline.datasets.scenes.world import (
     Placement,
     Scene,
 )
+from pipeline.pretraining.architecture import GRID
 
 LOOKS = ("noun", "colour", "size", "count", "action", "relation", "across", "along")
 """What is known of a thing. "relation": where it is seen from the other of two objects; "across" and "along": which
-half of the picture it is in."""
+half of the picture it is in. These two stand last."""
 NO_ACTION = "still"
 VALUES: dict[str, tuple[str, ...]] = {
     "noun": NOUNS,
@@ -114,6 +115,11 @@ class PhraseFacts(NamedTuple):
             return self.settings != ANY
         return self.looks[:, LOOKS.index(kind)] != ANY
 
+    def asks_only_place(self) -> Bool[Tensor, "phrase"]:
+        """Whether each phrase states a half of the picture and nothing else."""
+        place = (self.looks[:, -2:] != ANY).any(dim=-1)
+        return place & (self.looks[:, :-2] == ANY).all(dim=-1) & (self.settings == ANY)
+
     def of_any_count(self) -> "PhraseFacts":
         """The same phrases with their counts left open."""
         looks = self.looks.clone()
@@ -158,37 +164,55 @@ def truth_of_images(scenes: SceneFacts, phrases: PhraseFacts) -> ScoredTruth:
 def truth_of_patches(
     scenes: SceneFacts,
     images: Int64[Tensor, "patch"],
+    patches: Int64[Tensor, "patch"],
     labels: Int64[Tensor, "patch"],
     phrases: PhraseFacts,
 ) -> ScoredTruth:
-    """Whether the thing under each patch is as each phrase says; `labels` are thing indices or `BACKGROUND`.
+    """Whether what each patch shows is as each phrase says.
 
+    `images` and `patches` say which patch of which scene, `labels` the thing that it shows, or `BACKGROUND`. "On the
+    left" is true of a patch in the left half of the picture, wherever the rest of its thing is.
 
     Undecided: counts a patch cannot show, relations the scene does not state, the setting of an object's patch, and
-    of a background patch whatever does not name a noun or the setting.
+    of a background patch whatever names neither a noun nor the setting nor just a place.
     """
-    background = labels == BACKGROUND
-    index = labels.masked_fill(background, 0)
-    thing = _true_of_things(scenes, phrases.of_any_count())[images, index] & ~background[:, None]
-    maybe = _maybe_of_things(scenes, phrases.of_any_count())[images, index]
+    background = (labels == BACKGROUND)[:, None]
+    looks = scenes.things[images, labels.masked_fill(background[:, 0], 0)].masked_fill(background, ABSENT)
+    looks[:, -2:] = halves_of_patches(patches)
+    anyhow = phrases.of_any_count()
+    thing, maybe = _true_of_looks(looks, anyhow), _maybe_of_looks(looks, anyhow)
     setting = scenes.settings[images][:, None] == phrases.settings
-    placed, named = phrases.asks("setting"), phrases.asks("noun")
-    true = torch.where(placed, setting & background[:, None], thing)
-    scored_on_objects = ~placed & (~phrases.counted | ~thing) & (thing | ~maybe)
-    return ScoredTruth(true, torch.where(background[:, None], placed | named, scored_on_objects))
+    placed = phrases.asks("setting")
+    true = torch.where(placed, setting & background, thing)
+    decided = thing | ~maybe
+    scored_on_objects = ~placed & (~phrases.counted | ~thing) & decided
+    scored_on_background = placed | phrases.asks("noun") | (phrases.asks_only_place() & decided)
+    return ScoredTruth(true, torch.where(background, scored_on_background, scored_on_objects))
+
+
+def halves_of_patches(patches: Int64[Tensor, "patch"]) -> Int64[Tensor, "patch 2"]:
+    """The looks "across" and "along" of patches of the grid, `UNKNOWN` near the middle."""
+    centres = (torch.stack([patches % GRID, patches // GRID], dim=-1) + 0.5) / GRID
+    return (centres > 0.5).long().masked_fill((centres - 0.5).abs() <= MIDDLE, UNKNOWN)
 
 
 def _true_of_things(scenes: SceneFacts, phrases: PhraseFacts) -> Bool[Tensor, "scene thing phrase"]:
-    present = scenes.things[:, :, :1] != ABSENT
-    asked = phrases.looks[None, None]
-    return ((scenes.things[:, :, None] == asked) | (asked == ANY)).all(dim=-1) & present
+    return _true_of_looks(scenes.things, phrases) & (scenes.things[:, :, :1] != ABSENT)
 
 
 def _maybe_of_things(scenes: SceneFacts, phrases: PhraseFacts) -> Bool[Tensor, "scene thing phrase"]:
+    return _maybe_of_looks(scenes.things, phrases) & (scenes.things[:, :, :1] != ABSENT)
+
+
+def _true_of_looks(looks: Int64[Tensor, "*row look"], phrases: PhraseFacts) -> Bool[Tensor, "*row phrase"]:
+    asked = phrases.looks
+    return ((looks[..., None, :] == asked) | (asked == ANY)).all(dim=-1)
+
+
+def _maybe_of_looks(looks: Int64[Tensor, "*row look"], phrases: PhraseFacts) -> Bool[Tensor, "*row phrase"]:
     """Not known to be false: what the scene leaves open counts as a match, as does a relation on the other axis."""
-    present = scenes.things[:, :, :1] != ABSENT
-    things, asked = scenes.things[:, :, None], phrases.looks[None, None]
-    match = (things == asked) | (asked == ANY) | (things == UNKNOWN)
+    shown, asked = looks[..., None, :], phrases.looks
+    match = (shown == asked) | (asked == ANY) | (shown == UNKNOWN)
     relation = LOOKS.index("relation")
-    match[..., relation] |= things[..., relation] // 2 != asked[..., relation] // 2
-    return match.all(dim=-1) & present
+    match[..., relation] |= shown[..., relation] // 2 != asked[..., relation] // 2
+    return match.all(dim=-1)

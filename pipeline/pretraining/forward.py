@@ -46,7 +46,7 @@ def truth_of(batch: Batch) -> Truth:
     return Truth(
         changed=batch.changed_exists,
         images=truth_of_images(facts, phrases),
-        patches=truth_of_patches(facts, batch.patch_images, batch.patch_labels, phrases),
+        patches=truth_of_patches(facts, batch.patch_images, batch.patch_indices, batch.patch_labels, phrases),
     )
 
 

@@ -8,58 +8,23 @@ from typing import Any
 
 import torch
 from open_clip.model import CustomTextCLIP
-from pydantic import Field
 from tokenizers import Tokenizer
+from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
-from pipeline.config import Options
-from pipeline.pretraining.architecture import create_model, write_weights
+from pipeline.checkpoint import Progress, TrainingState, load_checkpoint, save_checkpoint
+from pipeline.pretraining.architecture import GRID, create_model, write_weights
 from pipeline.pretraining.attention import use_explicit_attention
 from pipeline.pretraining.batches import BatchSampler
-from pipeline.pretraining.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.pretraining.forward import features_of, truth_of
 from pipeline.pretraining.objective import TwoScaleLoss
 from pipeline.pretraining.optimizer import build_optimizers, clip_gradients, scheduled, set_learning_rate
+from pipeline.pretraining.options import PretrainingOptions
 from pipeline.pretraining.pool import ScenePool
-
-
-class PretrainingOptions(Options):
-    """How the tiny SigLIP is trained."""
-
-    seed: int = Field(default=1, ge=0, description="seed of the pool, the weights and the batches")
-    scenes: int = Field(default=24_000, gt=0, description="rendered training scenes")
-    steps: int = Field(default=3500, gt=0, description="optimizer steps")
-    images: int = Field(default=64, gt=0, description="images per step")
-    changes: int = Field(default=2, gt=0, description="captions with one fact changed, per image")
-    bank_things: int = Field(default=40, gt=0, description="things of the batch the phrase bank names")
-    patches: int = Field(default=16, gt=0, description="patches scored per image")
-    learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate")
-    weight_decay: float = Field(default=0.05, ge=0, description="decoupled decay of the matrices")
-    schedule: tuple[tuple[int, float], ...] = Field(
-        default=((0, 0.005), (199, 1.0), (1650, 1.0), (2500, 0.485), (3000, 0.485), (3500, 0.0)),
-        description="(step, factor): the learning rate's factor is linear between these points",
-    )
-    gradient_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
-    caption_weight: float = Field(default=1.0, ge=0, description="weight of captions against images")
-    changed_weight: float = Field(default=2.0, ge=0, description="weight of captions with one fact changed")
-    focus_step: int = Field(default=1500, ge=0, description="from here on, captions change in harder facts")
-    focus_weight: float = Field(default=10.0, ge=0, description="weight of changed captions from there on")
-    relation_step: int = Field(default=2500, ge=0, description="from here on, phrases say where things are")
-    image_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against images")
-    patch_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against patches")
-
-    def weights(self, step: int) -> dict[str, float]:
-        """The weight of each term of the loss at that step, by the term's name."""
-        return {
-            "caption": self.caption_weight,
-            "changed": self.changed_weight if step < self.focus_step else self.focus_weight,
-            "image_phrase": self.image_phrase_weight,
-            "patch_phrase": self.patch_phrase_weight,
-        }
-
 
 LOG_EVERY = 50
 CHECKPOINT_EVERY = 500
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 def train(
@@ -80,28 +45,38 @@ def train(
     use_explicit_attention(model)
     model.train()
     optimizers = build_optimizers(model, objective, options.learning_rate, options.weight_decay)
-    first = load_checkpoint(checkpoints, model, objective, optimizers)
+    state = TrainingState({"model": model, "objective": objective}, optimizers)
+    checkpoint, identity = checkpoints / CHECKPOINT_FILE, options.model_dump_json()
+    first, _ = load_checkpoint(checkpoint, identity, state)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    sampler = BatchSampler(
-        pool,
-        tokenizer,
-        options.seed,
-        options.images,
-        options.changes,
-        options.bank_things,
-        options.patches,
-        options.focus_step,
-        options.relation_step,
-    )
+    sampler = BatchSampler(pool, tokenizer, options)
     log = _Log(checkpoints / "log.jsonl", options.images, report)
     for step in range(first, options.steps):
+        if step == options.place_step:
+            distinguish_sides(model, tokenizer, options.seed)
         factor = scheduled(step, options.schedule)
         set_learning_rate(optimizers, options.learning_rate * factor)
         log.add(step, _step(model, objective, optimizers, sampler, step, options))
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            save_checkpoint(checkpoints, step + 1, model, objective, optimizers)
+            save_checkpoint(checkpoint, identity, state, Progress(step + 1, []))
     write_weights(folder, model)
     return model
+
+
+def distinguish_sides(model: CustomTextCLIP, tokenizer: Tokenizer, seed: int) -> None:
+    """Tell left from right: new embeddings for the two words, and a ramp along the columns of the patch positions.
+
+    Up to then nothing in the loss asks for either, so the two words share every gradient and end up alike, and the
+    patches forget their columns. Both being absent is a saddle point: neither can begin without the other.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    words, positions = model.text.token_embedding.weight, model.visual.positional_embedding
+    sides = [tokenizer.token_to_id(word) for word in ("left", "right")]
+    directions = normalize(torch.randn(3, words.shape[1], generator=generator), dim=-1)
+    ramp = torch.linspace(-1.7, 1.7, GRID).repeat(GRID)
+    with torch.no_grad():
+        words[sides] = directions[:2] * words.norm(dim=-1).mean()
+        positions[1:] += ramp[:, None] * directions[2] * positions.norm(dim=-1).mean()
 
 
 def _step(

@@ -114,6 +114,18 @@ def relation_phrases(scenes: Sequence[Scene], rng: random.Random, alone: int) ->
     return list({entry.text: entry for entry in bank}.values())
 
 
+def place_phrases(rng: random.Random) -> list[BankPhrase]:
+    """Each half of the picture: "on the left", "a photo of something below"."""
+    bank = []
+    for kind, words in (("across", ("left", "right")), ("along", ("above", "below"))):
+        for word in words:
+            text = _place(word)
+            if rng.random() < 0.5:
+                text = prompt(f"{SOMETHING} {text}", rng)
+            bank.append(BankPhrase(text, (f"{kind}:{word}",)))
+    return bank
+
+
 def prompt(text: str, rng: random.Random) -> str:
     """The text alone, or set in one of the zero-shot templates."""
     return rng.choice(("{}", *lexicon.ZERO_SHOT_TEMPLATES)).format(text)
@@ -150,10 +162,15 @@ def _relation_phrase(noun: str, relation: str, rng: random.Random) -> BankPhrase
 
 
 def _half_phrase(noun: str, word: str) -> BankPhrase:
-    across = word in ("left", "right")
-    place = f"on the {word}" if across else word
-    facts = (concept("noun", noun), f"{'across' if across else 'along'}:{word}", concept("count", "one"))
-    return BankPhrase(f"{with_article(noun)} {place}", facts)
+    axis = "across" if word in ("left", "right") else "along"
+    return BankPhrase(
+        f"{with_article(noun)} {_place(word)}",
+        (concept("noun", noun), f"{axis}:{word}", concept("count", "one")),
+    )
+
+
+def _place(word: str) -> str:
+    return f"on the {word}" if word in ("left", "right") else word
 
 
 def _thing_phrase(thing: Thing, rng: random.Random) -> BankPhrase:

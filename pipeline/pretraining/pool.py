@@ -7,6 +7,7 @@ drawn anew from the scene. Chunks are safetensors files written by several proce
 import random
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from pipeline.datasets.scenes.draw import render
 from pipeline.datasets.scenes.sampling import sample_scene
-from pipeline.datasets.scenes.world import Scene
+from pipeline.datasets.scenes.world import CONVERSE, Scene
 from pipeline.pretraining.architecture import GRID, IMAGE_SIZE
 from pipeline.pretraining.facts import BACKGROUND, UNDECIDED
 
@@ -44,6 +45,30 @@ class ScenePool(NamedTuple):
 def training_scene(seed: int, number: int) -> Scene:
     """The scene of that number in the pool of that seed; never a held-out combination."""
     return sample_scene(random.Random(f"{seed}/{number}"), "seen")
+
+
+def mirrored(scene: Scene) -> Scene:
+    """The scene as its picture flipped left to right shows it."""
+    placements = tuple(
+        tuple(replace(place, x=1.0 - place.right, flip=not place.flip) for place in places)
+        for places in scene.placements
+    )
+    across = scene.relation in ("left of", "right of")
+    relation = CONVERSE[scene.relation] if scene.relation and across else scene.relation
+    return replace(scene, placements=placements, relation=relation)
+
+
+def mirrored_where(flips: Bool[Tensor, "scene"], pool: ScenePool) -> ScenePool:
+    """The pool with some of its pictures flipped left to right, and their scenes and patches accordingly."""
+    scenes = [
+        mirrored(scene) if flip else scene for flip, scene in zip(flips.tolist(), pool.scenes, strict=True)
+    ]
+    labels = pool.patch_things.view(-1, GRID, GRID)
+    return ScenePool(
+        scenes,
+        torch.where(flips.view(-1, 1, 1, 1), pool.pixels.flip(-1), pool.pixels),
+        torch.where(flips.view(-1, 1, 1), labels.flip(-1), labels).view(pool.patch_things.shape),
+    )
 
 
 def render_example(scene: Scene) -> tuple[UInt8[np.ndarray, "3 height width"], UInt8[np.ndarray, "patch"]]:

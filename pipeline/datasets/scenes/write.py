@@ -131,7 +131,9 @@ def _draw_image(folder: Path, split: Split, seed: int, image_size: int, index: i
     }
     written = captions(scene, random.Random(f"{seed}/{split}/{index}/captions"), CAPTIONS_PER_IMAGE)
     rendered = render(scene, image_size)
-    Image.fromarray(rendered.image).save(folder / image["file_name"], "JPEG", **_JPEG)
+    path = folder / image["file_name"]
+    path.unlink(missing_ok=True)  # DVC may keep the old file under another name
+    Image.fromarray(rendered.image).save(path, "JPEG", **_JPEG)
     return _Annotated(
         image,
         [

@@ -21,7 +21,7 @@ from cache import (
     ShardActivations,
     captions_of_shards,
 )
-from pipeline.backbone import Activations
+from pipeline.backbone.model import Activations
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 
 CONCEPTS = ("noun:boat", "noun:cat", "colour:red", "colour:blue", "setting:sea", "setting:meadow")

@@ -26,7 +26,7 @@ def by_hand(vectors: np.ndarray, hits: list[int], similarity: float) -> list[set
     return [set(group) for group in groups]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(VECTORS, st.data(), st.sampled_from([-0.9, 0.123, 0.501, 0.78, 0.95]))
 def test_clusters_are_those_of_the_rule_worked_by_hand(vectors, data, similarity):
     hits = data.draw(st.lists(st.integers(1, 6), min_size=len(vectors), max_size=len(vectors)))

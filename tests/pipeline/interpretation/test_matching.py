@@ -29,7 +29,7 @@ def by_hand(concepts: ConceptCodes, codes: SparseCodes) -> torch.Tensor:
     return torch.minimum(dense[:, None], concepts.codes[None]) * concepts.idf
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_activation_maps_and_matches_are_those_of_the_dense_formula(seed):
     concepts, codes = draw(seed)

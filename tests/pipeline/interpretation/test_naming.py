@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.backbone import BackboneOptions, load_backbone
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.options import BackboneOptions
 from pipeline.errors import ConfigError, RunError
 from pipeline.interpretation import (
     LATENT_SCHEMA,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from cache import SAMPLES_SCHEMA, ActivationCache, CacheWriter, Manifest, ShardActivations
-from pipeline.backbone import Backbone
+from pipeline.backbone.model import Backbone
 from pipeline.metrics.naming import names
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cache import ActivationCache
-from pipeline.backbone import Backbone, BackboneOptions, load_backbone
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.model import Backbone
+from pipeline.backbone.options import BackboneOptions
 from pipeline.pretraining.tokenizer import END_ID, write_tokenizer
 
 from .axis_world import CHANNELS, PATCH, SIZE, WORDS, Scene, write_cache

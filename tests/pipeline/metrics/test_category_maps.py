@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cache import ActivationCache
-from pipeline.backbone import Backbone
+from pipeline.backbone.model import Backbone
 from pipeline.metrics.category_maps import CategoryMaps, Question
 from pipeline.metrics.encoding import EncodedBatch, encode_batch
 from pipeline.metrics.prompts import PromptEncoder

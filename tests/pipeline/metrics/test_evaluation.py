@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from cache import ActivationCache
-from pipeline.backbone import Backbone
+from pipeline.backbone.model import Backbone
 from pipeline.errors import ConfigError, RunError
 from pipeline.metrics import EvaluateOptions, evaluate
 from pipeline.sae.lucid import LucidOptions, LucidSAE

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.backbone import Backbone
+from pipeline.backbone.model import Backbone
 from pipeline.metrics.naming import is_named, names, naming_tokens
 
 

@@ -11,8 +11,10 @@ from pipeline.pretraining.tokenizer import write_tokenizer
 
 @pytest.fixture(scope="session")
 def small_pool() -> ScenePool:
-    """Six rendered scenes."""
-    scenes = [training_scene(3, number) for number in range(6)]
+    """Six rendered scenes, three of which state a relation."""
+    drawn = [training_scene(3, number) for number in range(60)]
+    related = [scene for scene in drawn if scene.relation is not None]
+    scenes = [*related[:3], *(scene for scene in drawn if scene.relation is None)][:6]
     pixels, labels = zip(*(render_example(scene) for scene in scenes), strict=True)
     return ScenePool(
         scenes,

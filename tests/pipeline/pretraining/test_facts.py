@@ -1,6 +1,7 @@
 import torch
 
 from pipeline.datasets.scenes.world import Placement, Scene, Thing
+from pipeline.pretraining.architecture import GRID
 from pipeline.pretraining.facts import (
     BACKGROUND,
     phrase_facts,
@@ -44,6 +45,8 @@ PHRASES = {
     "a cat above something": (["noun:cat", "relation:above", "count:one"], False),
     "a cat on the right": (["noun:cat", "across:right", "count:one"], False),
     "a boat above": (["noun:boat", "along:above", "count:one"], False),
+    "on the left": (["across:left"], False),
+    "something below": (["along:below"], False),
 }
 NOT_STATED = {"a cat to the left of something", "a cat to the right of something", "a cat above something"}
 FACTS = phrase_facts(
@@ -57,32 +60,60 @@ def _of(row: torch.Tensor) -> set[str]:
 
 def test_a_phrase_is_true_of_an_image_when_one_of_its_things_has_every_look() -> None:
     truth = truth_of_images(SCENES, FACTS)
-    assert _of(truth.true[0]) == {"two boats", "something large", "the sea", "a cat on the right"}
+    assert _of(truth.true[0]) == {
+        "two boats",
+        "something large",
+        "the sea",
+        "a cat on the right",
+        "on the left",
+    }
     assert _of(truth.true[1]) == {"a boat", "one boat", "a boat above"}
 
 
 def test_one_of_several_alike_is_left_undecided_unless_the_count_is_a_word() -> None:
     truth = truth_of_images(SCENES, FACTS)
-    assert set(PHRASES) - _of(truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"} | NOT_STATED
-    assert _of(truth.scored[1]) == set(PHRASES)
+    assert set(PHRASES) - _of(truth.scored[0]) == {
+        *("a boat", "a red boat", "a boat sailing", "something below"),
+        *NOT_STATED,
+    }
+    assert set(PHRASES) - _of(truth.scored[1]) == {"on the left"}
 
 
 def test_a_relation_is_decided_on_its_axis_only() -> None:
     truth = truth_of_images(SCENES, FACTS)
     assert _of(truth.true[2]) & NOT_STATED == {"a cat to the right of something"}
-    assert set(PHRASES) - _of(truth.scored[2]) == {"a cat above something", "a boat above"}
+    assert set(PHRASES) - _of(truth.scored[2]) == {
+        *("a cat above something", "a boat above", "something below"),
+    }
+
+
+UPPER_LEFT, LOWER_RIGHT, CENTRE = 0, GRID * GRID - 1, GRID // 2 * GRID + GRID // 2
 
 
 def test_a_patch_shows_the_looks_of_its_thing_and_leaves_count_and_setting_undecided() -> None:
-    truth = truth_of_patches(SCENES, torch.tensor([0, 0]), torch.tensor([0, 1]), FACTS)
+    truth = truth_of_patches(
+        SCENES, torch.tensor([0, 0]), torch.tensor([CENTRE, LOWER_RIGHT]), torch.tensor([0, 1]), FACTS
+    )
     assert _of(truth.true[0] & truth.scored[0]) == {"a boat", "a red boat", "a boat sailing"}
-    assert set(PHRASES) - _of(truth.scored[0]) == {"two boats", "one boat", "the sea", "a boat above"}
-    assert _of(truth.true[1] & truth.scored[1]) == {"something large", "a cat on the right"}
+    halves = {"a boat above", "on the left", "something below"}
+    assert set(PHRASES) - _of(truth.scored[0]) == {"two boats", "one boat", "the sea"} | halves
+    assert _of(truth.true[1] & truth.scored[1]) == {
+        "something large",
+        "a cat on the right",
+        "something below",
+    }
     assert set(PHRASES) - _of(truth.scored[1]) == {"the sea"} | NOT_STATED
 
 
-def test_a_background_patch_shows_the_setting_and_no_named_thing() -> None:
-    truth = truth_of_patches(SCENES, torch.tensor([0, 1]), torch.tensor([BACKGROUND, BACKGROUND]), FACTS)
-    assert _of(truth.true[0]) == {"the sea"}
-    assert _of(truth.true[1]) == set()
+def test_a_background_patch_shows_the_setting_its_place_and_no_named_thing() -> None:
+    truth = truth_of_patches(
+        SCENES,
+        torch.tensor([0, 1, 0]),
+        torch.tensor([UPPER_LEFT, LOWER_RIGHT, CENTRE]),
+        torch.tensor([BACKGROUND] * 3),
+        FACTS,
+    )
+    assert _of(truth.true[0]) == {"the sea", "on the left"}
+    assert _of(truth.true[1]) == {"something below"}
     assert set(PHRASES) - _of(truth.scored[0]) == {"something large"}
+    assert set(PHRASES) - _of(truth.scored[2]) == {"something large", "on the left", "something below"}

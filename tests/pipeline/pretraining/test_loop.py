@@ -13,8 +13,9 @@ from pipeline.pretraining.architecture import WEIGHTS_FILE, create_model
 from pipeline.pretraining.batches import BatchSampler
 from pipeline.pretraining.facts import LOOKS
 from pipeline.pretraining.forward import encode_texts, features_of
-from pipeline.pretraining.loop import PretrainingOptions, train
+from pipeline.pretraining.loop import train
 from pipeline.pretraining.optimizer import scheduled
+from pipeline.pretraining.options import PretrainingOptions
 from pipeline.pretraining.pool import ScenePool
 
 OPTIONS = PretrainingOptions(
@@ -25,6 +26,7 @@ OPTIONS = PretrainingOptions(
     patches=4,
     focus_step=3,
     relation_step=4,
+    place_step=4,
 )
 
 
@@ -120,14 +122,17 @@ def test_late_batches_show_relations_and_say_where_things_are(
     untrained_folder: Path, small_pool: ScenePool
 ) -> None:
     tokenizer = Tokenizer.from_file(str(untrained_folder / "tokenizer.json"))
-    sampler = BatchSampler(small_pool, tokenizer, seed=0, images=2, bank_things=2, relation_step=1)
+    options = PretrainingOptions(images=2, bank_things=2, relation_step=1, place_step=2)
+    sampler = BatchSampler(small_pool, tokenizer, options)
     relation = LOOKS.index("relation")
     early, late = sampler.batch(0), sampler.batch(1)
     assert not early.phrase_facts.asks("relation").any()
     assert late.phrase_facts.asks("relation").any()
     assert (late.scene_facts.things[0, :2, relation] >= 0).all()
+    assert not late.phrase_facts.asks_only_place().any()
+    assert sampler.batch(2).phrase_facts.asks_only_place().sum() == 4
 
 
 def _sampler(folder: Path, pool: ScenePool) -> BatchSampler:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return BatchSampler(pool, tokenizer, seed=0, images=3, changes=2, bank_things=2, patches=4)
+    return BatchSampler(pool, tokenizer, PretrainingOptions(seed=0, images=3, bank_things=2, patches=4))

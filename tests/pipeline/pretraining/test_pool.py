@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.datasets.scenes.world import CONVERSE
 from pipeline.pretraining import pool as pool_module
 from pipeline.pretraining.batches import even_weights
 from pipeline.pretraining.facts import BACKGROUND, MOST_THINGS, UNDECIDED
-from pipeline.pretraining.pool import load_pool, patch_labels, render_example, training_scene
+from pipeline.pretraining.pool import (
+    ScenePool,
+    load_pool,
+    mirrored_where,
+    patch_labels,
+    render_example,
+    training_scene,
+)
 
 
 def test_a_patch_shows_the_thing_that_covers_half_of_it() -> None:
@@ -60,3 +68,21 @@ def test_training_scenes_are_a_function_of_seed_and_number() -> None:
     assert training_scene(1, 5) == training_scene(1, 5)
     assert training_scene(1, 5) != training_scene(1, 6)
     assert training_scene(1, 5) != training_scene(2, 5)
+
+
+def test_a_mirrored_scene_is_what_its_flipped_picture_shows() -> None:
+    scenes = [training_scene(5, number) for number in range(12)]
+    examples = [render_example(scene) for scene in scenes]
+    pool = ScenePool(scenes, *(torch.stack([torch.from_numpy(e[part]) for e in examples]) for part in (0, 1)))
+    flipped = mirrored_where(torch.tensor([True, False] * 6), pool)
+    for row, scene in enumerate(flipped.scenes):
+        if row % 2:
+            assert scene == scenes[row] and torch.equal(flipped.pixels[row], pool.pixels[row])
+            continue
+        _, labels = render_example(scene)
+        agree = flipped.patch_things[row] == torch.from_numpy(labels)
+        assert agree.float().mean() > 0.97  # The borders of an object fall on other pixels.
+        if scene.relation in ("left of", "right of"):
+            assert scene.relation == CONVERSE[scenes[row].relation]
+        else:
+            assert scene.relation == scenes[row].relation

@@ -26,7 +26,7 @@ def dense(codes: SparseCodes, width: int) -> Tensor:
 
 
 @given(tokens=st.integers(0, 8), k=st.integers(1, 4), channels=st.integers(1, 5), seed=st.integers(0, 999))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_gather_sum_and_scatter_sum_are_the_dense_products(
     tokens: int, k: int, channels: int, seed: int
 ) -> None:

@@ -117,7 +117,7 @@ def test_losses_with_a_structural_mask_are_the_references(beta_mask: float, plan
 
 
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(any), seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_losses_and_gradients_are_the_references_for_any_ragged_batch(lengths: list[int], seed: int) -> None:
     assert_agrees(build(seed % 7, plan_gradient="unrolled").eval(), make_batch(lengths, seed), 1e-8)
 

@@ -16,7 +16,7 @@ GROUPS = [Group(0, 5, 2), Group(5, 12, 3)]
     scores=st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=8),
     k=st.integers(1, 6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_top_k_takes_the_largest_and_the_lowest_column_among_equals(scores: list[list[int]], k: int) -> None:
     values, indices = top_k(torch.tensor(scores, dtype=torch.float32), k)
     for row, chosen, kept in zip(scores, indices.tolist(), values.tolist(), strict=True):

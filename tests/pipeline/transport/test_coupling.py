@@ -55,7 +55,7 @@ seeds = st.integers(0, 10_000)
 
 
 @given(lengths=ragged, seed=seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_cost_is_one_minus_the_cosine_of_dense_codes(lengths: list[int], seed: int) -> None:
     vision, text, offsets = problem(lengths, seed)
     cost = coupled(lengths, seed, UNGUIDED).cost
@@ -69,7 +69,7 @@ def test_cost_is_one_minus_the_cosine_of_dense_codes(lengths: list[int], seed: i
 
 
 @given(lengths=ragged, seed=seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_guided_plan_is_that_of_the_weights_of_the_dense_mean_code(lengths: list[int], seed: int) -> None:
     vision, text, offsets = problem(lengths, seed)
     coupling = coupled(lengths, seed, GuidanceOptions(lambda_global=0.7))
@@ -145,7 +145,7 @@ def test_a_structural_mask_moves_mass_off_forbidden_pairings_only_where_it_is_on
 
 
 @given(lengths=ragged, seed=seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_both_cross_maps_are_the_plan_weighted_means(lengths: list[int], seed: int) -> None:
     vision, _, offsets = problem(lengths, seed)
     plan = coupled(lengths, seed, GuidanceOptions()).plan

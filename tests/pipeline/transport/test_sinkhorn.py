@@ -83,7 +83,7 @@ def test_many_iterations_reach_pots_converged_plan() -> None:
     seed=st.integers(0, 10_000),
     rubbish=st.sampled_from([0.0, -1e6, 1e6]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_padding_changes_nothing_and_is_exactly_zero(
     lengths: list[int], rows: int, seed: int, rubbish: float
 ) -> None:

@@ -151,6 +151,15 @@ def test_a_smaller_split_replaces_a_larger_one(tmp_path: Path) -> None:
     assert len(list((tmp_path / "val").iterdir())) == 2
 
 
+def test_drawing_another_world_leaves_a_picture_as_it_was_under_its_other_name(tmp_path: Path) -> None:
+    write_split(tmp_path, "val", 1, image_size=SIZE)
+    picture, link = next((tmp_path / "val").iterdir()), tmp_path / "link.jpg"
+    link.hardlink_to(picture)
+    before = link.read_bytes()
+    write_split(tmp_path, "val", 1, image_size=SIZE, seed=1)
+    assert picture.read_bytes() != before == link.read_bytes()
+
+
 def test_progress_counts_the_images_of_all_splits(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     options = ScenesOptions(image_size=32, train=3, val=2, ood=1)
