@@ -16,8 +16,9 @@ study: $(INSTALLED)
 	$(BIN)/dvc repro
 	@cat docs/study.md
 
+# Files keep their order, so that the longest, the end-to-end tests, are not left to the end.
 test: $(INSTALLED) check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

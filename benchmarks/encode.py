@@ -108,7 +108,7 @@ def _batches(dataset: CocoDataset, backbone: Backbone, size: int) -> tuple[list[
         ]
     )
     token_ids, _ = backbone.tokenize([caption.text for image in dataset.images for caption in image.captions])
-    return list(pixels.split(size)), list(token_ids.split(size))
+    return list(torch.split(pixels, size)), list(torch.split(token_ids, size))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
     What slows the machine down for a while slows both, so this is steadier than the ratio of the medians.
     """
-    return round(statistics.median(map(operator.truediv, above, below)), 3)
+    return round(float(statistics.median(map(operator.truediv, above, below))), 3)
 
 
 def forget_files(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ PARTIAL_SUFFIX = ".partial"
 
 _HASHED_BESIDE_BYTES = 1 << 16
 """Blocks from this size on are hashed in a thread while they are written, which costs as much time."""
+
+_FLUSHED_BYTES = 32 << 20
+"""After every so many bytes a thread begins to flush, so that at the end of a large file little is left to wait for."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class DurableFile(io.RawIOBase):
         self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
         self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         self._digest = hashlib.sha256()
-        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._beside = ThreadPoolExecutor(2, thread_name_prefix="durable")
+        self._flush: Future[None] | None = None
+        self._flushed = 0
         self._size = 0
 
     def writable(self) -> bool:
@@ -52,17 +57,29 @@ class DurableFile(io.RawIOBase):
             self._digest.update(view)
             self._append(view)
         else:
-            hashed = self._hashing.submit(self._digest.update, view)
+            hashed = self._beside.submit(self._digest.update, view)
             try:
                 self._append(view)
             finally:
                 hashed.result()  # the caller may change or free the block once this function returns
         self._size += len(view)
+        self._flush_ahead()
         return len(view)
 
     def _append(self, view: memoryview) -> None:
         while view:
             view = view[os.write(self._descriptor, view) :]
+
+    def _flush_ahead(self) -> None:
+        if self._size - self._flushed >= _FLUSHED_BYTES and (self._flush is None or self._flush.done()):
+            self._finish_flush()
+            self._flushed = self._size
+            self._flush = self._beside.submit(os.fsync, self._descriptor)
+
+    def _finish_flush(self) -> None:
+        """Raise what the thread ran into: the system reports a failed write to one fsync only."""
+        if self._flush is not None:
+            self._flush.result()
 
     @property
     def written(self) -> WrittenFile:
@@ -72,10 +89,11 @@ class DurableFile(io.RawIOBase):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
+                self._finish_flush()
                 os.fsync(self._descriptor)
                 self._partial.replace(self._path)
         finally:
-            self._hashing.shutdown()
+            self._beside.shutdown()
             os.close(self._descriptor)
             self._partial.unlink(missing_ok=True)
             self.close()

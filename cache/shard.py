@@ -28,21 +28,22 @@ def write_shard_file(path: Path, layout: ShardedLayout, rows: Shaped[np.ndarray,
     raw = np.ascontiguousarray(rows, layout.dtype).reshape(-1).view(np.uint8)
     chunks = -(-len(rows) // layout.chunk_rows)
     stored = layout.chunk_bytes + CHECKSUM_BYTES
-    block_chunks = max(1, _BLOCK_BYTES // stored)
+    block = np.zeros((min(max(1, _BLOCK_BYTES // stored), chunks), stored), np.uint8)
     with DurableFile(path) as file:
-        for first in range(0, chunks, block_chunks):
-            block = np.zeros((min(block_chunks, chunks - first), stored), np.uint8)
-            body = raw[first * layout.chunk_bytes : (first + len(block)) * layout.chunk_bytes]
+        for first in range(0, chunks, max(1, len(block))):
+            part = block[: chunks - first]
+            body = raw[first * layout.chunk_bytes : (first + len(part)) * layout.chunk_bytes]
             whole = len(body) // layout.chunk_bytes
-            block[:whole, :-CHECKSUM_BYTES] = body[: whole * layout.chunk_bytes].reshape(
+            part[:whole, :-CHECKSUM_BYTES] = body[: whole * layout.chunk_bytes].reshape(
                 whole, layout.chunk_bytes
             )
-            if whole < len(block):
+            if whole < len(part):
                 rest = body[whole * layout.chunk_bytes :]
-                block[whole, : len(rest)] = rest
-            for chunk in block:
+                part[whole, : len(rest)] = rest
+                part[whole, len(rest) :] = 0
+            for chunk in part:
                 chunk[-CHECKSUM_BYTES:] = np.frombuffer(_checksum(chunk[:-CHECKSUM_BYTES]), np.uint8)
-            file.write(block)
+            file.write(part)
         index = np.full((layout.shard_chunks, 2), ABSENT, "<u8")
         index[:chunks, 0] = np.arange(chunks, dtype=np.uint64) * np.uint64(stored)
         index[:chunks, 1] = stored

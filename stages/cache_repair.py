@@ -1,6 +1,8 @@
 """Repairing a cache: verify, encode what is lost, make the rest anew, verify."""
 
+import contextlib
 import functools
+import stat
 from pathlib import Path
 
 from rich.console import Console
@@ -63,6 +65,7 @@ def repair(path: Path | str, params: Params, split: str) -> Verification:
     found = _verified(path)
     console.print(verification_text(path, found))
     if found.unwritten or any(not problem.foreign for problem in found.problems):
+        _make_damage_writable(Path(path), found)
         source = Source(params, split)
         lost = mend(Path(path), found, source.manifest)
         with CacheWriter.reopen(path, lost) as writer:
@@ -71,6 +74,19 @@ def repair(path: Path | str, params: Params, split: str) -> Verification:
         found = _verified(path)
         console.print(verification_text(path, found))
     return found
+
+
+def _make_damage_writable(path: Path, found: Verification) -> None:
+    """Take the write protection off damaged files, which are about to be replaced.
+
+    DVC may keep the same file under another name. It takes what is read-only for sound, without looking, and would put
+    the damaged file back in place of the repaired one.
+    """
+    for problem in found.problems:
+        file = path / problem.file
+        if not problem.foreign:
+            with contextlib.suppress(OSError):  # it is missing, or another user's
+                file.chmod(file.stat().st_mode | stat.S_IWUSR)
 
 
 def _verified(path: Path | str) -> Verification:

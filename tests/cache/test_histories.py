@@ -138,7 +138,7 @@ class Histories(RuleBasedStateMachine):
         self.attempt(moment, work, gains=written)
 
     @rule(moment=MOMENTS)
-    @precondition(lambda self: self.committed - self.noticed == self.shards)
+    @precondition(lambda self: not self.complete and self.committed - self.noticed == self.shards)
     def finish(self, moment):
         self.attempt(moment, lambda: CacheWriter.open(self.path, self.manifest).finish())
 

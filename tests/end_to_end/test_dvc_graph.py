@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from cache import ActivationCache, CacheWriter, ShardActivations
+from pipeline.params import load_params
+from stages.cache_repair import repair
 
 from .conftest import ENVIRONMENT, Project
 
@@ -148,11 +150,23 @@ def test_only_the_files_that_a_new_shard_changes_travel(project: Project, remote
 def test_a_damaged_file_is_fetched_anew_once_dvc_is_told_to_look(project: Project) -> None:
     shard = project.folder / "data/cache/train.zarr/vision/tokens/c.1.0.0"
     whole = shard.read_bytes()
+    damage(shard)
     shard.chmod(0o644)
-    with shard.open("r+b") as file:
-        file.write(b"rot")
     project.succeed("dvc", "pull", "--force", "encode@train")
     assert shard.read_bytes() == whole
+    assert store_is_intact(project)
+
+
+def test_a_repaired_file_replaces_the_damaged_one_in_the_store(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.folder)
+    means = project.folder / "data/cache/train.zarr/statistics/vision/mean/c.0"
+    whole = means.read_bytes()
+    damage(means)
+    assert not repair("data/cache/train.zarr", load_params(Path("params.yaml")), "train").problems
+    project.succeed("dvc", "commit", "--force", "encode@train")
+    assert means.read_bytes() == whole
     assert store_is_intact(project)
 
 
@@ -171,6 +185,15 @@ def test_a_cache_that_dvc_only_watches_is_neither_stored_nor_pushed(
 
 def files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def damage(path: Path) -> None:
+    """Write into a file, under whatever other names it has, and leave it as protected as it was."""
+    protection = path.stat().st_mode
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"rot")
+    path.chmod(protection)
 
 
 def edit(path: Path, old: str, new: str) -> None:
