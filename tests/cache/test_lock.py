@@ -44,6 +44,8 @@ def test_the_lock_leaves_no_file(example, unfinished, cache):
     ],
 )
 def test_a_writer_that_is_done_lets_the_next_one_in(example, unfinished, ending):
+    with pytest.raises(CacheLockedError):
+        CacheWriter.open(unfinished.path, example.manifest)
     ending(unfinished, example)
     CacheWriter.open(unfinished.path, example.manifest).close()
 
