@@ -1,28 +1,26 @@
 """Files that are either whole or not there, also after a crash or a loss of power."""
 
-import hashlib
 import io
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
+from cache.block_stream import BlockStream, open_for_blocks
+
 PARTIAL_SUFFIX = ".partial"
 
-_HASHED_BESIDE_BYTES = 1 << 16
-"""Blocks from this size on are hashed in a thread while they are written, which costs as much time."""
-
-_FLUSHED_BYTES = 32 << 20
-"""After every so many bytes a thread begins to flush, so that at the end of a large file little is left to wait for."""
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """Size in bytes and SHA-256 (hexadecimal) of a file, as recorded in the ledger."""
+    """Size in bytes and BLAKE3 (256 bits, hexadecimal) of a file, as recorded in the ledger."""
 
     bytes: int
-    sha256: str
+    blake3: str
 
 
 class DurableFile(io.RawIOBase):
@@ -35,12 +33,9 @@ class DurableFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
-        self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._digest = hashlib.sha256()
-        self._beside = ThreadPoolExecutor(2, thread_name_prefix="durable")
-        self._flush: Future[None] | None = None
-        self._flushed = 0
-        self._size = 0
+        self._descriptor = open_for_blocks(self._partial)
+        self._stream = BlockStream(self._descriptor)
+        self._blake3 = ""
 
     def writable(self) -> bool:
         """Always: the file is for writing only."""
@@ -48,52 +43,27 @@ class DurableFile(io.RawIOBase):
 
     def tell(self) -> int:
         """Bytes written so far."""
-        return self._size
+        return self._stream.size
 
     def write(self, block: Any) -> int:
         """Append all of `block`, bytes or a contiguous array."""
-        view = memoryview(block).cast("B")
-        if len(view) < _HASHED_BESIDE_BYTES:
-            self._digest.update(view)
-            self._append(view)
-        else:
-            hashed = self._beside.submit(self._digest.update, view)
-            try:
-                self._append(view)
-            finally:
-                hashed.result()  # the caller may change or free the block once this function returns
-        self._size += len(view)
-        self._flush_ahead()
-        return len(view)
-
-    def _append(self, view: memoryview) -> None:
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-
-    def _flush_ahead(self) -> None:
-        if self._size - self._flushed >= _FLUSHED_BYTES and (self._flush is None or self._flush.done()):
-            self._finish_flush()
-            self._flushed = self._size
-            self._flush = self._beside.submit(os.fsync, self._descriptor)
-
-    def _finish_flush(self) -> None:
-        """Raise what the thread ran into: the system reports a failed write to one fsync only."""
-        if self._flush is not None:
-            self._flush.result()
+        before = self._stream.size
+        self._stream.append(block)
+        return self._stream.size - before
 
     @property
     def written(self) -> WrittenFile:
-        """What was written."""
-        return WrittenFile(self._size, self._digest.hexdigest())
+        """What was written; known once the `with` block has ended."""
+        return WrittenFile(self._stream.size, self._blake3)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._finish_flush()
+                self._blake3 = self._stream.finish()
                 os.fsync(self._descriptor)
                 self._partial.replace(self._path)
         finally:
-            self._beside.shutdown()
+            self._stream.close()
             os.close(self._descriptor)
             self._partial.unlink(missing_ok=True)
             self.close()
@@ -109,7 +79,10 @@ def write_durably(path: Path, content: bytes) -> None:
 def file_written(path: Path) -> WrittenFile:
     """Size and hash of the file at `path` as it is now."""
     with path.open("rb") as file:
-        return WrittenFile(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        digest = blake3()
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+        return WrittenFile(os.fstat(file.fileno()).st_size, digest.hexdigest())
 
 
 def sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from cache.root import Completion
 from cache.samples import used_rows
 from cache.statistics import SideStatistics, merge_all
 
-_FILE = pa.struct([("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
+_FILE = pa.struct([("path", pa.string()), ("bytes", pa.int64()), ("blake3", pa.string())])
 _STATISTICS = pa.struct(
     [
         ("count", pa.int64()),
@@ -86,7 +86,7 @@ class ShardRecord:
         """The inverse of `to_json`."""
         return cls(
             **{name: values[name] for name in LEDGER_SCHEMA.names[:7]},
-            files={file["path"]: WrittenFile(file["bytes"], file["sha256"]) for file in values["files"]},
+            files={file["path"]: WrittenFile(file["bytes"], file["blake3"]) for file in values["files"]},
             vision=SideStatistics.from_json(values["vision"]),
             text=SideStatistics.from_json(values["text"]),
         )

@@ -62,7 +62,7 @@ def _opened(path: Location, schema: pa.Schema, *expected: WrittenFile | None) ->
         with on_disk(path) as copy:
             if expected and file_written(copy) not in expected:
                 raise CacheCorruptError(
-                    f"{path}: its size or SHA-256 differs from the one recorded; {_REMEDY}"
+                    f"{path}: its size or BLAKE3 differs from the one recorded; {_REMEDY}"
                 )
             file = pq.ParquetFile(copy, page_checksum_verification=True)
             if any(field not in file.schema_arrow for field in schema):

@@ -96,13 +96,13 @@ class StoredRows(NamedTuple):
         calibration = self.calibration and Calibration(*map(place, self.calibration))
         return type(self)(place(self.values), calibration)
 
-    def decoded(self) -> Float32[Tensor, "row ..."]:
-        """The values in float32, on the same device, to the same bits everywhere.
+    def decoded(self, out: Float32[Tensor, "row ..."] | None = None) -> Float32[Tensor, "row ..."]:
+        """The values in float32, on the same device, to the same bits everywhere; written into `out` if given.
 
         For int8 that is `value * token_scale * std + mean`, each operation rounded to float32 from left to right,
         and zeros where `token_scale` is 0. It is elementwise, so rows may be gathered before.
         """
-        values = self.values.float()
+        values = self.values.float() if out is None else out.copy_(self.values)
         if self.calibration is None:
             return values
         scale, shard, mean, std = self.calibration

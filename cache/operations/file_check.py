@@ -127,7 +127,7 @@ def _another_file(written: WrittenFile, expected: WrittenFile | None) -> Damage 
     if expected is None:
         return None
     return Damage(
-        f"is whole, but not the file that was written: its SHA-256 is {written.sha256}, not {expected.sha256}"
+        f"is whole, but not the file that was written: its BLAKE3 is {written.blake3}, not {expected.blake3}"
     )
 
 

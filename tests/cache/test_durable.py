@@ -1,7 +1,7 @@
-import hashlib
 import os
 
 import pytest
+from blake3 import blake3
 
 from cache.durable import DurableFile, file_written, write_durably
 
@@ -23,7 +23,7 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
         file.write(b"w")
     assert path.read_bytes() == b"new"
     assert file.written == file_written(path)
-    assert file.written.sha256 == hashlib.sha256(b"new").hexdigest()
+    assert file.written.blake3 == blake3(b"new").hexdigest()
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

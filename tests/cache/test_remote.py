@@ -148,7 +148,7 @@ def test_a_server_that_stops_honouring_byte_ranges_is_named(remote, server):
     [
         ("vision/tokens/c.1.0.0", "vision/tokens shard 1 .*concerns 6, 7"),
         ("text/lengths/c.0", "text/lengths/c.0: truncated or fails its CRC32C"),
-        ("samples.parquet", "samples.parquet: its size or SHA-256 differs"),
+        ("samples.parquet", "samples.parquet: its size or BLAKE3 differs"),
     ],
 )
 def test_a_flipped_bit_is_found(server, path, name, message):
