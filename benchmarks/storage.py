@@ -34,7 +34,7 @@ from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params, load_params
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import build_sae
-from pipeline.training import resolve_device, train
+from pipeline.training import Trainee, resolve_device, train
 from stages.progress import progress_bar
 
 VARIANT = "lucid"
@@ -97,7 +97,7 @@ def trained(
     checkpoint.unlink(missing_ok=True)
     title = f"train on {cache.manifest.storage_dtype}, seed {seed}"
     with progress_bar(title, "steps") as advance:
-        train(sae, loader, options, checkpoint, title, lambda _: None, advance)
+        train([Trainee(sae, options, checkpoint, title, lambda _: None)], loader, advance)
     checkpoint.unlink()
     return sae
 

@@ -1,7 +1,8 @@
-"""The one training loop: batches from a cache in, a trained dictionary out, resumable at any step."""
+"""The one training loop: batches from a cache in, trained dictionaries out, resumable at any step."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from cache import PairBatch, PairLoader
 from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.config import Options
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
 from pipeline.sae.base import SparseAutoencoder
 
 
@@ -66,51 +67,124 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> floa
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
 
 
-def train(
-    sae: SparseAutoencoder,
-    loader: PairLoader,
-    options: TrainOptions,
-    checkpoint: Path,
-    identity: str,
-    record: Callable[[Record], None],
-    advance: Callable[[int, int], None],
-) -> None:
-    """Train `sae` in place for `options.epochs` over `loader`, going on from `checkpoint` if one fits.
+class Trainee:
+    """One dictionary in training: its optimiser, its schedule, the losses so far, and its checkpoint.
 
-    Args:
-        sae: An initialised dictionary on its device.
-        loader: Batches as a pure function of (seed, epoch, step).
-        options: See TrainOptions.
-        checkpoint: File that holds the run's state while it is unfinished.
-        identity: Digest of everything that decides the result (options, cache); guards the resume.
-        record: Receives every record of losses, those before a resume included, each with its `step`.
-        advance: Receives (steps done, total steps) after every step.
+    Attributes:
+        step: steps done.
+        total_steps: steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        sae: SparseAutoencoder,
+        options: TrainOptions,
+        checkpoint: Path,
+        identity: str,
+        record: Callable[[Record], None],
+    ) -> None:
+        """Train `sae` in place.
+
+        Args:
+            sae: An initialised dictionary on its device.
+            options: See TrainOptions.
+            checkpoint: File that holds the run's state while it is unfinished.
+            identity: Digest of everything that decides the result (options, cache); guards the resume.
+            record: Receives every record of losses, those before a resume included, each with its `step`.
+        """
+        self.options = options
+        self.step = self.total_steps = 0
+        self._sae = sae
+        self._optimizer = _optimizer(sae, options)
+        self._checkpoint = checkpoint
+        self._identity = identity
+        self._history: list[Record] = []
+        self._record = record
+
+    def resume(self, steps_per_epoch: int) -> None:
+        """Go on from the checkpoint if it is of this run, else from the start.
+
+        Raises:
+            RunError: the checkpoint cannot be read.
+        """
+        self.total_steps = self.options.epochs * steps_per_epoch
+        self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
+        for entry in self._history:
+            self._record(entry)
+
+    def learn(self, batch: PairBatch) -> None:
+        """Take one step, and keep what is due after it: a record, a checkpoint.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        options = self.options
+        factor = learning_rate_factor(self.step, self.total_steps, options.warmup_steps)
+        terms = _train_step(
+            self._sae, batch, self._optimizer, options, options.learning_rate * factor, self.step
+        )
+        self.step += 1
+        done = self.step == self.total_steps
+        if done or self.step % options.record_every == 0:
+            losses = {name: float(term) for name, term in terms.items()}
+            self._history.append({"step": self.step} | losses)
+            self._record(self._history[-1])
+        if done or self.step % options.checkpoint_every == 0:
+            save_checkpoint(self._checkpoint, self._identity, self._state, Progress(self.step, self._history))
+
+    @property
+    def _state(self) -> TrainingState:
+        return TrainingState({"sae": self._sae}, [self._optimizer])
+
+
+def refuse_different_streams(options: Mapping[str, TrainOptions]) -> None:
+    """Check that these variants, by name, can train on one stream of batches.
 
     Raises:
-        RunError: the loss is not finite.
+        ConfigError: two of them differ in an option that decides the batches; names both.
     """
-    total_steps = options.epochs * loader.steps_per_epoch
-    if total_steps == 0:
-        raise RunError(
-            f"the cache holds fewer pairs than one batch (train.batch_pairs is {options.batch_pairs})"
-        )
-    optimizer = _optimizer(sae, options)
-    state = TrainingState({"sae": sae}, [optimizer])
-    step, history = load_checkpoint(checkpoint, identity, state)
-    for entry in history:
-        record(entry)
-    while step < total_steps:
-        epoch, first_step = divmod(step, loader.steps_per_epoch)
-        for batch in loader.batches(epoch, first_step):
-            factor = learning_rate_factor(step, total_steps, options.warmup_steps)
-            terms = _train_step(sae, batch, optimizer, options, options.learning_rate * factor, step)
+    (first, expected), *others = options.items()
+    for name, found in others:
+        for key in ("seed", "batch_pairs", "device", "placement"):
+            if getattr(found, key) != getattr(expected, key):
+                raise ConfigError(
+                    f"train.{key}: is {getattr(expected, key)!r} in {first} and {getattr(found, key)!r} in {name}; "
+                    "variants that train together see the same batches, so train these one after the other"
+                )
+
+
+def train(trainees: Sequence[Trainee], loader: PairLoader, advance: Callable[[int, int], None]) -> float:
+    """Train every dictionary to its end on one stream of batches; each becomes what it would become alone.
+
+    Args:
+        trainees: Dictionaries of any width and recipe. Those that resume further on wait for the others.
+        loader: Batches as a pure function of (seed, epoch, step).
+        advance: Receives (steps done, total steps) after every batch.
+
+    Returns:
+        Seconds spent waiting for batches.
+
+    Raises:
+        RunError: a loss is not finite, or a checkpoint cannot be read.
+    """
+    for trainee in trainees:
+        trainee.resume(loader.steps_per_epoch)
+    step, end = min(t.step for t in trainees), max(t.total_steps for t in trainees)
+    waited = 0.0
+    while step < end:
+        batches = loader.batches(*divmod(step, loader.steps_per_epoch))
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            waited += time.perf_counter() - asked
+            if batch is None:
+                break
+            for trainee in trainees:
+                if trainee.step == step < trainee.total_steps:
+                    trainee.learn(batch)
             step += 1
-            if step % options.record_every == 0 or step == total_steps:
-                history.append({"step": step} | {name: float(term) for name, term in terms.items()})
-                record(history[-1])
-            if step % options.checkpoint_every == 0 or step == total_steps:
-                save_checkpoint(checkpoint, identity, state, Progress(step, history))
-            advance(step, total_steps)
+            advance(step, end)
+    return waited
 
 
 def _optimizer(sae: nn.Module, options: TrainOptions) -> torch.optim.AdamW:

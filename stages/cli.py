@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from cache import CacheError
-from pipeline.errors import ConcordError
+from pipeline.errors import ConcordError, ConfigError
 from stages.cache_cli import cache_app
 from stages.paths import PARAMS, RUNS
 
@@ -91,16 +91,22 @@ def encode(
 
 @app.command()
 def train(
-    variant: VariantArgument, params: ParamsOption = PARAMS, seed: SeedOption = None, run: RunOption = None
+    variants: Annotated[list[str], typer.Argument(help="Keys of `variants` in the options.")],
+    params: ParamsOption = PARAMS,
+    seed: SeedOption = None,
+    run: RunOption = None,
 ) -> None:
-    """Stage two: train a variant's dictionaries from the training cache."""
+    """Stage two: train variants' dictionaries from the training cache, several on one stream of batches."""
     from pipeline.params import load_params
-    from stages.train import train_variant
+    from stages.train import train_variants
 
-    recipe = load_params(params).variant(variant)
+    if run is not None and len(variants) > 1:
+        raise ConfigError("--run: is the folder of one run; leave it out to train several variants")
+    options = load_params(params)
+    recipes = {name: options.variant(name) for name in variants}
     if seed is not None:
-        recipe = recipe.with_seed(seed)
-    train_variant(variant, recipe, run or RUNS / variant)
+        recipes = {name: recipe.with_seed(seed) for name, recipe in recipes.items()}
+    train_variants(recipes, {name: run or RUNS / name for name in recipes})
 
 
 @app.command()

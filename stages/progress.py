@@ -42,3 +42,8 @@ def progress_bar(title: str, unit: str) -> Iterator[Advance]:
             progress.update(task, completed=done, total=total, rate="" if speed is None else f"{speed:.0f}/s")
 
         yield advance
+
+
+def note(text: str) -> None:
+    """Say on standard error how a stage went."""
+    Console(stderr=True, highlight=False).print(text, style="dim")

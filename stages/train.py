@@ -1,44 +1,82 @@
-"""Stage two: train one variant from the training cache."""
+"""Stage two: train variants from the training cache."""
 
 import hashlib
 import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import torch
 from dvclive.live import Live
 
 from cache import ActivationCache, PairLoader
 from pipeline.checkpoint import Record
 from pipeline.params import Variant
+from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import build_sae, save_sae
-from pipeline.training import resolve_device, train
+from pipeline.training import Trainee, refuse_different_streams, resolve_device, train
 from stages.paths import cache_path
-from stages.progress import progress_bar
+from stages.progress import note, progress_bar
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
-def train_variant(name: str, variant: Variant, run: Path) -> None:
-    """Train `variant` on the training cache and write model, config and curves to the folder `run`.
+def train_variants(variants: Mapping[str, Variant], runs: Mapping[str, Path]) -> None:
+    """Train variants on the training cache, all from one stream of batches; each as if it were alone.
 
-    An interrupted run leaves `run/checkpoint.safetensors` and goes on from there; a finished one removes it.
+    Writes model, config and curves to a run's folder. An interrupted run leaves `checkpoint.safetensors` there and
+    goes on from it; a finished one removes it.
+
+    Args:
+        variants: by name.
+        runs: folder of the run of every variant, by the same names.
 
     Raises:
         CacheError: the training cache is missing, unfinished or damaged.
+        ConfigError: the variants need different batches.
         RunError: training diverged.
     """
-    options = variant.train
+    refuse_different_streams({name: variant.train for name, variant in variants.items()})
+    options = next(iter(variants.values())).train
     device = resolve_device(options.device)
     cache = ActivationCache.open(cache_path("train"))
     loader = PairLoader(
         cache, options.batch_pairs, options.seed, placement=options.placement, device=str(device)
     )
+    saes = {name: _new_sae(variant, cache, device) for name, variant in variants.items()}
+    with ExitStack() as stack:
+        trainees = [
+            Trainee(
+                saes[name],
+                variant.train,
+                runs[name] / CHECKPOINT_FILE,
+                _identity(variant, cache),
+                stack.enter_context(_curves(runs[name])),
+            )
+            for name, variant in variants.items()
+        ]
+        advance = stack.enter_context(progress_bar(f"train {' '.join(variants)}", "steps"))
+        started = time.perf_counter()
+        waited = train(trainees, loader, advance)
+        taken = time.perf_counter() - started
+    for name, sae in saes.items():
+        save_sae(sae, runs[name])
+        (runs[name] / CHECKPOINT_FILE).unlink()
+    note(f"trained in {taken:.1f} s, {waited / taken:.1%} of it waiting for batches ({loader.placement})")
+
+
+def _new_sae(variant: Variant, cache: ActivationCache, device: torch.device) -> SparseAutoencoder:
     manifest = cache.manifest
-    sae = build_sae(variant.sae, manifest.vision_channels, manifest.text_channels, options.seed)
+    sae = build_sae(variant.sae, manifest.vision_channels, manifest.text_channels, variant.train.seed)
     sae.initialise(cache.statistics)
-    sae.to(device)
-    checkpoint = run / "checkpoint.safetensors"
-    with (
-        Live(str(run / "curves"), save_dvc_exp=False, dvcyaml=None) as live,
-        progress_bar(f"train {name}", "steps") as advance,
-    ):
+    return sae.to(device)
+
+
+@contextmanager
+def _curves(run: Path) -> Iterator[Callable[[Record], None]]:
+    """Writes every record of losses to the curves that DVC plots."""
+    with Live(str(run / "curves"), save_dvc_exp=False, dvcyaml=None) as live:
 
         def record(entry: Record) -> None:
             live.step = int(entry["step"])
@@ -47,9 +85,7 @@ def train_variant(name: str, variant: Variant, run: Path) -> None:
                     live.log_metric(term, value)
             live.make_summary()
 
-        train(sae, loader, options, checkpoint, _identity(variant, cache), record, advance)
-    save_sae(sae, run)
-    checkpoint.unlink()
+        yield record
 
 
 def _identity(variant: Variant, cache: ActivationCache) -> str:
