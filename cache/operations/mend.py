@@ -32,8 +32,14 @@ def mend(path: Path, found: Verification, expected: Callable[[], Manifest]) -> l
     Raises:
         CacheIdentityError: shards are lost, and the cache is of another identity than expected; names both values of
             every key that differs.
-        CacheFormatError: the root has lost its manifest, and the expected one is not it.
+        CacheFormatError: the root has lost its manifest, and the expected one is not it; or a folder is in the place of
+            a file.
     """
+    for problem in found.problems:
+        if not problem.foreign and (path / problem.file).is_dir():
+            raise CacheFormatError(
+                f"{path / problem.file}: is a folder where a file belongs; move it away and repair again"
+            )
     if found.concerns(ROOT_FILE) and not _is_sound_root(path):
         _restore_root(path, read_manifest(path) or expected())
         found = verify(path)

@@ -96,3 +96,14 @@ def test_a_sound_cache_is_left_as_it_is_and_a_foreign_file_too(project):
     (project / "data/cache/train.zarr/notes.txt").write_text("mine")
     assert "notes.txt does not belong there" in run("cache", "repair", "data/cache/train.zarr", status=1)
     assert (project / "data/cache/train.zarr/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("file", ["zarr.json", "vision/tokens/c.1.0.0"])
+def test_a_folder_in_the_place_of_a_file_is_named_and_left_to_the_user(project, file):
+    whole = project / "data/cache/train.zarr" / file
+    whole.rename(whole.with_name("kept"))
+    whole.mkdir()
+    shown = run("cache", "repair", "data/cache/train.zarr", status=1)
+    assert f"{file}: is a folder where a file belongs; move it away and repair again" in " ".join(
+        shown.split()
+    )
