@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import encode, loader
+from benchmarks import encode, loader, schedule
 from benchmarks.performance_page import PAGE, performance_page
 
 
@@ -21,8 +21,13 @@ from benchmarks.performance_page import PAGE, performance_page
             "--backbones tiny --tiny-images 4 --rounds 1",
             {"wall_over_forward_tiny"},
         ),
+        (
+            schedule.main,
+            "--backbone tiny --pairs 2 --latents 64 --rounds 1",
+            {"reencoding_over_cached"},
+        ),
     ],
-    ids=["loader", "encode"],
+    ids=["loader", "encode", "schedule"],
 )
 def test_a_benchmark_states_its_ratios(main, command_line, ratios, tmp_path):
     main([*command_line.split(), "--folder", str(tmp_path), "--json", str(tmp_path / "result.json")])
