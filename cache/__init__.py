@@ -4,9 +4,7 @@ The format is described in `docs/cache-format.md`; this package knows neither th
 come from nor what is done with them.
 """
 
-from cache.activations import ShardActivations
 from cache.batch import PairBatch
-from cache.budget import DiskBudget, disk_budget
 from cache.errors import (
     CacheAccessError,
     CacheCorruptError,
@@ -20,16 +18,18 @@ from cache.errors import (
     DiskSpaceError,
     ShardContentError,
 )
-from cache.loader import PairLoader
-from cache.manifest import Manifest, captions_of_shards
-from cache.order import batch_indices, mixing
-from cache.placement import Placement
-from cache.reader import ActivationCache
-from cache.resume import clear_cache
-from cache.samples import SAMPLES_SCHEMA
-from cache.statistics import SideStatistics
-from cache.storage import STORAGE_DTYPES, StorageDtype, StoredRows
-from cache.writer import CacheWriter
+from cache.format.manifest import Manifest, captions_of_shards
+from cache.format.samples import SAMPLES_SCHEMA
+from cache.format.statistics import SideStatistics
+from cache.format.storage import STORAGE_DTYPES, StorageDtype, StoredRows
+from cache.loading.loader import PairLoader
+from cache.loading.order import batch_indices, mixing
+from cache.loading.placement import Placement
+from cache.reading.reader import ActivationCache
+from cache.writing.activations import ShardActivations
+from cache.writing.budget import DiskBudget, disk_budget
+from cache.writing.resume import clear_cache
+from cache.writing.writer import CacheWriter
 
 __all__ = [
     "SAMPLES_SCHEMA",

@@ -8,6 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"cache": set(), "pipeline": {"cache"}, "stages": {"cache", "pipeline"}}
+CACHE_PARTS_BELOW = {
+    "files": set(),
+    "format": {"files"},
+    "reading": {"files", "format"},
+    "writing": {"files", "format", "reading"},
+    "loading": {"format", "reading"},
+    "operations": {"files", "format", "reading", "writing"},
+}
 SOURCES = sorted(path for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
 
 
@@ -42,8 +50,15 @@ def test_a_module_imports_only_the_layers_below_it(path: Path) -> None:
     assert layers <= MAY_IMPORT[layer] | {layer}
 
 
+@pytest.mark.parametrize("part", CACHE_PARTS_BELOW)
+def test_a_part_of_the_cache_imports_only_the_parts_below_it(part: str) -> None:
+    modules = {module for path in (ROOT / "cache" / part).glob("*.py") for module in imported_modules(path)}
+    parts = {module.split(".")[1] for module in modules if module.startswith("cache.")}
+    assert parts & set(CACHE_PARTS_BELOW) <= CACHE_PARTS_BELOW[part] | {part}
+
+
 def test_the_pipeline_uses_only_the_public_face_of_the_cache() -> None:
-    inner = {f"cache.{path.stem}" for path in (ROOT / "cache").glob("*.py")}
+    inner = {name for name in map(module_name, SOURCES) if name.startswith("cache.") and "operations" not in name}
     for path in SOURCES:
         if path.relative_to(ROOT).parts[0] != "cache":
             assert not imported_modules(path) & inner, path

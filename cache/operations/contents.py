@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.derived import CAPTION_COLUMNS, derived
-from cache.durable import PARTIAL_SUFFIX, WrittenFile, file_written
 from cache.errors import CacheCorruptError, CacheFormatError
-from cache.layout import LEDGER_FILE, LEDGER_FOLDER, ROOT_FILE, SAMPLES_FILE, ShardedLayout, sharded_layouts
-from cache.ledger import (
+from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, file_written
+from cache.format.derived import CAPTION_COLUMNS, derived
+from cache.format.layout import (
+    LEDGER_FILE,
+    LEDGER_FOLDER,
+    ROOT_FILE,
+    SAMPLES_FILE,
+    ShardedLayout,
+    sharded_layouts,
+)
+from cache.format.ledger import (
     LEDGER_SCHEMA,
     ShardRecord,
     read_record,
@@ -21,13 +28,13 @@ from cache.ledger import (
     record_path,
     shard_samples_name,
 )
-from cache.manifest import Manifest
-from cache.metadata import as_bytes, group_of
+from cache.format.manifest import Manifest
+from cache.format.metadata import as_bytes, group_of
+from cache.format.root import TOTALS, Completion, read_manifest, read_root, root_attributes
+from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.operations.file_check import Damage, check_parquet_file
 from cache.operations.touched import PairLocator
 from cache.operations.verification import Problem
-from cache.root import TOTALS, Completion, read_manifest, read_root, root_attributes
-from cache.samples import SAMPLES_SCHEMA, read_samples
 
 
 class ShardFile(NamedTuple):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.format.storage import StorageDtype
 from cache.operations.rewrite import SourceRows, provenance, rewrite, rewritten_manifest
 from cache.operations.tasks import OnProgress
-from cache.reader import ActivationCache
-from cache.storage import StorageDtype
+from cache.reading.reader import ActivationCache
 
 
 def convert(

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cache.durable import DurableFile, sync, write_durably
 from cache.errors import CacheError
+from cache.files.durable import DurableFile, sync, write_durably
+from cache.format.samples import write_samples
 from cache.operations.tasks import OnProgress, computed
-from cache.reader import ActivationCache
-from cache.samples import write_samples
+from cache.reading.reader import ActivationCache
 
 ExportFormat = Literal["safetensors", "parquet"]
 

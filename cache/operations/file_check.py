@@ -8,9 +8,9 @@ import google_crc32c
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.durable import WrittenFile, file_written
-from cache.layout import CHECKSUM_BYTES, ShardedLayout
-from cache.shard_index import ABSENT, chunk_offsets
+from cache.files.durable import WrittenFile, file_written
+from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
+from cache.format.shard_index import ABSENT, chunk_offsets
 
 
 @dataclass(frozen=True)

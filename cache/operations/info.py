@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.layout import sharded_layouts
-from cache.ledger import ShardRecord, read_record, read_records, record_path
-from cache.location import located
-from cache.manifest import Manifest
-from cache.root import TOTALS, read_root
+from cache.files.location import located
+from cache.format.layout import sharded_layouts
+from cache.format.ledger import ShardRecord, read_record, read_records, record_path
+from cache.format.manifest import Manifest
+from cache.format.root import TOTALS, read_root
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cache.durable import file_written
 from cache.errors import CacheCorruptError, CacheFormatError
-from cache.layout import LEDGER_FILE, ROOT_FILE, SAMPLES_FILE
-from cache.ledger import LEDGER_SCHEMA, read_records
-from cache.manifest import Manifest, refuse_other_identity
+from cache.files.durable import file_written
+from cache.format.layout import LEDGER_FILE, ROOT_FILE, SAMPLES_FILE
+from cache.format.ledger import LEDGER_SCHEMA, read_records
+from cache.format.manifest import Manifest, refuse_other_identity
+from cache.format.root import TOTALS, Completion, read_manifest, read_root, write_root
+from cache.format.samples import SAMPLES_SCHEMA
 from cache.operations.file_check import check_parquet_file
 from cache.operations.rebuild import rebuild_ledger
 from cache.operations.verification import Verification
 from cache.operations.verify import verify
-from cache.root import TOTALS, Completion, read_manifest, read_root, write_root
-from cache.samples import SAMPLES_SCHEMA
 
 
 def mend(path: Path, found: Verification, expected: Callable[[], Manifest]) -> list[int]:

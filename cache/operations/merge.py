@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cache.errors import CacheError
-from cache.manifest import Manifest, refuse_other_identity
+from cache.format.manifest import Manifest, refuse_other_identity
 from cache.operations.rewrite import SourceRows, provenance, rewrite, rewritten_manifest
 from cache.operations.tasks import OnProgress
-from cache.reader import ActivationCache
+from cache.reading.reader import ActivationCache
 
 LAYOUT = (
     "storage_dtype",

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from cache.durable import PARTIAL_SUFFIX, file_written, sync
 from cache.errors import CacheError
-from cache.layout import LEDGER_FILE, SAMPLES_FILE, sharded_layouts
-from cache.ledger import ShardRecord, shard_record, write_ledger
+from cache.files.durable import PARTIAL_SUFFIX, file_written, sync
+from cache.format.layout import LEDGER_FILE, SAMPLES_FILE, sharded_layouts
+from cache.format.ledger import ShardRecord, shard_record, write_ledger
+from cache.format.root import read_root
+from cache.format.samples import read_shards_of_samples, used_rows
+from cache.format.statistics import SideStatistics
+from cache.format.storage import StoredRows
 from cache.operations.tasks import computed
-from cache.reader import ActivationCache
-from cache.root import read_root
-from cache.samples import read_shards_of_samples, used_rows
-from cache.statistics import SideStatistics
-from cache.storage import StoredRows
+from cache.reading.reader import ActivationCache
 
 
 def rebuild_ledger(path: Path) -> bool:

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 import torch
 from jaxtyping import Float, Int
 
-from cache.activations import ShardActivations
 from cache.batch import packed_rows
 from cache.errors import CacheError
-from cache.manifest import Manifest, captions_of_shards
+from cache.format.manifest import Manifest, captions_of_shards
+from cache.format.samples import SAMPLES_SCHEMA
 from cache.operations.tasks import OnProgress, computed
-from cache.reader import ActivationCache
-from cache.samples import SAMPLES_SCHEMA
-from cache.writer import CacheWriter
+from cache.reading.reader import ActivationCache
+from cache.writing.activations import ShardActivations
+from cache.writing.writer import CacheWriter
 
 SHARDS_TOGETHER = 2
 """Shards that are gathered at a time, each a Dask task; the memory that rewriting takes is proportional to it."""
@@ -31,7 +31,7 @@ class SourceRows:
 
     Attributes:
         cache: where they are.
-        rows: int64 [row], numbers of rows of `cache.samples`, ascending.
+        rows: int64 [row], numbers of rows of `cache.format.samples`, ascending.
         file_prefix: what to put before the paths of its image files.
     """
 

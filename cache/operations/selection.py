@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Int
 
 from cache.errors import CacheError
-from cache.reader import ActivationCache
+from cache.reading.reader import ActivationCache
 
 _NAMED_VALUES = 10
 

@@ -8,7 +8,7 @@ import numpy as np
 from cache.operations.rewrite import SourceRows, provenance, rewrite, rewritten_manifest
 from cache.operations.selection import Selection
 from cache.operations.tasks import OnProgress
-from cache.reader import ActivationCache
+from cache.reading.reader import ActivationCache
 
 
 def subset(

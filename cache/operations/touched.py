@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cache.layout import SAMPLES_FILE, ShardedLayout
-from cache.ledger import ShardRecord, shard_samples_name
+from cache.format.layout import SAMPLES_FILE, ShardedLayout
+from cache.format.ledger import ShardRecord, shard_samples_name
 
 TOUCHED_COLUMNS = ["pair", "image_row", "caption_row", "image_id", "tokens"]
 """Columns of a shard's samples that say which rows of the arrays are whose."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cache.errors import CacheRemoteError
-from cache.location import located
+from cache.files.location import located
 from cache.operations.contents import Contents, ShardFile, contents_of
 from cache.operations.file_check import Damage, check_shard_file
 from cache.operations.tasks import OnProgress, computed

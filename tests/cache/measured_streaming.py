@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from cache import ActivationCache, PairLoader
-from cache.host_memory import batch_bytes, reading_bytes
+from cache.loading.host_memory import batch_bytes, reading_bytes
 
 BATCH = 16
 

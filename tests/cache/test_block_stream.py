@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from cache.block_stream import BLOCK_BYTES
-from cache.durable import DurableFile, file_written
+from cache.files.block_stream import BLOCK_BYTES
+from cache.files.durable import DurableFile, file_written
 
 SIZES = (1, 4096, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 4 * BLOCK_BYTES + 4096, 5 * BLOCK_BYTES + 3)
 
@@ -72,3 +72,4 @@ def test_a_block_that_cannot_be_written_is_an_error_and_leaves_no_file(tmp_path)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "file", content_of(BLOCK_BYTES + 1), BLOCK_BYTES)  # the next file knows nothing of it

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cache.buffers import RecycledBuffers
+from cache.reading.buffers import RecycledBuffers
 
 MEGABYTE = 1 << 20
 

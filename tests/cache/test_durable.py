@@ -3,7 +3,7 @@ import os
 import pytest
 from blake3 import blake3
 
-from cache.durable import DurableFile, file_written, write_durably
+from cache.files.durable import DurableFile, file_written, write_durably
 
 
 def test_a_file_is_replaced_and_never_changed_in_place(tmp_path):

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 )
 
 from cache import CacheWriter
-from cache.layout import sharded_layouts
-from cache.ledger import record_path, shard_samples_name
+from cache.format.layout import sharded_layouts
+from cache.format.ledger import record_path, shard_samples_name
+from cache.format.root import read_root
 from cache.operations.verify import verify
-from cache.root import read_root
 
 CALLS = ("open", "write", "fsync", "replace", "unlink", "mkdir", "rmdir")
 MOMENTS = st.none() | st.integers(0, 250)

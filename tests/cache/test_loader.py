@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache import CacheError, PairLoader, batch_indices, mixing
-from cache.host_memory import available_host_bytes
-from cache.order import epoch_order
-from cache.placement import READ_AHEAD_BATCHES, choose_placement
-from cache.prefetch import prefetched
-from cache.resident import resident_bytes
+from cache.loading.host_memory import available_host_bytes
+from cache.loading.order import epoch_order
+from cache.loading.placement import READ_AHEAD_BATCHES, choose_placement
+from cache.loading.resident import resident_bytes
+from cache.reading.prefetch import prefetched
 
 PLACEMENTS = ["host", "stream", "device"]
 SEEDS = st.integers(0, 2**40)
@@ -166,7 +166,7 @@ def test_auto_keeps_a_small_cache_in_host_memory(cache):
 
 def test_auto_streams_what_does_not_fit_the_host(cache, monkeypatch):
     assert 0 < resident_bytes(cache) < available_host_bytes() / 2
-    monkeypatch.setattr("cache.placement.HOST_SHARE", 0.0)
+    monkeypatch.setattr("cache.loading.placement.HOST_SHARE", 0.0)
     assert choose_placement(cache, torch.device("cpu")) == "stream"
 
 

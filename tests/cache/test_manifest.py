@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache import CacheFormatError, CacheIdentityError, Manifest, captions_of_shards
-from cache.manifest import refuse_other_identity
+from cache.format.manifest import refuse_other_identity
 
 
 def changed(manifest, **values):

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from cache import ShardActivations
-from cache.activations import stored_shard
-from cache.quantisation import quantise
+from cache.format.quantisation import quantise
+from cache.writing.activations import stored_shard
 
 ORDINARY = slice(3, None)
 
@@ -101,7 +101,7 @@ def test_tokens_next_to_the_mean_are_not_wrapped_around():
 def test_tokens_of_many_blocks_are_quantised_like_one(monkeypatch):
     tokens = heavy_tailed(500, 8)
     whole = quantise(tokens)
-    monkeypatch.setattr("cache.quantisation._BLOCK_VALUES", 8 * 7)
+    monkeypatch.setattr("cache.format.quantisation._BLOCK_VALUES", 8 * 7)
     for found, expected in zip(quantise(tokens), whole, strict=True):
         np.testing.assert_array_equal(found, expected)
 

@@ -23,11 +23,11 @@ from cache import (
     Manifest,
     PairLoader,
 )
-from cache.layout import LEDGER_FILE, sharded_layouts
-from cache.ledger import read_records, write_ledger
-from cache.manifest import canonical_sha256
-from cache.metadata import as_bytes
-from cache.root import Completion, read_root, root_attributes
+from cache.format.layout import LEDGER_FILE, sharded_layouts
+from cache.format.ledger import read_records, write_ledger
+from cache.format.manifest import canonical_sha256
+from cache.format.metadata import as_bytes
+from cache.format.root import Completion, read_root, root_attributes
 
 LARGE = {"caption_counts": (1,) * 60, "undecodable": frozenset(), "shard_images": 20}
 

@@ -25,7 +25,7 @@ VISION = "copy.zarr/vision/tokens/c.1.0.0"
 @pytest.fixture
 def server(RangeServer, path, monkeypatch):  # noqa: N803
     """A web server of a cache that is free to be damaged; nobody waits before asking again."""
-    monkeypatch.setattr("cache.remote.RETRY_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("cache.files.remote.RETRY_DELAYS", (0.0, 0.0))
     with RangeServer(path.parent) as server:
         yield server
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache import CacheIncompleteError, CacheWriter
-from cache.reader import ActivationCache
+from cache.reading.reader import ActivationCache
 
 RUNS = 8
 

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import CacheWriter
-from cache.samples import used_rows
-from cache.storage import StoredRows, as_tensor, rounded
+from cache.format.samples import used_rows
+from cache.format.storage import StoredRows, as_tensor, rounded
 
 SIZES = st.integers(1, 4)
 

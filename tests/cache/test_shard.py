@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import CacheCorruptError
-from cache.layout import TOKEN_CHUNK, check_arrays, create_arrays, sharded_layouts
-from cache.open_files import OpenFiles
-from cache.shard import write_shard_file
-from cache.sharded_array import ShardedArray
+from cache.files.open_files import OpenFiles
+from cache.format.layout import TOKEN_CHUNK, check_arrays, create_arrays, sharded_layouts
+from cache.reading.sharded_array import ShardedArray
+from cache.writing.shard import write_shard_file
 
 
 def values(layout, rows, seed=0):

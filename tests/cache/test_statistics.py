@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.statistics import QUANTILES, SideStatistics
-from cache.storage import StoredRows
+from cache.format.statistics import QUANTILES, SideStatistics
+from cache.format.storage import StoredRows
 
 
 def tokens(seed, count, channels=4):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from cache import STORAGE_DTYPES, CacheWriter, PairLoader, disk_budget
-from cache.activations import stored_shard
-from cache.resident import resident_bytes
-from cache.storage import StoredRows, as_tensor, clipped, rounded
+from cache.format.storage import StoredRows, as_tensor, clipped, rounded
+from cache.loading.resident import resident_bytes
+from cache.writing.activations import stored_shard
 
 FLOATS = {"float16": (11, -13), "bfloat16": (8, -125), "float32": (24, -125)}
 """Significant bits, and the exponent below which numbers are subnormal (as `numpy.frexp` counts it)."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.together import run_together
+from cache.reading.together import run_together
 
 
 @given(st.integers(0, 40), st.integers(1, 4))

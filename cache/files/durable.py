@@ -1,0 +1,94 @@
+"""Files that are either whole or not there, also after a crash or a loss of power."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from cache.files.block_stream import BlockStream, open_for_blocks
+
+PARTIAL_SUFFIX = ".partial"
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """Size in bytes and BLAKE3 (256 bits, hexadecimal) of a file, as recorded in the ledger."""
+
+    bytes: int
+    blake3: str
+
+
+class DurableFile(io.RawIOBase):
+    """A binary file, written under a `.partial` name, fsynced and renamed to `path` when its `with` block ends.
+
+    If the block raises, for example because the disk is full, the partial file is deleted and `path` stays as it
+    was. The caller makes the new name durable with `sync` on the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._descriptor = open_for_blocks(self._partial)
+        self._stream = BlockStream(self._descriptor)
+        self._blake3 = ""
+
+    def writable(self) -> bool:
+        """Always: the file is for writing only."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._stream.size
+
+    def write(self, block: Any) -> int:
+        """Append all of `block`, bytes or a contiguous array."""
+        before = self._stream.size
+        self._stream.append(block)
+        return self._stream.size - before
+
+    @property
+    def written(self) -> WrittenFile:
+        """What was written; known once the `with` block has ended."""
+        return WrittenFile(self._stream.size, self._blake3)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._blake3 = self._stream.finish()
+                os.fsync(self._descriptor)
+                self._partial.replace(self._path)
+        finally:
+            self._stream.close()
+            os.close(self._descriptor)
+            self._partial.unlink(missing_ok=True)
+            self.close()
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step that survives a loss of power."""
+    with DurableFile(path) as file:
+        file.write(content)
+    sync(path.parent)
+
+
+def file_written(path: Path) -> WrittenFile:
+    """Size and hash of the file at `path` as it is now."""
+    with path.open("rb") as file:
+        digest = blake3()
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+        return WrittenFile(os.fstat(file.fileno()).st_size, digest.hexdigest())
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or the names of the files in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

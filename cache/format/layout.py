@@ -1,0 +1,198 @@
+"""Which arrays a cache has, and their shapes, chunks and shards: everything follows from the manifest."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.errors import CacheFormatError, unreadable
+from cache.files.durable import sync, write_durably
+from cache.files.location import Location
+from cache.format.manifest import Manifest
+from cache.format.metadata import array_document, as_bytes, group_of, sharded
+from cache.format.storage import POOLED_DTYPE, TOKEN_DTYPE
+
+TOKEN_CHUNK = 16
+"""Text tokens of one inner chunk: about as many as a caption has, since reading a caption reads all of its chunks."""
+
+CHECKSUM_BYTES = 4
+"""A CRC32C follows every chunk and every shard index."""
+
+ACTIVATIONS = ("vision/tokens", "vision/pooled", "text/tokens", "text/pooled")
+"""The arrays of activations; all others say where these are or how they are decoded."""
+
+ROOT_FILE = "zarr.json"
+SAMPLES_FILE = "samples.parquet"
+LEDGER_FILE = "ledger.parquet"
+LEDGER_FOLDER = "ledger"
+
+
+@dataclass(frozen=True)
+class ShardedLayout:
+    """Layout of one sharded array: shard k holds rows `k * shard_rows` and following.
+
+    Attributes:
+        name: path of the array inside the group, for example "vision/tokens".
+        shape: rows, then the shape of one row.
+        chunk_rows: rows of one inner chunk, the unit of reading and of the checksum.
+        shard_rows: rows of one shard, the unit of writing; a multiple of `chunk_rows`.
+        dtype: little-endian numpy dtype as stored; uint16 holds the bits of bfloat16.
+        dimensions: one name per dimension, the first that of the rows.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    chunk_rows: int
+    shard_rows: int
+    dtype: np.dtype[Any]
+    dimensions: tuple[str, ...]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.shape[1:]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row without checksum."""
+        return math.prod(self.row_shape) * self.dtype.itemsize
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of one inner chunk without checksum."""
+        return self.chunk_rows * self.row_bytes
+
+    @property
+    def shard_chunks(self) -> int:
+        """Inner chunks of one shard, written or not."""
+        return self.shard_rows // self.chunk_rows
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the shard index at the end of a shard file, checksum included."""
+        return 16 * self.shard_chunks + CHECKSUM_BYTES
+
+    def shard_bytes(self, rows: int) -> int:
+        """Bytes of a shard file with `rows` rows at its front."""
+        return -(-rows // self.chunk_rows) * (self.chunk_bytes + CHECKSUM_BYTES) + self.index_bytes
+
+    def document(self) -> dict[str, Any]:
+        """The array's metadata, its `zarr.json`."""
+        chunk, shard = (self.chunk_rows, *self.row_shape), (self.shard_rows, *self.row_shape)
+        attributes = {"stored_dtype": "bfloat16"} if self.dtype == np.uint16 else {}
+        return array_document(self.shape, shard, self.dtype, sharded(chunk), self.dimensions, attributes)
+
+    def shard_file(self, shard: int) -> str:
+        """Path of a shard file inside the cache folder."""
+        return f"{self.name}/c." + ".".join([str(shard)] + ["0"] * len(self.row_shape))
+
+
+def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
+    """The sharded arrays of a cache by name, in the order in which a shard is written.
+
+    Text comes before vision, and tokens last, so that the largest file of a shard is the last.
+    """
+    captions, images = manifest.caption_capacity, manifest.shard_images
+    tokens = -(-captions * manifest.context_length // TOKEN_CHUNK) * TOKEN_CHUNK
+    last = manifest.caption_range(manifest.shards - 1)
+    caption_rows = last.start + max(1, len(last))
+    token_dtype, pooled_dtype = TOKEN_DTYPE[manifest.storage_dtype], POOLED_DTYPE[manifest.storage_dtype]
+    layouts = [
+        ShardedLayout(
+            "text/token_ids", (manifest.shards * tokens,), TOKEN_CHUNK, tokens, np.dtype("<i8"), ("token",)
+        ),
+        ShardedLayout(
+            "text/pooled",
+            (caption_rows, manifest.embedding),
+            1,
+            captions,
+            pooled_dtype,
+            ("caption", "embedding"),
+        ),
+        ShardedLayout(
+            "text/tokens",
+            (manifest.shards * tokens, manifest.text_channels),
+            TOKEN_CHUNK,
+            tokens,
+            token_dtype,
+            ("token", "channel"),
+        ),
+        ShardedLayout(
+            "vision/pooled",
+            (manifest.images, manifest.embedding),
+            1,
+            images,
+            pooled_dtype,
+            ("image", "embedding"),
+        ),
+        ShardedLayout(
+            "vision/tokens",
+            (manifest.images, manifest.patches, manifest.vision_channels),
+            1,
+            images,
+            token_dtype,
+            ("image", "patch", "channel"),
+        ),
+    ]
+    if manifest.storage_dtype == "int8":
+        layouts = [
+            calibration
+            for layout in layouts
+            for calibration in (*_calibration_layouts(layout, manifest.shards), layout)
+        ]
+    return {layout.name: layout for layout in layouts}
+
+
+def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[ShardedLayout]:
+    """The arrays that int8 tokens are decoded with: a scale for every token, moments of every channel per shard."""
+    side, array = layout.name.split("/")
+    if array != "tokens":
+        return
+    yield replace(
+        layout,
+        name=f"{side}/token_scale",
+        shape=layout.shape[:-1],
+        dtype=np.dtype("<f2"),
+        dimensions=layout.dimensions[:-1],
+    )
+    for moment in ("channel_mean", "channel_std"):
+        yield ShardedLayout(
+            f"{side}/{moment}", (shards, layout.shape[-1]), 1, 1, np.dtype("<f4"), ("shard", "channel")
+        )
+
+
+def create_arrays(path: Path, manifest: Manifest) -> None:
+    """Write the metadata of the large arrays and of the two groups they are in, durably."""
+    for layout in sharded_layouts(manifest).values():
+        folder = path / layout.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / "zarr.json", as_bytes(layout.document()))
+    for group in ("vision", "text"):
+        write_durably(path / group / "zarr.json", as_bytes(group_of({}, {})))
+    sync(path)
+
+
+def check_arrays(path: Location, manifest: Manifest) -> None:
+    """Check that the metadata of the cache at `path` describes exactly the large arrays that its manifest implies.
+
+    Raises:
+        CacheFormatError: naming the first array and key that differ.
+        CacheCorruptError: the metadata of an array is missing.
+        CacheAccessError: it cannot be read.
+    """
+    for layout in sharded_layouts(manifest).values():
+        where = path / layout.name / "zarr.json"
+        try:
+            found = json.loads(where.read_bytes())
+        except OSError as error:
+            raise unreadable(where, error) from None
+        except ValueError as error:
+            raise CacheFormatError(f"{where}: cannot be read as array metadata ({error})") from None
+        for key, expected in layout.document().items():
+            value = found.get(key) if isinstance(found, dict) else None
+            if value != expected:
+                raise CacheFormatError(f"{where}: {key} is {value!r}, the manifest implies {expected!r}")

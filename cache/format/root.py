@@ -1,0 +1,124 @@
+"""The group document of a cache: format, manifest, and whether it is complete."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cache.errors import CacheCorruptError, CacheFormatError, CacheMissingError, unreadable
+from cache.files.durable import WrittenFile, write_durably
+from cache.files.location import Location
+from cache.format.manifest import FORMAT, VERSION, Manifest, canonical_sha256
+from cache.format.metadata import as_bytes, group_of
+
+TOTALS = ("images", "captions", "tokens", "pairs", "skipped")
+"""Counts of a shard, in its ledger record, and of the whole cache, in the group document."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the group document of a complete cache says beyond its manifest.
+
+    Attributes:
+        totals: the sums of `TOTALS` over all shards.
+        files: size and hash of samples.parquet and ledger.parquet.
+    """
+
+    totals: Mapping[str, int]
+    files: Mapping[str, WrittenFile]
+
+
+def write_root(
+    path: Path,
+    manifest: Manifest,
+    completion: Completion | None = None,
+    members: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Write the group document of the cache at `path` atomically.
+
+    Args:
+        path: folder of the cache.
+        manifest: of the cache.
+        completion: None says that shards are missing.
+        members: documents of the arrays and groups in the cache by their path, for the consolidated metadata.
+    """
+    document = group_of(members or {}, root_attributes(manifest, completion))
+    write_durably(path / "zarr.json", as_bytes(document))
+
+
+def root_attributes(manifest: Manifest, completion: Completion | None) -> dict[str, Any]:
+    """The attributes of a cache's group document; None says that shards are missing."""
+    attributes: dict[str, Any] = {"format": FORMAT, "version": VERSION, "complete": completion is not None}
+    if completion is not None:
+        attributes["totals"] = dict(completion.totals)
+        attributes["files"] = {name: asdict(file) for name, file in completion.files.items()}
+    attributes["manifest"] = manifest.to_json()
+    attributes["manifest_sha256"] = manifest.sha256
+    return {**attributes, "attributes_sha256": canonical_sha256(attributes)}
+
+
+def read_root(path: Location) -> tuple[Manifest, Completion | None]:
+    """The manifest of the cache at `path` and, if it is complete, its completion.
+
+    Raises:
+        CacheMissingError: nothing is at `path`.
+        CacheFormatError: something else is there, another format version, or an edited manifest.
+        CacheAccessError: what is there cannot be read.
+    """
+    where = path / "zarr.json"
+    attributes = _attributes(path)
+    if attributes["format"] != FORMAT:
+        raise CacheFormatError(f"{where}: a Zarr group of format {attributes['format']!r}, not {FORMAT!r}")
+    if attributes.get("version") != VERSION:
+        raise CacheFormatError(
+            f"{where}: format version {attributes.get('version')!r}, and this software reads version {VERSION}; "
+            "use the release that wrote it"
+        )
+    manifest = Manifest.from_json(attributes.get("manifest"), str(where))
+    if attributes.get("manifest_sha256") != manifest.sha256:
+        raise CacheFormatError(
+            f"{where}: the manifest was edited: its SHA-256 is {manifest.sha256}, "
+            f"recorded is {attributes.get('manifest_sha256')}; restore the file or encode again"
+        )
+    others = {key: value for key, value in attributes.items() if key != "attributes_sha256"}
+    if attributes.get("attributes_sha256") != canonical_sha256(others):
+        raise CacheFormatError(
+            f"{where}: the attributes were edited: their SHA-256 is {canonical_sha256(others)}, "
+            f"recorded is {attributes.get('attributes_sha256')}; restore the file or run concord cache repair"
+        )
+    if attributes.get("complete") is not True:
+        return manifest, None
+    try:
+        totals = {name: int(attributes["totals"][name]) for name in TOTALS}
+        files = {name: WrittenFile(**file) for name, file in attributes["files"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CacheFormatError(f"{where}: totals or files were edited ({error}); restore the file") from None
+    return manifest, Completion(totals, files)
+
+
+def read_manifest(path: Location) -> Manifest | None:
+    """The manifest in a group document that `read_root` refuses; None if not even the manifest can be relied on."""
+    try:
+        attributes = _attributes(path)
+        manifest = Manifest.from_json(attributes.get("manifest"), str(path))
+    except (CacheFormatError, CacheCorruptError):
+        return None
+    return manifest if attributes.get("manifest_sha256") == manifest.sha256 else None
+
+
+def _attributes(path: Location) -> dict[str, Any]:
+    try:
+        attributes: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        attributes["format"]
+    except NotADirectoryError:
+        raise CacheFormatError(f"{path}: is a file; an activation cache is a folder") from None
+    except FileNotFoundError:
+        if isinstance(path, Path) and path.exists():
+            raise CacheFormatError(f"{path}: not an activation cache (there is no zarr.json)") from None
+        raise CacheMissingError(f"{path}: there is no cache; encode it first") from None
+    except OSError as error:
+        raise unreadable(path / "zarr.json", error) from None
+    except (ValueError, KeyError, TypeError):
+        raise CacheFormatError(f"{path}: not an activation cache (its zarr.json names no format)") from None
+    return attributes

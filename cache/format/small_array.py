@@ -1,0 +1,44 @@
+"""Small one-dimensional arrays: one chunk, one CRC32C, always whole."""
+
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import CacheCorruptError, unreadable
+from cache.files.location import Location
+from cache.format.layout import CHECKSUM_BYTES
+from cache.format.metadata import CHECKED_BYTES, array_document
+
+
+def small_array_document(values: NDArray[Any], dimension: str) -> dict[str, Any]:
+    """The `zarr.json` of an array of `values`, at least one."""
+    return array_document(values.shape, values.shape, values.dtype, CHECKED_BYTES, [dimension])
+
+
+def small_array_content(values: NDArray[Any]) -> bytes:
+    """The only chunk of an array of `values`: little-endian, followed by their CRC32C."""
+    content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    checksum: int = google_crc32c.value(content)
+    return content + checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+def read_small_array(path: Location, name: str, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The `length` values of the array `name` of the cache at `path`.
+
+    Raises:
+        CacheCorruptError: the array is missing, has another length, or fails its checksum.
+        CacheAccessError: the array cannot be read.
+    """
+    file = path / name / "c.0"
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise unreadable(file, error) from None
+    values, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    if len(values) != length * dtype.itemsize or google_crc32c.value(values) != int.from_bytes(
+        checksum, "little"
+    ):
+        raise CacheCorruptError(f"{file}: truncated or fails its CRC32C; restore it or encode again")
+    return np.frombuffer(values, dtype)

@@ -1,0 +1,1 @@
+"""Batches for training: their order, and where the activations wait for it."""

@@ -1,0 +1,1 @@
+"""Reading a finished cache in any order, every chunk checked."""

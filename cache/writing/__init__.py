@@ -1,0 +1,1 @@
+"""Writing a cache shard by shard, through any crash."""

@@ -1,0 +1,41 @@
+"""The last step of writing: what can only be known when every shard is there."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from cache.files.durable import write_durably
+from cache.format.derived import CAPTION_COLUMNS, derived
+from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
+from cache.format.ledger import ShardRecord, shard_samples_name, write_ledger
+from cache.format.manifest import Manifest
+from cache.format.root import TOTALS, Completion, write_root
+from cache.format.samples import number_pairs, read_samples, write_samples
+
+
+def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardRecord]) -> None:
+    """Write samples, caption positions, statistics and ledger, then mark the cache complete.
+
+    Every step replaces what an interrupted earlier attempt left; the last one, the group document, is atomic.
+    """
+    ordered = [records[shard] for shard in range(manifest.shards)]
+    files = {SAMPLES_FILE: write_samples(path / SAMPLES_FILE, _numbered_samples(path, ordered))}
+    captions = read_samples(path / SAMPLES_FILE, files[SAMPLES_FILE], CAPTION_COLUMNS)
+    shutil.rmtree(path / "statistics", ignore_errors=True)
+    follows = derived(manifest, ordered, captions)
+    for name, content in follows.files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path / name, content)
+    files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, ordered)
+    totals = {name: sum(getattr(record, name) for record in ordered) for name in TOTALS}
+    write_root(path, manifest, Completion(totals, files), follows.documents)
+
+
+def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Table]:
+    first = 0
+    for record in records:
+        name = shard_samples_name(record.shard)
+        yield number_pairs(read_samples(path / name, record.files.get(name)), first)
+        first += record.pairs
