@@ -58,7 +58,9 @@ def test_a_part_of_the_cache_imports_only_the_parts_below_it(part: str) -> None:
 
 
 def test_the_pipeline_uses_only_the_public_face_of_the_cache() -> None:
-    inner = {name for name in map(module_name, SOURCES) if name.startswith("cache.") and "operations" not in name}
+    inner = {
+        name for name in map(module_name, SOURCES) if name.startswith("cache.") and "operations" not in name
+    }
     for path in SOURCES:
         if path.relative_to(ROOT).parts[0] != "cache":
             assert not imported_modules(path) & inner, path
