@@ -4,7 +4,7 @@ INSTALLED := .venv/installed
 # The graph's commands start `concord`, which is installed here.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo study test check clean
+.PHONY: demo study test check bench-gpu clean
 
 # Fresh clone to finished report: encode the embedded world once, train three dictionaries from the cache.
 demo: $(INSTALLED)
@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 # Every variant, three seeds each, in the same graph, and the table that compares them.
 study: $(INSTALLED)
 	$(BIN)/dvc repro
-	@cat docs/study.md
+	@cat docs/comparison.md
 
 # Files keep their order, so that the longest, the end-to-end tests, are not left to the end.
 test: $(INSTALLED) check
@@ -24,6 +24,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# On a machine with a GPU: are the kernels right on it, and how fast is the training step there?
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu --json benchmarks/results/gpu.json
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -22,9 +22,10 @@ from cache.format.manifest import Manifest, captions_of_shards
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.statistics import SideStatistics
 from cache.format.storage import STORAGE_DTYPES, StorageDtype, StoredRows
+from cache.loading.host_memory import available_host_bytes
 from cache.loading.loader import PairLoader
 from cache.loading.order import batch_indices, mixing
-from cache.loading.placement import Placement
+from cache.loading.placement import Placement, choose_placement
 from cache.reading.reader import ActivationCache
 from cache.writing.activations import ShardActivations
 from cache.writing.budget import DiskBudget, disk_budget
@@ -56,8 +57,10 @@ __all__ = [
     "SideStatistics",
     "StorageDtype",
     "StoredRows",
+    "available_host_bytes",
     "batch_indices",
     "captions_of_shards",
+    "choose_placement",
     "clear_cache",
     "disk_budget",
     "mixing",

@@ -2,10 +2,10 @@
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from pipeline.backbone.options import BackboneOptions
 from pipeline.config import Options
@@ -17,15 +17,36 @@ from pipeline.interpretation import InterpretOptions
 from pipeline.metrics.evaluation import EvaluateOptions
 from pipeline.report import ReportOptions
 from pipeline.sae.lucid import LucidOptions
+from pipeline.sae.registry import ARCHITECTURES
+from pipeline.sae.vl_sae import VLSAEOptions
 from pipeline.study import StudyOptions
 from pipeline.training import TrainOptions
+
+
+class _Architecture(Options):
+    """The one option that says which others there are."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    architecture: Literal["lucid", "vl_sae"] = "lucid"
+
+
+def _options_of_architecture(values: Any) -> Options:
+    """Validated as what `architecture` names, so that messages tell of its options and of no other's."""
+    if isinstance(values, Options):
+        return values
+    options, _ = ARCHITECTURES[_Architecture.model_validate(values).architecture]
+    return options.model_validate(values)
+
+
+SaeOptions = Annotated[LucidOptions | VLSAEOptions, BeforeValidator(_options_of_architecture)]
 
 
 class Variant(Options):
     """One SAE recipe: how it is built and how it is trained."""
 
     train: TrainOptions
-    sae: LucidOptions
+    sae: SaeOptions
 
     def with_seed(self, seed: int) -> "Variant":
         """The same recipe with another seed for initial weights and batch order."""
@@ -35,14 +56,17 @@ class Variant(Options):
 
 
 class Params(Options):
-    """All of `params.yaml`; `variants` hold only what differs from `train` and `sae`."""
+    """All of `params.yaml`; `variants` hold only what differs from `train` and `sae`.
+
+    A variant of another architecture than `sae` differs from that architecture's own defaults instead.
+    """
 
     scenes: ScenesOptions
     dataset: DatasetOptions
     backbone: BackboneOptions
     encode: EncodeOptions
     train: TrainOptions
-    sae: LucidOptions
+    sae: SaeOptions
     variants: dict[str, Variant] = Field(min_length=1)
     evaluate: EvaluateOptions
     interpret: InterpretOptions
@@ -83,8 +107,19 @@ def _with_variants_filled_in(values: dict[str, Any], path: Path) -> dict[str, An
         raise ConfigError(f"{path}: variants must map each variant's name to the options it overrides")
     defaults = {"train": values.get("train") or {}, "sae": values.get("sae") or {}}
     return values | {
-        "variants": {name: _override(defaults, changes or {}) for name, changes in variants.items()}
+        "variants": {name: _filled_in(defaults, changes or {}) for name, changes in variants.items()}
     }
+
+
+def _filled_in(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` over `defaults`; but options of one architecture say nothing about another's, which starts anew."""
+    if _architecture(changes.get("sae"), _architecture(defaults["sae"])) != _architecture(defaults["sae"]):
+        defaults = defaults | {"sae": {}}
+    return _override(defaults, changes)
+
+
+def _architecture(sae: Any, otherwise: Any = "lucid") -> Any:
+    return sae.get("architecture", otherwise) if isinstance(sae, dict) else otherwise
 
 
 def _override(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

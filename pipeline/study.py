@@ -55,6 +55,14 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("patch AP", ("concepts.patch_ap.mean",)),
         Column("same latent", ("concepts.same_latent.share",)),
     ),
+    "Alignment and consistency": (
+        Column("intra", ("alignment.intra_similarity",)),
+        Column("inter", ("alignment.inter_similarity",)),
+        Column("fire on both sides", ("alignment.alive",)),
+        Column("matched", ("consistency.matched",)),
+        Column("mismatched", ("consistency.mismatched",)),
+        Column("AUC", ("consistency.auc",)),
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from cache import CacheError
 from pipeline.errors import ConcordError, ConfigError
 from stages.cache_cli import cache_app
-from stages.paths import PARAMS, RUNS
+from stages.paths import PARAMS, RUNS, SCENES
 
 
 class Terminated(KeyboardInterrupt):
@@ -128,6 +128,25 @@ def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunO
 
 
 @app.command()
+def explain(
+    image: Annotated[Path, typer.Argument(help="A picture of any size.")],
+    text: Annotated[str, typer.Option(help="Words about it: which latents do they share?")] = "",
+    variant: Annotated[str, typer.Option(help="The trained variant to ask.")] = "lucid",
+    count: Annotated[int, typer.Option(min=1, help="Latents to show at most.")] = 8,
+    output: Annotated[Path, typer.Option(help="Where the drawing goes: .png, .pdf or .svg.")] = Path(
+        "explanation.png"
+    ),
+    params: ParamsOption = PARAMS,
+    run: RunOption = None,
+) -> None:
+    """Show which shared latents fire where in a picture, and which words share them."""
+    from pipeline.params import load_params
+    from stages.explain import explain_picture
+
+    explain_picture(load_params(params), run or RUNS / variant, image, text, count, output)
+
+
+@app.command()
 def report(
     variants: Annotated[list[str], typer.Argument(help="The trained variants to show.")],
     params: ParamsOption = PARAMS,
@@ -146,3 +165,47 @@ def study(params: ParamsOption = PARAMS) -> None:
     from stages.study import write_study
 
     write_study(load_params(params))
+
+
+@app.command()
+def hallucination(
+    run: Annotated[Path, typer.Argument(help="Where the results go.")] = RUNS / "hallucination",
+    root: Annotated[Path, typer.Option(help="A data set in COCO layout with train and val.")] = SCENES,
+    model: Annotated[
+        str | None, typer.Option(help="A Hugging Face folder or name, instead of the default.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="Its prompt, with <image> and {text}.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="The decoder layer whose input is read and moved.")
+    ] = None,
+    questions: Annotated[
+        list[Path] | None, typer.Option(help="POPE question files about val, instead of built ones.")
+    ] = None,
+) -> None:
+    """Ask a vision-language decoder POPE's questions, with and without VL-SAE's decoding."""
+    from pipeline.language_models.options import HallucinationOptions
+    from stages.hallucination import measure_hallucination
+
+    states = {"model": model, "prompt": template and {"template": template}, "layer": layer}
+    given = {key: value for key, value in states.items() if value is not None}
+    options = HallucinationOptions.parse({"states": given}, "hallucination")
+    measure_hallucination(options, root, run, questions or ())
+
+
+@app.command()
+def doctor(
+    params: ParamsOption = PARAMS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what this machine will use and why, and check every operation against float64 (status 1 if one is wrong)."""
+    import json
+
+    from stages.doctor import examine, show, sound
+
+    findings = examine(params)
+    if as_json:
+        typer.echo(json.dumps(findings, indent=2))
+    else:
+        show(findings, Console(highlight=False, markup=False, soft_wrap=True))
+    if not sound(findings):
+        raise typer.Exit(1)

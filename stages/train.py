@@ -14,7 +14,8 @@ from cache import ActivationCache, PairLoader
 from pipeline.checkpoint import Record
 from pipeline.params import Variant
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.registry import build_sae, save_sae
+from pipeline.sae.inputs import input_statistics
+from pipeline.sae.registry import build_sae, input_channels, save_sae
 from pipeline.training import Trainee, refuse_different_streams, resolve_device, train
 from stages.paths import cache_path
 from stages.progress import note, progress_bar
@@ -67,9 +68,8 @@ def train_variants(variants: Mapping[str, Variant], runs: Mapping[str, Path]) ->
 
 
 def _new_sae(variant: Variant, cache: ActivationCache, device: torch.device) -> SparseAutoencoder:
-    manifest = cache.manifest
-    sae = build_sae(variant.sae, manifest.vision_channels, manifest.text_channels, variant.train.seed)
-    sae.initialise(cache.statistics)
+    sae = build_sae(variant.sae, *input_channels(variant.sae, cache.manifest), variant.train.seed)
+    sae.initialise(input_statistics(cache, sae.inputs))
     return sae.to(device)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from pipeline.errors import DatasetError
 
@@ -57,6 +57,20 @@ def read_picture(path: Path, annotated_size: tuple[int, int]) -> Image.Image:
             return picture
     size, annotated = (f"{width} x {height}" for width, height in (stored.size, annotated_size))
     raise UnusableImageError(f"image size differs from its annotation: {size} px, annotated {annotated}")
+
+
+def read_upright(path: Path) -> Image.Image:
+    """Decode an image file that has no annotations to RGB, upright by its EXIF orientation.
+
+    Raises:
+        DatasetError: the file cannot be read, or is not a picture.
+    """
+    try:
+        with Image.open(path) as file:
+            return ImageOps.exif_transpose(file.convert("RGB"))
+    except (*_DECODING_ERRORS, OSError) as error:
+        reason = getattr(error, "strerror", None) or f"not a picture that can be decoded ({error})"
+        raise DatasetError(f"{path}: {reason}") from None
 
 
 def _same_proportions(size: tuple[int, int], annotated: tuple[int, int]) -> bool:

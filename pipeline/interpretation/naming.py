@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cache import ActivationCache
 from pipeline.config import Options
+from pipeline.errors import ConfigError
 from pipeline.interpretation.clustering import greedy_cosine_clusters, purity
 from pipeline.interpretation.concept_codes import ConceptCodes, encode_concepts
 from pipeline.interpretation.concept_list import ConceptList, load_concept_list
@@ -97,8 +98,13 @@ def interpret(
         concept list, cache, and `score` (see `score_names`; null without ground truth).
 
     Raises:
-        ConfigError: the concept list is missing, empty or has a term twice.
+        ConfigError: the concept list is missing, empty or has a term twice, or the dictionary reads pooled embeddings.
     """
+    if sae.inputs != "tokens":
+        raise ConfigError(
+            "this dictionary reads pooled embeddings, and its latents have no place in a picture to be named by; "
+            "interpret a variant that reads tokens"
+        )
     concept_list = load_concept_list(options.concepts)
     concepts = encode_concepts(
         sae, backbone, concept_list.terms, options.prompt, options.pooling, weighted=options.idf

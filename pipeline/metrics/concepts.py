@@ -30,16 +30,24 @@ class ConceptMeter:
 
     Args:
         samples: The cache's samples.
-        grid: Rows and columns of the patch grid.
+        grid: Rows and columns of the patch grid; None if codes are of whole images, which have no patch to score.
         resize_mode: How the backbone fits an image to its input.
         pooling: How token codes become an item's code.
         least: Items with a concept, and without it, that each side needs for the concept to be asked.
+        seed: Shuffles the labels for the chance level.
     """
 
     def __init__(
-        self, samples: pa.Table, grid: tuple[int, int], resize_mode: ResizeMode, pooling: Pooling, least: int
+        self,
+        samples: pa.Table,
+        grid: tuple[int, int] | None,
+        resize_mode: ResizeMode,
+        pooling: Pooling,
+        least: int,
+        seed: int,
     ) -> None:
         self._grid, self._resize_mode, self._pooling, self._least = grid, resize_mode, pooling, least
+        self._seed = seed
         self._images, self._captions = _read_truth(samples)
         self._image_codes: dict[int, np.ndarray] = {}
         self._caption_codes: dict[int, np.ndarray] = {}
@@ -56,16 +64,13 @@ class ConceptMeter:
         for place, pair in enumerate(pairs):
             if pair in self._images:
                 self._image_codes[pair] = vision[place]
-                if has_masks(self._images[pair]["objects"]):
+                if self._grid and has_masks(self._images[pair]["objects"]):
                     self._patch_codes[pair] = values[place], indices[place]
             if pair in self._captions:
                 self._caption_codes[pair] = text[place]
 
-    def result(self, seed: int) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """Recovery, same latent, transfer and patch-level average precision, for the concepts that can be asked.
-
-        Args:
-            seed: Shuffles the labels for the chance level.
 
         Returns:
             `concepts`, the number asked; `too_rare`, the number not asked; and unless none is asked what
@@ -82,12 +87,13 @@ class ConceptMeter:
         if not asked:
             return numbers
         concepts = [known[column] for column in asked]
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(self._seed)
         vision = best_latents(np.stack(list(self._image_codes.values())), labels[0][:, asked], generator)
         text = best_latents(np.stack(list(self._caption_codes.values())), labels[1][:, asked], generator)
-        return numbers | concept_recovery(concepts, vision, text) | self._patch_ap(concepts, vision)
+        patch_ap = self._patch_ap(concepts, vision, self._grid) if self._grid else {}
+        return numbers | concept_recovery(concepts, vision, text) | patch_ap
 
-    def _patch_ap(self, concepts: list[str], vision: BestLatents) -> dict[str, Any]:
+    def _patch_ap(self, concepts: list[str], vision: BestLatents, grid: tuple[int, int]) -> dict[str, Any]:
         """Mean over the concepts that objects carry, each with the latent that finds it best among whole images."""
         images = [self._images[pair] for pair in self._patch_codes]
         carried = set(chain(*(thing["concepts"] or () for image in images for thing in image["objects"])))
@@ -95,7 +101,7 @@ class ConceptMeter:
         if not rows:
             return {}
         names = [concepts[row] for row in rows]
-        labels = np.concatenate([self._labels(image, names) for image in images])
+        labels = np.concatenate([self._labels(image, names, grid) for image in images])
         values, indices = map(np.concatenate, zip(*self._patch_codes.values(), strict=True))
         found = labels.any(axis=0)
         if not found.any():
@@ -104,9 +110,11 @@ class ConceptMeter:
         mean, prevalence = float(scores.mean()), float(labels[:, found].mean())
         return {"patch_ap": {"mean": mean, "prevalence": prevalence, "concepts": int(found.sum())}}
 
-    def _labels(self, image: dict[str, Any], concepts: list[str]) -> Bool[np.ndarray, "patch concept"]:
+    def _labels(
+        self, image: dict[str, Any], concepts: list[str], grid: tuple[int, int]
+    ) -> Bool[np.ndarray, "patch concept"]:
         size = (image["width"], image["height"])
-        return patch_labels(image["objects"], concepts, size, self._grid, self._resize_mode)
+        return patch_labels(image["objects"], concepts, size, grid, self._resize_mode)
 
 
 def _read_truth(samples: pa.Table) -> tuple[dict[int, dict[str, Any]], dict[int, list[str]]]:

@@ -10,6 +10,7 @@ from cache import PairBatch
 from pipeline.metrics.pooling import Pooling, pool
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import EncodeMode, Side, SparseCodes
+from pipeline.sae.inputs import select_inputs
 from pipeline.transport.plan import TransportPlan
 
 
@@ -17,7 +18,7 @@ class EncodedBatch(NamedTuple):
     """Codes and plan of a batch, on the dictionary's device.
 
     Attributes:
-        batch: The activations.
+        batch: The activations that the dictionary reads: with pooled inputs one patch and one token per pair.
         codes: Codes of every token per side and mode; vision tokens pair by pair, text tokens packed.
         full_mode: The mode that uses all a dictionary has: `full_joint`, or `full_global` without private latents.
         plan: Transport plans, from the shared codes alone.
@@ -69,7 +70,7 @@ def encode_modes(
 
 def encode_batch(sae: SparseAutoencoder, batch: PairBatch, device: torch.device) -> EncodedBatch:
     """Move a batch to `device`, where `sae` is, and encode it in every mode."""
-    batch = PairBatch(*(part.to(device) for part in batch))
+    batch = PairBatch(*(part.to(device) for part in select_inputs(batch, sae.inputs)))
     vision = encode_modes(sae, "vision", batch.vision_tokens.flatten(0, 1))
     text = encode_modes(sae, "text", batch.text_tokens)
     patches = batch.vision_tokens.shape[1]

@@ -1,27 +1,49 @@
 """Everything metrics.json holds about one trained dictionary, in one pass over a cache."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from jaxtyping import Float64
 from pydantic import Field, field_validator
 
 from cache import ActivationCache
 from pipeline.config import Options
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.errors import RunError
+from pipeline.metrics.alignment import AlignmentMeter
 from pipeline.metrics.concepts import ConceptMeter
+from pipeline.metrics.consistency import ConsistencyMeter
 from pipeline.metrics.degeneracy import DegeneracyMeter
-from pipeline.metrics.encoding import encode_batch
+from pipeline.metrics.encoding import EncodedBatch, encode_batch
 from pipeline.metrics.grounding import GroundingMeter
+from pipeline.metrics.items import read_items
+from pipeline.metrics.judge import CachedJudge
 from pipeline.metrics.pooling import Pooling
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES
+from pipeline.sae.codes import SIDES, Side
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
+
+
+NOT_DEFINED_FOR_POOLED_INPUTS = {
+    "grounding": "the dictionary reads one embedding of a whole image, which has no place in it",
+    "concepts.patch_ap": "the dictionary has no codes of patches",
+}
+
+
+class Meter(Protocol):
+    """A part of metrics.json that collects what it needs batch by batch."""
+
+    def update(self, encoded: EncodedBatch) -> None:
+        """Add a batch."""
+
+    def result(self) -> dict[str, Any]:
+        """The part, as JSON values."""
 
 
 class EvaluateOptions(Options):
@@ -39,12 +61,28 @@ class EvaluateOptions(Options):
     concept_pooling: Pooling = Field(
         default="max",
         description="how an image's or a caption's shared codes are pooled to detect a concept: max, so that an "
-        "object of three patches can speak as loud as one of a hundred",
+        "object of three patches can speak as loud as one of a hundred; likewise for `alignment` and `consistency`",
     )
     least_positives: int = Field(
         default=10, ge=1, description="items with a concept, and as many without, that it takes to ask for it"
     )
-    seed: int = Field(default=0, ge=0, description="shuffles labels for the chance level of concept recovery")
+    judge: str | None = Field(
+        default=None,
+        description="cache of the same pairs by another backbone, whose pooled embeddings judge `alignment`; by "
+        "default those of the evaluated cache itself",
+    )
+    alignment_latents: int = Field(default=100, ge=2, description="latents drawn for `alignment`")
+    alignment_items: int = Field(
+        default=10, ge=1, description="images and captions that speak for a latent in `alignment`"
+    )
+    consistency_pairs: int = Field(
+        default=1000, ge=2, description="pairs drawn for `consistency`, each held against every other"
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="shuffles labels for the chance level of concept recovery; draws latents and pairs",
+    )
 
     @field_validator("prompt")
     @classmethod
@@ -64,8 +102,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure `sae` on every pair of `cache`: the value of metrics.json.
 
-    Deterministic for given inputs on one machine. Memory is bounded by a batch, except for a pooled code per item
-    and the sparse patch codes where samples state their true concepts.
+    Deterministic for given inputs on one machine. Memory is bounded by a batch and by the options, except for a
+    pooled code per item and the sparse patch codes where samples state their true concepts.
 
     Args:
         sae: A trained dictionary, on its device; set to evaluation mode here.
@@ -75,49 +113,85 @@ def evaluate(
         progress: Receives (pairs done, pairs in all) after every batch.
 
     Returns:
-        `reconstruction`, `grounding`, `degeneracy`, `concepts` and `counts`. What does not apply is absent: `private`,
-        `full_joint` and `leak` without private latents, `grounding` without boxes, `concepts` without ground truth.
+        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency` and `counts`. What does not
+        apply is absent: `private`, `full_joint` and `leak` without private latents, `grounding` without boxes,
+        `concepts` without ground truth. What the cache could tell but the dictionary cannot, for it reads pooled
+        embeddings, is absent too and named in `not_defined` with the reason.
 
     Raises:
-        RunError: the dictionary was trained on activations of another width.
+        RunError: the dictionary was trained on activations of another width; or the judge lacks a pair.
+        CacheError: the judge's cache cannot be read.
         DatasetError: a segmentation in the samples is malformed.
     """
     _check_widths(sae, cache)
     sae.eval()
     device = next(sae.parameters()).device
-    grid, resize_mode = _patch_layout(cache)
-    prompts = PromptEncoder(sae, backbone, options.prompt, options.batch_pairs) if backbone else None
-    reconstruction = ReconstructionMeter(sae, {side: cache.statistics[side].mean for side in SIDES})
-    grounding = GroundingMeter(prompts, cache.samples, grid, resize_mode)
-    degeneracy = DegeneracyMeter(
-        cache.pair_images, sae.shared_width, sae.private_width, options.degeneracy_pooling
-    )
-    concepts = ConceptMeter(
-        cache.samples, grid, resize_mode, options.concept_pooling, options.least_positives
-    )
+    grounding = _grounding_meter(sae, cache, backbone, options) if sae.inputs == "tokens" else None
+    meters = _other_meters(sae, cache, options) | ({"grounding": grounding} if grounding else {})
     done = 0
     for batch in cache.iterate(options.batch_pairs):
         encoded = encode_batch(sae, batch, device)
-        for meter in (reconstruction, grounding, degeneracy, concepts):
+        for meter in meters.values():
             meter.update(encoded)
         done += len(batch.pair)
         if progress:
             progress(done, cache.pairs)
-    metrics = {
-        "reconstruction": reconstruction.result(),
-        "grounding": grounding.result(),
-        "degeneracy": degeneracy.result(),
-        "concepts": concepts.result(options.seed),
-        "counts": _counts(cache) | grounding.counts(),
-    }
+    metrics = {name: meter.result() for name, meter in meters.items()}
+    metrics["counts"] = _counts(cache) | (grounding.counts() if grounding else {})
+    metrics["not_defined"] = NOT_DEFINED_FOR_POOLED_INPUTS if sae.inputs == "pooled" else {}
     return {key: value for key, value in metrics.items() if value}
+
+
+def _grounding_meter(
+    sae: SparseAutoencoder, cache: ActivationCache, backbone: "Backbone | None", options: EvaluateOptions
+) -> GroundingMeter:
+    prompts = PromptEncoder(sae, backbone, options.prompt, options.batch_pairs) if backbone else None
+    return GroundingMeter(prompts, cache.samples, *_patch_layout(cache))
+
+
+def _other_meters(
+    sae: SparseAutoencoder, cache: ActivationCache, options: EvaluateOptions
+) -> dict[str, Meter]:
+    grid, resize_mode = _patch_layout(cache)
+    items, latents, pooling = read_items(cache), sae.shared_width, options.concept_pooling
+    judge = CachedJudge(_judge_cache(cache, options), cache, options.batch_pairs)
+    return {
+        "reconstruction": ReconstructionMeter(sae, _centres(sae, cache)),
+        "degeneracy": DegeneracyMeter(
+            cache.pair_images, latents, sae.private_width, options.degeneracy_pooling
+        ),
+        "concepts": ConceptMeter(
+            cache.samples,
+            grid if sae.inputs == "tokens" else None,
+            resize_mode,
+            pooling,
+            options.least_positives,
+            options.seed,
+        ),
+        "alignment": AlignmentMeter(
+            items, latents, judge, options.alignment_latents, options.alignment_items, options.seed, pooling
+        ),
+        "consistency": ConsistencyMeter(items, latents, options.consistency_pairs, options.seed, pooling),
+    }
+
+
+def _judge_cache(cache: ActivationCache, options: EvaluateOptions) -> ActivationCache:
+    return ActivationCache.open(options.judge) if options.judge else cache
+
+
+def _centres(sae: SparseAutoencoder, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
+    """Near the mean of what the dictionary explains; a cache has no statistics of pooled embeddings."""
+    if sae.inputs == "tokens":
+        return {side: cache.statistics[side].mean for side in SIDES}
+    return {side: np.zeros(cache.manifest.embedding) for side in SIDES}
 
 
 def _check_widths(sae: SparseAutoencoder, cache: ActivationCache) -> None:
     manifest = cache.manifest
+    pooled = manifest.embedding if sae.inputs == "pooled" else None
     for side, trained, cached in (
-        ("vision", sae.vision_channels, manifest.vision_channels),
-        ("text", sae.text_channels, manifest.text_channels),
+        ("vision", sae.vision_channels, pooled or manifest.vision_channels),
+        ("text", sae.text_channels, pooled or manifest.text_channels),
     ):
         if trained != cached:
             raise RunError(

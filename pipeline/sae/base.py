@@ -13,6 +13,7 @@ from pipeline.config import Options
 from pipeline.objectives import Losses
 from pipeline.sae.codes import EncodeMode, Side, SparseCodes
 from pipeline.sae.dictionary import SideMoments
+from pipeline.sae.inputs import Inputs
 from pipeline.transport.plan import TransportPlan
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ class SparseAutoencoder(nn.Module, ABC):
     """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units."""
 
     options: Options
+    inputs: Inputs = "tokens"
+    """What it reads of a pair; with "pooled" a side's tokens below are its pooled embeddings, one per pair."""
     vision_channels: int
+    """Width of what it reads of an image; `text_channels` of a caption."""
     text_channels: int
     shared_width: int
     """Number of latents that mean the same on both sides: columns 0 .. shared_width - 1 of either."""

@@ -14,10 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from cache import Manifest
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -25,6 +27,7 @@ CONFIG_FILE = "config.json"
 
 ARCHITECTURES: Mapping[str, tuple[type[Options], Callable[..., SparseAutoencoder]]] = {
     "lucid": (LucidOptions, LucidSAE),
+    "vl_sae": (VLSAEOptions, VLSAE),
 }
 """Per name the typed options and the module, called as `module(options, vision_channels, text_channels, seed)`."""
 
@@ -36,11 +39,11 @@ def build_sae(
 
     Args:
         options: an architecture's options, or plain values with the key `architecture`.
-        vision_channels: width of a patch activation.
-        text_channels: width of a token activation.
+        vision_channels: width of what it reads of an image: of a patch, or of a pooled embedding.
+        text_channels: width of what it reads of a caption. `input_channels` knows both.
 
     Raises:
-        ConfigError: the architecture does not exist, or a value is out of range.
+        ConfigError: the architecture does not exist, a value is out of range, or the widths do not fit the options.
     """
     values = options.model_dump() if isinstance(options, Options) else dict(options)
     name = str(values.get("architecture"))
@@ -48,6 +51,13 @@ def build_sae(
         raise ConfigError(f"architecture: no such SAE as {name!r}; there are {', '.join(ARCHITECTURES)}")
     options_type, module = ARCHITECTURES[name]
     return module(options_type.parse(values, "sae"), vision_channels, text_channels, seed)
+
+
+def input_channels(options: Options, manifest: Manifest) -> tuple[int, int]:
+    """Widths of what an SAE of these options reads of an image and of a caption of this cache."""
+    if isinstance(options, VLSAEOptions) and options.inputs == "pooled":
+        return manifest.embedding, manifest.embedding
+    return manifest.vision_channels, manifest.text_channels
 
 
 def save_sae(sae: SparseAutoencoder, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """A tiny world whose activations are its concepts: every noun is one axis, on both sides, so the truth is known."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,13 +48,17 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image: its objects, its captions, and categories that are listed for it without any box."""
+    """An image: its objects, its captions, and categories that are listed for it without any box.
+
+    Its ids follow from `number`, by default its place among the scenes.
+    """
 
     things: Sequence[Thing]
     captions: Sequence[str]
     listed: Sequence[str] = ()
     truth: bool = True
     skipped: frozenset[int] = field(default=frozenset())
+    number: int | None = None
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -81,6 +85,17 @@ def axis(noun: str) -> np.ndarray:
     return np.eye(CHANNELS, dtype=np.float32)[place]
 
 
+def pooled(nouns: Iterable[str]) -> np.ndarray:
+    """The embedding of an image or a caption: the background and every noun in it."""
+    embedding = np.zeros(CHANNELS, dtype=np.float32)
+    embedding[BACKGROUND] = 0.5
+    return sum((axis(noun) for noun in nouns), embedding)
+
+
+def named_nouns(caption: str) -> list[str]:
+    return [noun for noun in NOUNS if any(name in caption for name in names(noun))]
+
+
 def text_tokens(pieces: Sequence[str]) -> np.ndarray:
     tokens = np.zeros((len(pieces), CHANNELS), dtype=np.float32)
     tokens[:, BACKGROUND] = 1.0
@@ -102,13 +117,16 @@ def write_cache(path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: 
     kept = [ids[row][valid[row]] for row in range(len(captions))]
     text = np.concatenate([text_tokens(backbone.token_texts(row)) for row in kept])
     vision = np.stack([vision_tokens(scene) for scene in scenes])
+    images = np.stack([pooled(thing.noun for thing in scene.things) for scene in scenes])
+    texts = np.stack([pooled(named_nouns(caption)) for caption in captions])
+    noise_of_pooled = np.random.default_rng(1)
     activations = ShardActivations(
         vision_tokens=vision + noise * generator.standard_normal(vision.shape, dtype=np.float32),
-        vision_pooled=np.ones((len(scenes), CHANNELS), np.float32),
+        vision_pooled=images + noise * noise_of_pooled.standard_normal(images.shape, dtype=np.float32),
         text_tokens=text + noise * generator.standard_normal(text.shape, dtype=np.float32),
         text_lengths=valid.sum(dim=1).numpy(),
         token_ids=torch.cat(kept).numpy(),
-        text_pooled=np.ones((len(captions), CHANNELS), np.float32),
+        text_pooled=texts + noise * noise_of_pooled.standard_normal(texts.shape, dtype=np.float32),
     )
     manifest = Manifest(
         backbone=backbone.identity,
@@ -132,15 +150,16 @@ def write_cache(path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: 
 def sample_rows(scenes: Sequence[Scene]) -> list[dict]:
     rows = []
     for image_row, scene in enumerate(scenes):
+        identity = image_row if scene.number is None else scene.number
         objects = [thing.annotation for thing in scene.things if thing.has_box]
         nouns = {f"noun:{thing.noun}" for thing in scene.things}
         for number, caption in enumerate(scene.captions):
-            said = [f"noun:{noun}" for noun in NOUNS if any(name in caption for name in names(noun))]
+            said = [f"noun:{noun}" for noun in named_nouns(caption)]
             rows.append(
                 {
                     "image_row": image_row,
-                    "image_id": 100 + image_row,
-                    "caption_id": 10 * image_row + number,
+                    "image_id": 100 + identity,
+                    "caption_id": 10 * identity + number,
                     "file": f"{image_row}.png",
                     "caption": caption,
                     "width": SIZE,

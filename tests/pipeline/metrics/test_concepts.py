@@ -19,11 +19,11 @@ BuildCache = Callable[..., ActivationCache]
 
 
 def measure(cache: ActivationCache, sae: LucidSAE) -> dict:
-    meter = ConceptMeter(cache.samples, GRID, "squash", "max", least=2)
+    meter = ConceptMeter(cache.samples, GRID, "squash", "max", least=2, seed=0)
     with torch.inference_mode():
         for batch in cache.iterate(7):
             meter.update(encode_batch(sae, batch, torch.device("cpu")))
-    return meter.result(seed=0)
+    return meter.result()
 
 
 def mentioned(caption: str) -> list[bool]:

@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
+import torch
 
-from cache import ActivationCache
+from cache import ActivationCache, CacheMissingError
 from pipeline.backbone.model import Backbone
 from pipeline.errors import ConfigError, RunError
 from pipeline.metrics import EvaluateOptions, evaluate
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
 from .axis_world import CHANNELS, NOUNS, Scene, Thing, axis_sae, random_scenes
 
@@ -26,6 +29,10 @@ def random_sae(shared_ratio: float = 0.5) -> LucidSAE:
     return LucidSAE(options, CHANNELS, CHANNELS)
 
 
+def random_vl_sae(**options: Any) -> VLSAE:
+    return VLSAE(VLSAEOptions(**{"latents": 64, "k": 6, **options}), CHANNELS, CHANNELS)
+
+
 def test_the_perfect_dictionary_is_perfect(build_cache: BuildCache, backbone: Backbone) -> None:
     metrics = evaluate(axis_sae(), build_cache(random_scenes(40, seed=0)), backbone, OPTIONS)
     reconstruction, concepts = metrics["reconstruction"], metrics["concepts"]
@@ -36,6 +43,8 @@ def test_the_perfect_dictionary_is_perfect(build_cache: BuildCache, backbone: Ba
     assert metrics["grounding"]["transport"]["mass_at_object"] > 0.99
     assert concepts["same_latent"] == {"count": len(NOUNS), "share": 1.0}
     assert concepts["patch_ap"]["mean"] == 1.0
+    assert metrics["consistency"]["auc"] > 0.95
+    assert metrics["alignment"]["intra_similarity"] > metrics["alignment"]["inter_similarity"] + 0.2
 
 
 def test_an_unrelated_dictionary_recovers_and_grounds_no_better_than_chance(
@@ -61,7 +70,15 @@ def test_captions_of_other_images_ground_nothing(build_cache: BuildCache, backbo
 
 def test_keys_of_a_dictionary_with_private_latents(build_cache: BuildCache, backbone: Backbone) -> None:
     metrics = evaluate(random_sae(0.5), build_cache(random_scenes(10, seed=0), noise=0.1), backbone, OPTIONS)
-    assert set(metrics) == {"reconstruction", "grounding", "degeneracy", "concepts", "counts"}
+    assert set(metrics) == {
+        "reconstruction",
+        "grounding",
+        "degeneracy",
+        "concepts",
+        "alignment",
+        "consistency",
+        "counts",
+    }
     reconstruction = metrics["reconstruction"]
     assert set(reconstruction) == {"vision", "text", "text_to_vision", "vision_to_text"}
     for side in ("vision", "text"):
@@ -91,7 +108,7 @@ def test_without_ground_truth_or_boxes_those_parts_are_absent(
 ) -> None:
     scenes = [Scene([], ["a sea"], truth=False), Scene([], ["two cats"], truth=False)] * 3
     metrics = evaluate(random_sae(), build_cache(scenes, noise=0.1), backbone, OPTIONS)
-    assert set(metrics) == {"reconstruction", "degeneracy", "counts"}
+    assert set(metrics) == {"reconstruction", "degeneracy", "alignment", "consistency", "counts"}
     assert metrics["counts"]["grounding_targets"] == 0
 
 
@@ -162,6 +179,71 @@ def test_progress_reaches_the_number_of_pairs(build_cache: BuildCache) -> None:
 
 def test_a_dictionary_of_another_width_is_refused(build_cache: BuildCache) -> None:
     sae = LucidSAE(LucidOptions(latents=16, k_shared=1, k_private=1), CHANNELS + 1, CHANNELS)
+    with pytest.raises(RunError, match=f"{CHANNELS} vision channels.*trained on {CHANNELS + 1}"):
+        evaluate(sae, build_cache(random_scenes(2, seed=0)), None, OPTIONS)
+
+
+def test_what_pooled_inputs_cannot_answer_is_left_out_and_named(
+    build_cache: BuildCache, backbone: Backbone
+) -> None:
+    metrics = evaluate(random_vl_sae(), build_cache(random_scenes(30, seed=0), noise=0.1), backbone, OPTIONS)
+    assert set(metrics) == {
+        *("reconstruction", "degeneracy", "concepts", "alignment", "consistency", "counts", "not_defined"),
+    }
+    assert set(metrics["not_defined"]) == {"grounding", "concepts.patch_ap"}
+    assert "patch_ap" not in metrics["concepts"]
+    for side in ("vision", "text"):
+        assert set(metrics["reconstruction"][side]) == {"full_global", "shared"}
+    for direction in ("text_to_vision", "vision_to_text"):
+        assert set(metrics["reconstruction"][direction]) == {"shared", "full"}
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def test_a_dictionary_that_copies_its_embeddings_explains_both_sides_and_crosses_them(
+    build_cache: BuildCache, backbone: Backbone
+) -> None:
+    sae = random_vl_sae(latents=CHANNELS, k=CHANNELS, encoder="affine")
+    with torch.no_grad():
+        for name, value in sae.named_parameters():
+            value.copy_(torch.eye(CHANNELS) if name.endswith("weight") else torch.zeros(len(value)))
+    metrics = evaluate(sae, build_cache(random_scenes(30, seed=0)), backbone, OPTIONS)
+    # The captions name all that the images show, and the embeddings of the two are the same.
+    for part in ("vision", "text", "text_to_vision", "vision_to_text"):
+        assert metrics["reconstruction"][part]["shared"] == pytest.approx(1.0)
+    assert metrics["concepts"]["recovery"]["vision"] == metrics["concepts"]["recovery"]["text"] == 1.0
+    assert metrics["concepts"]["same_latent"]["share"] == 1.0
+    alignment = metrics["alignment"]
+    assert alignment["intra_similarity"] == pytest.approx(1.0, abs=0.02)
+    assert alignment["dead"] == {
+        "vision_only": 0,
+        "text_only": 0,
+        "both_sides": CHANNELS - len(NOUNS) - 1,
+    }
+
+
+def test_a_dictionary_of_tokens_is_asked_everything_whatever_its_architecture(
+    build_cache: BuildCache, backbone: Backbone
+) -> None:
+    cache = build_cache(random_scenes(10, seed=0), noise=0.1)
+    metrics = evaluate(random_vl_sae(inputs="tokens"), cache, backbone, OPTIONS)
+    assert set(metrics["grounding"]) == MAPS
+    assert "not_defined" not in metrics
+
+
+def test_another_backbones_cache_may_judge(build_cache: BuildCache) -> None:
+    scenes = random_scenes(20, seed=0)
+    cache, judge = build_cache(scenes), build_cache(scenes, noise=0.5, name="judge")
+    options = OPTIONS.model_copy(update={"judge": str(judge)})
+    own, others = (evaluate(axis_sae(), cache, None, options)["alignment"] for options in (OPTIONS, options))
+    assert own["intra_similarity"] != others["intra_similarity"]
+    assert own["dead"] == others["dead"]
+    missing = OPTIONS.model_copy(update={"judge": str(cache.path.with_name("nowhere.zarr"))})
+    with pytest.raises(CacheMissingError, match="nowhere"):
+        evaluate(axis_sae(), cache, None, missing)
+
+
+def test_pooled_embeddings_of_another_width_are_refused(build_cache: BuildCache) -> None:
+    sae = VLSAE(VLSAEOptions(latents=16, k=1), CHANNELS + 1, CHANNELS + 1)
     with pytest.raises(RunError, match=f"{CHANNELS} vision channels.*trained on {CHANNELS + 1}"):
         evaluate(sae, build_cache(random_scenes(2, seed=0)), None, OPTIONS)
 

@@ -1,0 +1,73 @@
+"""Are the concepts of an image those of its caption, more than those of another's?"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from pipeline.metrics.alignment import unit_length
+from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.items import Items
+from pipeline.metrics.pooling import Pooling
+from pipeline.sae.codes import SIDES
+
+
+class ConsistencyMeter:
+    """The `consistency` part of metrics.json: cos(h_v, h_t) of shared codes on matched and on mismatched pairs.
+
+    It asks of the codes alone what VL-SAE (arXiv 2510.21323) relies on where it compares the concepts of an image with
+    those of a text. Mismatched are all combinations of an image and a caption of the drawn pairs, except those that
+    are a pair after all: of one image, or of one wording.
+
+    Args:
+        items: The items of the evaluated pairs.
+        latents: Number of shared latents.
+        pairs: Pairs to draw; their dense pooled codes are kept until the end, each to be held against every other.
+        seed: Draws them.
+        pooling: How token codes become an item's.
+    """
+
+    def __init__(self, items: Items, latents: int, pairs: int, seed: int, pooling: Pooling) -> None:
+        self._pooling = pooling
+        available = len(items.of_side["vision"])
+        generator = np.random.default_rng(seed)
+        drawn = np.sort(generator.choice(available, min(pairs, available), replace=False))
+        self._numbers = {side: items.of_side[side][drawn] for side in SIDES}
+        self._place = torch.full((available,), -1)
+        self._place[drawn] = torch.arange(len(drawn))
+        self._codes = {side: np.zeros((len(drawn), latents), dtype=np.float32) for side in SIDES}
+
+    def update(self, encoded: EncodedBatch) -> None:
+        """Keep the codes of the drawn pairs of a batch."""
+        place = self._place[encoded.batch.pair.cpu()]
+        drawn = place >= 0
+        for side in SIDES:
+            pooled = encoded.pooled(side, self._pooling).cpu()
+            self._codes[side][place[drawn].numpy()] = pooled[drawn].numpy()
+
+    def result(self) -> dict[str, Any]:
+        """Mean cosines `matched` and `mismatched`, and `auc`: how often a matched pair has the higher one.
+
+        `pairs` is the number drawn. Empty where no two of them are of different images and wordings.
+        """
+        cosine = unit_length(self._codes["vision"]) @ unit_length(self._codes["text"]).T
+        other = [self._numbers[side][:, None] != self._numbers[side] for side in SIDES]
+        matched, mismatched = cosine.diagonal(), cosine[np.logical_and(*other)]
+        if not mismatched.size:
+            return {}
+        return {
+            "auc": area_under_curve(matched, mismatched),
+            "matched": float(matched.mean(dtype=np.float64)),
+            "mismatched": float(mismatched.mean(dtype=np.float64)),
+            "pairs": len(matched),
+        }
+
+
+def area_under_curve(
+    positive: Float[np.ndarray, "positive"], negative: Float[np.ndarray, "negative"]
+) -> float:
+    """Area under the ROC curve: the chance that a positive scores higher than a negative, a tie counting half."""
+    ranked = np.sort(negative)
+    below, not_above = (np.searchsorted(ranked, positive, side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(negative)))

@@ -1,0 +1,50 @@
+"""The options of VL-SAE; its ablations and the baselines it is compared with are choices of them."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config import Options
+from pipeline.sae.inputs import Inputs
+
+EncoderKind = Literal["distance", "cosine", "affine"]
+
+
+class VLSAEOptions(Options):
+    """VL-SAE (arXiv 2510.21323); the defaults are its settings for a CLIP model of embedding width 512.
+
+    Its ablations change `encoder` or `shared_decoder`. Its baselines are affine: SAE-D shares neither encoder nor
+    decoder between the sides, SAE-S shares both.
+    """
+
+    architecture: Literal["vl_sae"] = "vl_sae"
+    inputs: Inputs = Field(
+        default="pooled",
+        description="what is read of a pair: its pooled embeddings, as in the paper, or every patch and token",
+    )
+    latents: int = Field(
+        default=4096, gt=0, description="latents, H; the paper's is 8 times the embedding width"
+    )
+    k: int = Field(
+        default=256, gt=0, description="active latents per input, K; half the embedding width there"
+    )
+    encoder: EncoderKind = Field(
+        default="distance",
+        description="activation: 2 minus the distance of unit vectors, their cosine if positive, or relu(W x + b)",
+    )
+    shared_encoder: bool = Field(default=True, description="one encoder for both sides, or one for each")
+    shared_decoder: bool = Field(default=False, description="one decoder for both sides, or one for each")
+
+    centre: bool = Field(
+        default=False,
+        description="subtract a side's mean before encoding. Not in the paper; but where the sides' means point apart "
+        "(the modality gap), latents that are directions fire on one side only",
+    )
+
+    @model_validator(mode="after")
+    def _budget_fits(self) -> Self:
+        if self.k > self.latents:
+            raise ValueError(
+                f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
+            )
+        return self

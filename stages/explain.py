@@ -1,0 +1,62 @@
+"""Show what a trained variant sees in a picture."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.backbone.loading import load_backbone
+from pipeline.datasets.pictures import read_upright
+from pipeline.interpretation.explanation import Explanation, explain
+from pipeline.interpretation.explanation_figure import explanation_figure, save_figure
+from pipeline.interpretation.latent_table import read_latents
+from pipeline.params import Params
+from pipeline.sae.registry import load_sae
+
+
+def explain_picture(params: Params, run: Path, image: Path, text: str, count: int, output: Path) -> None:
+    """Print the shared latents that `image`, and `text` if it is not empty, fire, and draw them into `output`.
+
+    Latents have names if the run was interpreted.
+
+    Raises:
+        ConfigError: the variant knows no places, or the text has no words or too many.
+        DatasetError: the picture cannot be read.
+        RunError: the run is not trained.
+    """
+    picture = read_upright(image)
+    sae = load_sae(run)
+    names = _names(run / "latents.parquet")
+    explanation = explain(sae, load_backbone(params.backbone), picture, text)
+    Console().print(_table(explanation, names, count))
+    save_figure(explanation_figure(picture, explanation, names, count), output)
+    Console(stderr=True, highlight=False).print(f"drawn in {output}", style="dim")
+
+
+def _names(path: Path) -> dict[int, str]:
+    if not path.exists():
+        return {}
+    latents, _ = read_latents(path)
+    rows = latents.select(["latent", "name", "named"]).to_pylist()
+    return {row["latent"]: row["name"] for row in rows if row["named"]}
+
+
+def _table(explanation: Explanation, names: dict[int, str], count: int) -> Table:
+    fired = len(explanation.latents)
+    table = Table(
+        title=f"{min(count, fired)} of {fired} shared latents that fire", title_justify="left", box=None
+    )
+    for column in ("latent", "name", "activation", "patches", "peak (row, column)", "words"):
+        table.add_column(column, justify="right" if column in {"latent", "activation", "patches"} else "left")
+    for latent in explanation.latents[:count]:
+        words = [token for token, value in zip(explanation.tokens, latent.words, strict=True) if value > 0]
+        peak = ", ".join(map(str, latent.peak))
+        table.add_row(
+            str(latent.latent),
+            names.get(latent.latent, ""),
+            f"{latent.activation:.2f}",
+            str(int((latent.heat > 0).sum())),
+            peak,
+            " ".join(words),
+        )
+    return table

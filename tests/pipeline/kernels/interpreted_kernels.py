@@ -1,0 +1,247 @@
+"""The Triton kernels against their eager twins and dense float64; on a GPU where there is one, else interpreted.
+
+Started by `test_kernels.py` in a process of its own, since Triton decides once per process how it runs kernels.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks import gpu
+from pipeline.kernels.agreement import agreements
+from pipeline.kernels.availability import runs_on_triton, triton_reason
+from pipeline.kernels.sparse_products import (
+    gather_sum,
+    residual,
+    sampled_dot,
+    scatter_sum,
+)
+from pipeline.kernels.top_k import fits_top_k, top_k_per_group
+from pipeline.sae import codes
+from pipeline.sae.lucid import LucidSAE
+from pipeline.sae.topk import top_k
+
+DEVICE = torch.device("cuda" if triton_reason(torch.device("cuda")) is None else "cpu")
+SHAPES = {  # tokens, k, latents, channels
+    "ragged": (5, 3, 11, 37),
+    "one entry": (4, 1, 7, 16),
+    "several blocks of entries and channels": (2, 19, 50, 300),
+    "no tokens": (0, 3, 5, 8),
+}
+FLOAT32, BFLOAT16 = (torch.float32, 1e-6), (torch.bfloat16, 1e-2)
+CASES = [(name, FLOAT32) for name in SHAPES] + [("ragged", BFLOAT16)]
+each_case = pytest.mark.parametrize(("shape", "dtype"), CASES, ids=[f"{n}-{d[0]}" for n, d in CASES])
+
+
+def draw(shape: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Values, indices, table, rows. Some latents are named twice by a token, with value 0, as ReLU leaves them."""
+    tokens, k, latents, channels = SHAPES[shape]
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(tokens, k, generator=generator).relu().to(DEVICE, dtype)
+    indices = torch.rand(tokens, latents, generator=generator).argsort(dim=1)[:, :k].to(DEVICE)
+    indices[:, -1] = indices[:, -1].where(values[:, -1] != 0, indices[:, 0])
+    table = torch.randn(latents, channels, generator=generator).to(DEVICE, dtype)
+    rows = torch.randn(tokens, channels, generator=generator).to(DEVICE, dtype)
+    return values, indices, table, rows
+
+
+def dense(values: Tensor, indices: Tensor, width: int) -> Tensor:
+    zeros = torch.zeros(len(values), width, dtype=torch.float64, device=values.device)
+    return zeros.scatter_add(1, indices, values.double())
+
+
+def by_latent(indices: Tensor, height: int) -> tuple[Tensor, Tensor]:
+    """Entries sorted by latent, and where each latent's begin."""
+    latent, entry = torch.sort(indices.flatten(), stable=True)
+    return entry, torch.searchsorted(latent, torch.arange(height, device=DEVICE))
+
+
+def assert_close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
+    assert found.shape == wanted.shape
+    assert not torch.isnan(found).any()
+    error = (found.double() - wanted).norm() / wanted.norm().clamp_min(1e-30)
+    assert error <= tolerance, float(error)
+
+
+def test_the_kernels_are_what_runs() -> None:
+    assert triton_reason(DEVICE) is None
+    assert runs_on_triton(torch.zeros(1, device=DEVICE), torch.zeros(1, device=DEVICE, dtype=torch.bfloat16))
+    assert not runs_on_triton(torch.zeros(1, device=DEVICE, dtype=torch.float64))
+
+
+@each_case
+def test_gather_sum(shape: str, dtype: tuple[torch.dtype, float]) -> None:
+    values, indices, table, _ = draw(shape, dtype[0])
+    found = gather_sum(values, indices, table)
+    assert found.dtype == dtype[0]
+    assert_close(found, dense(values, indices, len(table)) @ table.double(), dtype[1])
+
+
+@each_case
+def test_scatter_sum(shape: str, dtype: tuple[torch.dtype, float]) -> None:
+    values, indices, table, rows = draw(shape, dtype[0])
+    found = scatter_sum(values, rows, *by_latent(indices, len(table)))
+    assert found.dtype == dtype[0]
+    assert_close(found, dense(values, indices, len(table)).T @ rows.double(), dtype[1])
+
+
+@each_case
+def test_sampled_dot(shape: str, dtype: tuple[torch.dtype, float]) -> None:
+    _, indices, table, rows = draw(shape, dtype[0])
+    found = sampled_dot(table, indices, rows)
+    assert found.dtype == dtype[0]
+    assert_close(found, (rows.double() @ table.double().T).gather(1, indices), dtype[1])
+
+
+@each_case
+def test_residual(shape: str, dtype: tuple[torch.dtype, float]) -> None:
+    values, indices, table, rows = draw(shape, dtype[0])
+    bias = table[0]
+    error, products = residual(values, indices, table, bias, rows)
+    wanted = dense(values, indices, len(table)) @ table.double() + bias.double() - rows.double()
+    assert_close(error, wanted, dtype[1])
+    assert_close(products, (wanted @ table.double().T).gather(1, indices), dtype[1])
+
+
+def test_float32_is_the_eager_twin_to_rounding() -> None:
+    values, indices, table, rows = draw("ragged", torch.float32)
+    assert_close(gather_sum(values, indices, table), codes.gather_sum(values, indices, table).double(), 1e-6)
+    found = scatter_sum(values, rows, *by_latent(indices, len(table)))
+    assert_close(found, codes.scatter_sum(values, indices, rows, len(table)).double(), 1e-6)
+
+
+def test_a_mixture_of_types_is_added_and_returned_in_float32() -> None:
+    values, indices, table, rows = draw("ragged", torch.bfloat16)
+    wide = values.float() / 3
+    found = gather_sum(wide, indices, table)
+    assert found.dtype == torch.float32
+    assert_close(found, dense(wide, indices, len(table)) @ table.double(), 1e-6)
+    found = scatter_sum(wide, rows, *by_latent(indices, len(table)))
+    assert found.dtype == torch.float32
+    assert_close(found, dense(wide, indices, len(table)).T @ rows.double(), 1e-6)
+
+
+def test_a_latent_that_fires_more_often_than_a_part_holds_is_summed_whole() -> None:
+    tokens, channels = 530, 4  # parts hold 512 entries
+    values = torch.rand(tokens, 1, device=DEVICE) + 1
+    indices = torch.full((tokens, 1), 2, device=DEVICE)
+    indices[::50] = 0
+    rows = torch.rand(tokens, channels, device=DEVICE)
+    found = scatter_sum(values, rows, *by_latent(indices, 4))
+    assert_close(found, dense(values, indices, 4).T @ rows.double(), 1e-6)
+    assert not found[[1, 3]].any()
+
+
+GROUPS = {
+    "two groups, not powers of two": (36, [(0, 13, 4), (13, 36, 9)]),
+    "one latent each": (9, [(0, 9, 1)]),
+    "everything": (6, [(0, 2, 2), (2, 6, 4)]),
+    "a part": (24, [(8, 24, 5)]),
+}
+
+
+def rows_with_ties(latents: int) -> Tensor:
+    """Rows of random scores, of few distinct ones, of one, of both zeros, of infinities, of tiny and huge ones."""
+    random = torch.randn(8, latents, generator=torch.Generator().manual_seed(1))
+    random[1] = random[1].round()
+    random[2] = 0.5
+    random[3] = torch.tensor([0.0, -0.0]).repeat(latents)[:latents]
+    random[4] = -random[4].abs()
+    random[5, ::3] = torch.inf
+    random[6] = -torch.inf
+    random[7] *= 10 ** (10 * random[7])
+    return random.to(DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("latents", "groups", "dtype"),
+    [(*groups, torch.float32) for groups in GROUPS.values()]
+    + [(*next(iter(GROUPS.values())), torch.bfloat16)],
+    ids=[*GROUPS, "bfloat16"],
+)
+def test_top_k_takes_the_very_latents_of_its_twin(
+    latents: int, groups: list[tuple[int, int, int]], dtype: torch.dtype
+) -> None:
+    scores = rows_with_ties(latents).to(dtype)
+    values, indices = top_k_per_group(scores, groups)
+    assert fits_top_k(groups) and values.dtype == dtype
+    first = 0
+    for start, stop, k in groups:
+        part = scores[:, start:stop].float()
+        stable_values, stable_indices = part.sort(dim=1, descending=True, stable=True)
+        kept = slice(first, first + k)
+        assert torch.equal(values[:, kept].float(), stable_values[:, :k])
+        assert torch.equal(indices[:, kept] - start, stable_indices[:, :k])
+        twin_values, twin_indices = top_k(part, k)
+        assert torch.equal(values[:, kept].float(), twin_values)
+        assert torch.equal((indices[:, kept] - start).sort()[0], twin_indices.sort()[0])
+        first += k
+
+
+def test_top_k_of_no_tokens_is_empty() -> None:
+    values, indices = top_k_per_group(torch.zeros(0, 5, device=DEVICE), [(0, 5, 2)])
+    assert values.shape == indices.shape == (0, 2)
+
+
+def test_top_k_shows_nan_instead_of_dropping_it() -> None:
+    scores = torch.randn(2, 20, device=DEVICE)
+    scores[0, 7] = scores[1, 3] = torch.nan
+    values, indices = top_k_per_group(scores, [(0, 20, 2)])
+    assert indices[:, 0].tolist() == [7, 3]
+    assert values.isnan().tolist() == [[True, False], [True, False]]
+
+
+def test_groups_that_no_kernel_holds_are_told_apart() -> None:
+    assert not fits_top_k([(0, 8, 2), (8, 100_000, 2)])
+    assert not fits_top_k([(0, 20_000, 5_000)])
+
+
+def test_the_operators_keep_the_rules_of_torch() -> None:
+    values, indices, table, rows = draw("ragged", torch.float32)
+    calls = [
+        ("gather_sum", (values, indices, table)),
+        ("sampled_dot", (table, indices, rows)),
+        ("scatter_sum", (values, rows, *by_latent(indices, len(table)))),
+        ("residual", (values, indices, table, table[0], rows)),
+        ("top_k", (rows, [0, 20], [20, 37], [2, 3])),
+    ]
+    for name, arguments in calls:
+        operator = getattr(torch.ops.concord, name).default
+        torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_the_benchmark_of_the_gpu_checks_and_runs_everything_it_times(tmp_path: Path) -> None:
+    shape = gpu.Shape(pairs=2, patches=3, channels=8, latents=16, k_shared=2, k_private=3)
+    checked = gpu.kernel_agreements(shape, 5, DEVICE)
+    assert len(checked) == 10 and all(check.holds for check in checked), checked
+    works = gpu.works(shape, tmp_path, DEVICE)
+    for work in works.values():
+        work()
+    ratios = gpu.ratios_to_bars(dict.fromkeys([*works, "schedule"], 4.0))
+    assert ratios["step_bf16_over_pass"] == 0.5 and len(ratios) == 15
+
+
+def test_every_operation_of_the_step_agrees_with_float64() -> None:
+    checked = agreements(DEVICE)
+    assert all(check.holds and check.path == "Triton kernel" for check in checked), checked
+
+
+def test_a_whole_step_of_lucid_has_the_losses_and_gradients_of_eager_float64() -> None:
+    shape = gpu.Shape(pairs=2, patches=4, channels=12, latents=32, k_shared=3, k_private=4)
+    batch = gpu.random_batch(shape, DEVICE)
+    losses, gradients = {}, {}
+    for dtype in (torch.float32, torch.float64):  # the kernels do not take float64
+        sae = LucidSAE(shape.options, shape.channels, shape.channels).to(DEVICE, dtype)
+        loss = sae.losses(
+            batch._replace(
+                vision_tokens=batch.vision_tokens.to(dtype), text_tokens=batch.text_tokens.to(dtype)
+            )
+        ).total
+        loss.backward()
+        losses[dtype] = float(loss.detach())
+        gradients[dtype] = {name: weight.grad for name, weight in sae.named_parameters()}
+    assert losses[torch.float32] == pytest.approx(losses[torch.float64], rel=1e-5)
+    for name, wanted in gradients[torch.float64].items():
+        assert_close(gradients[torch.float32][name], wanted, 1e-5)

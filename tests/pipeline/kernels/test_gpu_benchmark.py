@@ -1,0 +1,21 @@
+"""`make bench-gpu` where there is no GPU; with one, `interpreted_kernels.py` runs what it times."""
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from pipeline.kernels.availability import triton_reason
+
+
+def test_without_a_gpu_it_ends_in_one_clear_line_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SystemExit) as stopped:
+        gpu.main([])
+    assert stopped.value.code == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == (
+        f"error: this benchmark needs a GPU that the kernels run on: {triton_reason(torch.device('cuda'))}\n"
+    )
+    assert "no CUDA device" in shown.err or "not installed" in shown.err
