@@ -92,13 +92,12 @@ class Products(NamedTuple):
 
     @property
     def works(self) -> dict[str, Callable[[], Tensor]]:
-        """Every kernel on these, by name; of `residual` the inner products."""
+        """Every kernel on these, by name."""
         values, indices, table, rows, entry, starts = self
         return {
             "gather_sum": partial(sparse_products.gather_sum, values, indices, table),
             "scatter_sum": partial(sparse_products.scatter_sum, values, rows, entry, starts),
             "sampled_dot": partial(sparse_products.sampled_dot, table, indices, rows),
-            "residual": lambda: sparse_products.residual(values, indices, table, table[0], rows)[1],
         }
 
     @property
@@ -107,12 +106,10 @@ class Products(NamedTuple):
         table, rows = self.table.double(), self.rows.double()
         dense = torch.zeros(len(rows), len(table), dtype=torch.float64, device=rows.device)
         dense.scatter_(1, self.indices, self.values.double())
-        residual = dense @ table + table[0] - rows
         return {
             "gather_sum": dense @ table,
             "scatter_sum": dense.T @ rows,
             "sampled_dot": (rows @ table.T).gather(1, self.indices),
-            "residual": (residual @ table.T).gather(1, self.indices),
         }
 
 

@@ -1,95 +1,241 @@
-"""How long one LUCID training step takes, part by part: `python -m benchmarks.train_step --json FILE`.
+"""How long one training step takes, next to the steps of other libraries.
 
-Random activations, so the figures say nothing about quality. Every configuration is timed in turn, round after round,
-and the median is reported, because machines are noisy.
+`python -m benchmarks.train_step --json FILE` times whole steps on random activations: losses, backward, projection
+and clipping of gradients, AdamW, normalisation. *LUCID* trains both sides and their alignment. *dense* is the same step
+with dense codes and text padded to the backbone's context. *single side* is one of LUCID's dictionaries alone, with one
+Top-K over all of its latents, on the vision tokens: what the peers train. A thirty-second of our latents is dead,
+so that caring for them costs what it does in training.
+
+`single_side_speed_over_sparsify` compares tokens per second, the others times. The dense step's loss and gradients are
+compared with the sparse step's before anything is timed.
 """
 
 import argparse
-import json
-import platform
-import statistics
-import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
+from benchmarks.dense_lucid import dense_losses
+from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
+from benchmarks.peers import LEARNING_RATE, PEERS, Step
+from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
 from cache import PairBatch
+from pipeline.objectives import mean_squared_error
+from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
+from pipeline.sae.codes import SIDES
+from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.topk import Group
 
-SHAPES = {
-    "small": {"pairs": 64, "channels": 128, "latents": 1024, "k_shared": 8, "k_private": 8},
-    "real": {"pairs": 4, "channels": 768, "latents": 6144, "k_shared": 16, "k_private": 32},
-}
-PATCHES, TOKENS = 196, 12
-RECIPES = {
-    "full": {},
-    "no_alignment": {"alignment": "none", "gamma": 0.0},
-}
+CLIP_NORM = 1.0
+DEAD_SHARE = 1 / 32
+AGREEMENT = 1e-5
+"""Largest difference of the dense step's loss and gradients, relative to their largest entry."""
 
 
-def random_batch(pairs: int, channels: int) -> PairBatch:
-    """A batch of random activations with captions of `TOKENS` tokens."""
+class Shape(NamedTuple):
+    """Size of a step."""
+
+    pairs: int
+    channels: int
+    latents: int
+    k_shared: int = 16
+    k_private: int = 32
+
+    @property
+    def k(self) -> int:
+        """Active latents per token."""
+        return self.k_shared + self.k_private
+
+    @property
+    def dead(self) -> int:
+        """Latents of ours that never fire."""
+        return int(self.latents * DEAD_SHARE)
+
+
+SHAPES = {"small": Shape(16, 192, 1536), "real": Shape(4, 768, 6144)}
+TINY = {name: Shape(2, 8, 64, 2, 4) for name in SHAPES}
+
+
+class SingleSide(nn.Module):
+    """One dictionary with the self reconstruction and the dead-latent care of LUCID, and nothing else."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.group = Group(0, shape.latents, shape.k)
+        self.dictionary = Dictionary(
+            shape.latents,
+            shape.channels,
+            relu=True,
+            subtract_decoder_bias=True,
+            generator=torch.Generator().manual_seed(0),
+        )
+        self.activity = LatentActivity(shape.latents)
+
+    def loss(self, tokens: Tensor, pairs: int) -> Tensor:
+        """Squared error and AuxK."""
+        options = AuxiliaryOptions()
+        scaled = self.dictionary.scaled(tokens)
+        codes, reconstruction = self.dictionary.autoencode(scaled, [self.group])
+        self.activity.record(codes, pairs)
+        dead = self.activity.dead(options.dead_after_pairs)
+        auxiliary = auxiliary_loss(self.dictionary, scaled, reconstruction, dead, tokens.shape[1] // 2)
+        return mean_squared_error(reconstruction, scaled) + options.coefficient * auxiliary
+
+
+def random_batch(shape: Shape) -> PairBatch:
+    """Normally distributed activations; captions of the lengths of real ones."""
     generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(FEWEST_TOKENS, MOST_TOKENS + 1, (shape.pairs,), generator=generator)
+    tokens = int(lengths.sum())
     return PairBatch(
-        pair=torch.arange(pairs),
-        vision_tokens=torch.randn(pairs, PATCHES, channels, generator=generator),
-        text_tokens=torch.randn(pairs * TOKENS, channels, generator=generator),
-        text_offsets=torch.arange(pairs + 1) * TOKENS,
-        token_ids=torch.zeros(pairs * TOKENS, dtype=torch.int64),
-        vision_pooled=torch.zeros(pairs, channels),
-        text_pooled=torch.zeros(pairs, channels),
+        pair=torch.arange(shape.pairs),
+        vision_tokens=torch.randn(shape.pairs, GRID[0] * GRID[1], shape.channels, generator=generator),
+        text_tokens=torch.randn(tokens, shape.channels, generator=generator),
+        text_offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        token_ids=torch.zeros(tokens, dtype=torch.int64),
+        vision_pooled=torch.zeros(shape.pairs, shape.channels),
+        text_pooled=torch.zeros(shape.pairs, shape.channels),
     )
 
 
-def step_time(sae: LucidSAE, optimizer: torch.optim.Optimizer, batch: PairBatch) -> float:
-    """Seconds of one whole step: losses, backward, projection, AdamW, normalisation."""
-    started = time.perf_counter()
-    optimizer.zero_grad()
-    torch.autograd.backward(sae.losses(batch).total)
-    sae.project_gradients()
-    optimizer.step()
-    sae.normalise_weights()
-    return time.perf_counter() - started
+def our_step(loss: Callable[[], Tensor], model: nn.Module, dictionaries: list[Dictionary]) -> Step:
+    """A step of the training loop."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss().backward()  # type: ignore[no-untyped-call]
+        for dictionary in dictionaries:
+            dictionary.project_gradients()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        for dictionary in dictionaries:
+            dictionary.normalise_weights()
+
+    return step
 
 
-def measure(shape: dict[str, int], rounds: int) -> dict[str, float]:
-    """Median milliseconds of a step for every recipe, interleaved."""
-    options = {key: value for key, value in shape.items() if key not in {"pairs", "channels"}}
-    batch = random_batch(shape["pairs"], shape["channels"])
-    trained = {}
-    for name, recipe in RECIPES.items():
-        sae = LucidSAE(LucidOptions(**options, **recipe), shape["channels"], shape["channels"])
-        trained[name] = (sae, torch.optim.AdamW(sae.parameters(), fused=True))
-        step_time(*trained[name], batch)
-    times: dict[str, list[float]] = {name: [] for name in RECIPES}
-    for _ in range(rounds):
-        for name, (sae, optimizer) in trained.items():
-            times[name].append(step_time(sae, optimizer, batch))
-    return {name: round(statistics.median(seconds) * 1e3, 2) for name, seconds in times.items()}
+def lucid(shape: Shape) -> LucidSAE:
+    """A new model, some of whose latents are dead."""
+    options = LucidOptions(latents=shape.latents, k_shared=shape.k_shared, k_private=shape.k_private)
+    sae = LucidSAE(options, shape.channels, shape.channels)
+    for side in SIDES:
+        kill_latents(sae.dictionary(side), sae.activity[side], shape.dead)
+    return sae
 
 
-def main() -> None:
-    """Measure all shapes; print, and write to the file asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    milliseconds = {name: measure(shape, arguments.rounds) for name, shape in SHAPES.items()}
-    result = {
-        "milliseconds": milliseconds,
-        "ratios": {
-            f"alignment_{name}": round(row["full"] / row["no_alignment"], 3)
-            for name, row in milliseconds.items()
-        },
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+@torch.no_grad()
+def kill_latents(dictionary: Dictionary, activity: nn.Module, count: int) -> None:
+    """Make the last `count` latents too faint to be among the top, half of them above zero, and long silent."""
+    dictionary.encoder[-count:] *= 0.1
+    activity.pairs_since_fired[-count:] = AuxiliaryOptions().dead_after_pairs
+
+
+def make_steps(shape: Shape, peers: Iterable[str]) -> tuple[dict[str, Step], dict[str, str]]:
+    """The steps to be timed, by name, and why those that cannot be are left out."""
+    batch = random_batch(shape)
+    tokens = batch.vision_tokens.flatten(0, 1)
+    steps: dict[str, Step] = {}
+    for name, loss in (
+        ("LUCID", lambda sae: sae.losses(batch).total),
+        ("dense", lambda sae: dense_losses(sae, batch, CONTEXT_LENGTH)),
+    ):
+        sae = lucid(shape)
+        steps[name] = our_step(partial(loss, sae), sae, [sae.dictionary(side) for side in SIDES])
+    refuse_disagreement(lucid(shape), batch)
+    single = SingleSide(shape)
+    kill_latents(single.dictionary, single.activity, shape.dead)
+    steps["single side"] = our_step(partial(single.loss, tokens, shape.pairs), single, [single.dictionary])
+    left_out = {}
+    for name in peers:
+        try:
+            steps[name] = PEERS[name].make_step(tokens, shape.latents, shape.k)
+        except ImportError as error:
+            left_out[name] = f"{error}; pip install -e '.[benchmarks]'"
+    return steps, left_out
+
+
+def refuse_disagreement(sae: LucidSAE, batch: PairBatch) -> None:
+    """Make sure that the dense step computes what the sparse one does."""
+    results = []
+    clocks = {side: sae.activity[side].pairs_since_fired.clone() for side in SIDES}
+    for loss in (lambda: sae.losses(batch).total, lambda: dense_losses(sae, batch, CONTEXT_LENGTH)):
+        for side in SIDES:
+            sae.activity[side].pairs_since_fired.copy_(clocks[side])
+        total = loss()
+        results.append([total, *torch.autograd.grad(total, list(sae.parameters()))])
+    for ours, dense in zip(*results, strict=True):
+        if (ours - dense).abs().max() > AGREEMENT * dense.abs().max():
+            raise SystemExit("the dense step does not compute what the sparse step computes")
+
+
+def measure(
+    shapes: Mapping[str, Shape], peers: Iterable[str], rounds: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
+    """Seconds per step by shape, name and round, and what was left out."""
+    times, left_out = {}, {}
+    for name, shape in shapes.items():
+        steps, left_out = make_steps(shape, peers)
+        for step in steps.values():
+            step()
+        times[name] = interleaved(
+            {step_name: partial(seconds, step) for step_name, step in steps.items()}, rounds
+        )
+    return times, left_out
+
+
+def ratios(times: Mapping[str, Mapping[str, list[float]]]) -> dict[str, float]:
+    """The claims, for every shape whose peers were there."""
+    claims = {
+        "lucid_over_overcomplete": ("LUCID", "overcomplete"),
+        "single_side_speed_over_sparsify": ("sparsify", "single side"),
+        "dense_over_sparse": ("dense", "LUCID"),
     }
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return {
+        f"{claim}_{shape}": paired_ratio(of_shape[above], of_shape[below])
+        for claim, (above, below) in claims.items()
+        for shape, of_shape in times.items()
+        if above in of_shape and below in of_shape
+    }
+
+
+def main(command_line: list[str] | None = None) -> None:
+    """Measure all shapes; print, and write to the file asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--peers", nargs="*", choices=[*PEERS], default=[*PEERS])
+    parser.add_argument("--tiny", action="store_true", help="sizes that say nothing, to see whether it runs")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args(command_line)
+    torch.set_num_threads(1)
+    shapes = TINY if arguments.tiny else SHAPES
+    times, left_out = measure(shapes, arguments.peers, arguments.rounds)
+    write_result(
+        arguments,
+        "benchmarks.train_step",
+        ratios=ratios(times),
+        measured={
+            f"{name}, {shape}": Spread.of([1e3 * taken for taken in taken_by], "ms")
+            for shape, of_shape in times.items()
+            for name, taken_by in of_shape.items()
+        },
+        conditions={
+            **{name: shape._asdict() | {"dead": shape.dead} for name, shape in shapes.items()},
+            "patches": GRID[0] * GRID[1],
+            "caption_tokens": f"{FEWEST_TOKENS} to {MOST_TOKENS}",
+            "dense_caption_tokens": CONTEXT_LENGTH,
+            "rounds": arguments.rounds,
+            **({"left_out": left_out} if left_out else {}),
+        },
+        packages=("torch", *(peer.distribution for peer in PEERS.values())),
+    )
 
 
 if __name__ == "__main__":

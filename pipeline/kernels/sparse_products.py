@@ -12,9 +12,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-MOST_RESIDUAL_ENTRIES = 64
-"""Largest k of `residual`, whose program holds all entries of a token at once."""
-
 
 def gather_sum(
     values: Float[Tensor, "token k"], indices: Int64[Tensor, "token k"], table: Float[Tensor, "row channel"]
@@ -47,21 +44,6 @@ def scatter_sum(
         starts: where in `entry` each latent's begin. One sort serves all scatters by the same indices.
     """
     return cast(Tensor, _scatter_sum(values, rows, entry, starts))
-
-
-def residual(
-    values: Float[Tensor, "token k"],
-    indices: Int64[Tensor, "token k"],
-    table: Float[Tensor, "row channel"],
-    bias: Float[Tensor, " channel"],
-    rows: Float[Tensor, "token channel"],
-) -> tuple[Float[Tensor, "token channel"], Float[Tensor, "token k"]]:
-    """`E = Z @ table + bias - rows`, and `sampled_dot(table, indices, E)`, with one reading of the k rows.
-
-    The second is the gradient of `sum(E**2) / 2` by the values: decoding, error and gradient in one pass.
-    k is at most `MOST_RESIDUAL_ENTRIES`.
-    """
-    return cast(tuple[Tensor, Tensor], _residual(values, indices, table, bias, rows))
 
 
 @torch.library.custom_op("concord::gather_sum", mutates_args=())
@@ -109,35 +91,6 @@ def _scatter_sum(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor) ->
 @_scatter_sum.register_fake
 def _(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor) -> Tensor:
     return _new(values, rows, shape=(starts.shape[0], rows.shape[1]))
-
-
-@torch.library.custom_op("concord::residual", mutates_args=())
-def _residual(
-    values: Tensor, indices: Tensor, table: Tensor, bias: Tensor, rows: Tensor
-) -> tuple[Tensor, Tensor]:
-    from pipeline.kernels import sparse_triton
-
-    out = (
-        _new(values, table, bias, rows, shape=tuple(rows.shape)),
-        _new(table, rows, shape=tuple(indices.shape)),
-    )
-    if rows.numel():
-        sparse_triton.residual(
-            values.contiguous(),
-            indices.contiguous(),
-            table.contiguous(),
-            bias.contiguous(),
-            rows.contiguous(),
-            out,
-        )
-    return out
-
-
-@_residual.register_fake
-def _(values: Tensor, indices: Tensor, table: Tensor, bias: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    return _new(values, table, bias, rows, shape=tuple(rows.shape)), _new(
-        table, rows, shape=tuple(indices.shape)
-    )
 
 
 def _new(*inputs: Tensor, shape: tuple[int, ...]) -> Tensor:

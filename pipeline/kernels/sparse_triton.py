@@ -15,7 +15,6 @@ from torch import Tensor
 from pipeline.kernels.launch import LAUNCH_OPTIONS
 
 _MOST_LANES = 1024
-_RESIDUAL_LANES = 128
 _ENTRIES_PER_PART = 512
 """A latent that fires often would keep one program busy long after all others; so its sum is cut in parts."""
 
@@ -58,41 +57,6 @@ def _sampled_dot_kernel(
         right = tl.load(rows + token * channels + channel, inside, 0).to(tl.float32)
         total += left * right[None, :]
     tl.store(out + token * k + entry, tl.sum(total, axis=1).to(out.dtype.element_ty), named)
-
-
-@triton.jit
-def _residual_kernel(
-    values,
-    indices,
-    table,
-    bias,
-    rows,
-    residual,
-    products,
-    k,
-    channels,
-    ENTRIES: tl.constexpr,
-    CHANNELS: tl.constexpr,
-):
-    # One token with all its entries. A block of channels is read once: it completes that part of the
-    # reconstruction, hence of the residual, and the same numbers then meet the residual in the inner products.
-    token = tl.program_id(0).to(tl.int64)
-    entry = tl.arange(0, ENTRIES)
-    named = entry < k
-    row = tl.load(indices + token * k + entry, named, 0).to(tl.int64)
-    weight = tl.load(values + token * k + entry, named, 0).to(tl.float32)
-    total = tl.zeros([ENTRIES, CHANNELS], tl.float32)
-    for first in range(0, channels, CHANNELS):
-        channel = first + tl.arange(0, CHANNELS)
-        inside = channel < channels
-        mask = named[:, None] & inside[None, :]
-        part = tl.load(table + row[:, None] * channels + channel[None, :], mask, 0).to(tl.float32)
-        offset = tl.load(bias + channel, inside, 0).to(tl.float32)
-        target = tl.load(rows + token * channels + channel, inside, 0).to(tl.float32)
-        error = tl.sum(weight[:, None] * part, axis=0) + offset - target
-        tl.store(residual + token * channels + channel, error.to(residual.dtype.element_ty), inside)
-        total += part * error[None, :]
-    tl.store(products + token * k + entry, tl.sum(total, axis=1).to(products.dtype.element_ty), named)
 
 
 @triton.jit
@@ -169,27 +133,6 @@ def sampled_dot(table: Tensor, indices: Tensor, rows: Tensor, out: Tensor) -> No
     grid = (tokens, triton.cdiv(k, entries))
     _sampled_dot_kernel[grid](
         table, indices, rows, out, k, table.shape[1], ENTRIES=entries, CHANNELS=lanes, **LAUNCH_OPTIONS
-    )
-
-
-def residual(
-    values: Tensor, indices: Tensor, table: Tensor, bias: Tensor, rows: Tensor, out: tuple[Tensor, Tensor]
-) -> None:
-    """Launch: `out` becomes the residual [token, channel] and its products with the rows named [token, k]."""
-    tokens, k = indices.shape
-    lanes = _lanes(table.shape[1], _RESIDUAL_LANES)
-    _residual_kernel[(tokens,)](
-        values,
-        indices,
-        table,
-        bias,
-        rows,
-        *out,
-        k,
-        table.shape[1],
-        ENTRIES=triton.next_power_of_2(k),
-        CHANNELS=lanes,
-        **LAUNCH_OPTIONS,
     )
 
 

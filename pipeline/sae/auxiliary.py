@@ -7,11 +7,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.config import Options
-from pipeline.sae.codes import SparseCodes, gather_sum
+from pipeline.sae.codes import SparseCodes, select_rows
 from pipeline.sae.dictionary import Dictionary
-from pipeline.sae.topk import Group, sparse_encode
+from pipeline.sae.topk import top_k
 
 
 class AuxiliaryOptions(Options):
@@ -46,7 +47,11 @@ class LatentActivity(nn.Module):
     def record(self, codes: SparseCodes, pairs: int) -> None:
         """Count `pairs` pairs more, and start afresh for the latents that fired among their codes."""
         self.pairs_since_fired += pairs
-        self.pairs_since_fired[codes.indices[codes.values != 0]] = 0
+        latents = len(self.pairs_since_fired)
+        # Inactive entries point past the end: a boolean mask would make a GPU wait for its count.
+        fired = self.pairs_since_fired.new_zeros(latents + 1, dtype=torch.bool)
+        fired.index_fill_(0, codes.indices.masked_fill(codes.values == 0, latents).flatten(), True)
+        self.pairs_since_fired.masked_fill_(fired[:-1], 0)
 
     def dead(self, after_pairs: int) -> Bool[Tensor, " latent"]:
         """Which latents have missed the last `after_pairs` pairs or more."""
@@ -70,17 +75,21 @@ def auxiliary_loss(
     if not len(latents) or not len(scaled):
         return scaled.new_zeros(())
     error = (scaled - reconstruction).detach()
-    centre = dictionary.centre().detach()
-    group = Group(0, len(latents), min(k, len(latents)))
-    codes = sparse_encode(
-        scaled,
-        centre,
-        dictionary.encoder[latents],
-        dictionary.encoder_bias[latents],
-        [group],
-        dictionary.relu,
-    )
-    explained = gather_sum(codes.values, codes.indices, dictionary.decoder[latents])
+    codes = _dense_codes(dictionary, scaled, latents, k)
+    explained = codes @ select_rows(dictionary.decoder, latents)
     variance = (error - error.mean(dim=0)).square().mean()
-    share = (explained - error).square().mean() / variance.clamp_min(torch.finfo(error.dtype).tiny)
+    share = F.mse_loss(explained, error) / variance.clamp_min(torch.finfo(error.dtype).tiny)
     return share * min(len(latents) / k, 1.0)
+
+
+def _dense_codes(
+    dictionary: Dictionary, scaled: Tensor, latents: Int64[Tensor, " dead"], k: int
+) -> Float[Tensor, "token dead"]:
+    # Written out: k is half the width of the activations, so of a few hundred dead latents most are kept.
+    encoder = select_rows(dictionary.encoder, latents)
+    with torch.autocast(scaled.device.type, enabled=False):
+        scores = F.linear(scaled - dictionary.centre().detach(), encoder, dictionary.encoder_bias[latents])
+    if k < len(latents):
+        _, kept = top_k(scores.detach(), k)
+        scores = scores * torch.zeros_like(scores).scatter_(1, kept, 1)
+    return scores.relu() if dictionary.relu else scores

@@ -12,6 +12,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.kernels import sparse_products
+from pipeline.kernels.availability import runs_on_triton
+
 Side = Literal["vision", "text"]
 SIDES: tuple[Side, Side] = ("vision", "text")
 
@@ -45,6 +48,23 @@ class SparseCodes(NamedTuple):
         return zeros.scatter_add(1, self.indices, self.values)
 
 
+class LatentOrder(NamedTuple):
+    """The entries of some codes sorted by latent, entries of one latent by token: what `Z.T` is read by."""
+
+    entry: Int64[Tensor, " token_k"]
+    """Place among the flattened entries [token * k]."""
+    token: Int64[Tensor, " token_k"]
+    starts: Int64[Tensor, " latent"]
+    """Where each latent's entries begin."""
+
+
+def order_by_latent(indices: Int64[Tensor, "token k"], height: int) -> LatentOrder:
+    """Sort the entries of codes over latents 0 .. height - 1, once for all products of the same `indices`."""
+    latent, entry = torch.sort(indices.flatten().int(), stable=True)
+    counts = torch.bincount(latent, minlength=height)
+    return LatentOrder(entry, entry // indices.shape[1], counts.cumsum(0) - counts)
+
+
 def gather_sum(
     values: Float[Tensor, "token k"], indices: Int64[Tensor, "token k"], table: Float[Tensor, "row channel"]
 ) -> Float[Tensor, "token channel"]:
@@ -60,6 +80,34 @@ def scatter_sum(
 ) -> Float[Tensor, "{height} channel"]:
     """`Z.T @ rows`: for every one of `height` latents the sum of the rows that fire it. Differentiable."""
     return _ScatterSum.apply(values, indices, rows, height)  # type: ignore[no-any-return]
+
+
+def select_rows(
+    table: Float[Tensor, "row channel"], rows: Int64[Tensor, " selected"]
+) -> Float[Tensor, "selected channel"]:
+    """`table[rows]` for distinct, ascending rows, with a sparse gradient.
+
+    Autograd adds a sparse gradient to the dense one of the table's other uses in place, if it comes first (the
+    last use in the forward pass), and then touches the selected rows only. Plain indexing writes out and adds
+    a second table that is mostly zeros.
+    """
+    return _SelectRows.apply(table, rows)  # type: ignore[no-any-return]
+
+
+class _SelectRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, table, rows):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(rows)
+        ctx.shape = table.shape
+        return table.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        (rows,) = ctx.saved_tensors
+        of_table = torch.sparse_coo_tensor(
+            rows[None], gradient, ctx.shape, is_coalesced=True, check_invariants=False
+        )
+        return of_table, None
 
 
 class _GatherSum(torch.autograd.Function):
@@ -93,22 +141,27 @@ class _ScatterSum(torch.autograd.Function):
 
 
 def _gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
+    if runs_on_triton(values, table):
+        return sparse_products.gather_sum(values, indices, table)
     return F.embedding_bag(indices, table, per_sample_weights=values, mode="sum")
 
 
-def _scatter_sum(values: Tensor, indices: Tensor, rows: Tensor, height: int) -> Tensor:
+def _scatter_sum(
+    values: Tensor, indices: Tensor, rows: Tensor, height: int, order: LatentOrder | None = None
+) -> Tensor:
     # Sorting the entries by latent turns the scatter into a gather, which needs no atomics: faster than
     # `index_add_` on a CPU, and the same sum in the same order on every run.
-    latent, entry = torch.sort(indices.flatten().int(), stable=True)
-    starts = torch.bincount(latent, minlength=height).cumsum(0).roll(1)
-    starts[0] = 0
-    token = entry // indices.shape[1]
-    weights = values.flatten()[entry]
+    entry, token, starts = order or order_by_latent(indices, height)
+    if runs_on_triton(values, rows):
+        return sparse_products.scatter_sum(values, rows, entry, starts)
+    weights = values.flatten().index_select(0, entry)
     return F.embedding_bag(token, rows, starts, per_sample_weights=weights, mode="sum")
 
 
 def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
     """`rows @ table.T` at the k columns that each token names, and nowhere else: [token, k]."""
+    if runs_on_triton(table, rows):
+        return sparse_products.sampled_dot(table, indices, rows)
     # The gradient of `embedding_bag` by its weights is this product, and torch's only fused form of it:
     # gathering the rows first writes [token, k, channel].
     tokens, k = indices.shape

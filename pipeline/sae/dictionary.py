@@ -1,7 +1,7 @@
 """One side's dictionary: a linear encoder and a linear decoder over one set of latents."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.sae.codes import SparseCodes, gather_sum
-from pipeline.sae.topk import Group, sparse_encode
+from pipeline.sae.codes import SparseCodes, _sampled_dot, gather_sum
+from pipeline.sae.topk import Group, sparse_autoencode, sparse_encode
 
 
 class SideMoments(Protocol):
@@ -23,6 +23,14 @@ class SideMoments(Protocol):
     @property
     def variance(self) -> NDArray[np.float64]:
         """Variance of the activations [channel], raw cache units squared."""
+
+
+class Autoencoding(NamedTuple):
+    """The codes of some tokens and what a dictionary makes of them, in scaled units."""
+
+    codes: SparseCodes
+    reconstruction: Float[Tensor, "token channel"]
+    """Bias included."""
 
 
 class Dictionary(nn.Module):
@@ -74,6 +82,13 @@ class Dictionary(nn.Module):
         """Codes of activations in scaled units, each group of latents with its own Top-K."""
         return sparse_encode(scaled, self.centre(), self.encoder, self.encoder_bias, groups, self.relu)
 
+    def autoencode(self, scaled: Float[Tensor, "token channel"], groups: Sequence[Group]) -> Autoencoding:
+        """`encode` and `decode` in one: for training, where it makes the gradient cheaper."""
+        codes, combined = sparse_autoencode(
+            scaled, self.centre(), self.encoder, self.encoder_bias, self.decoder, groups, self.relu
+        )
+        return Autoencoding(codes, combined + self.decoder_bias)
+
     def centre(self) -> Float[Tensor, " channel"]:
         """What the encoder subtracts first: the decoder's bias, or nothing."""
         return self.decoder_bias if self.subtract_decoder_bias else torch.zeros_like(self.decoder_bias)
@@ -97,8 +112,11 @@ class Dictionary(nn.Module):
     def project_gradients(self) -> None:
         """Drop the part of the decoder's gradient along each (unit) direction, which only changes its norm."""
         if self.decoder.grad is not None:
-            along = (self.decoder.grad * self.decoder).sum(dim=1, keepdim=True)
-            self.decoder.grad -= along * self.decoder
+            latent = torch.arange(len(self.decoder), device=self.decoder.device)[:, None]
+            along = _sampled_dot(
+                self.decoder, latent, self.decoder.grad
+            )  # a plain product writes out a third matrix
+            self.decoder.grad.addcmul_(along, self.decoder, value=-1)
 
     @torch.no_grad()
     def normalise_weights(self) -> None:

@@ -23,8 +23,8 @@ from pipeline.objectives import (
 )
 from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes, other_side, pool_codes, pool_rows
-from pipeline.sae.dictionary import Dictionary, SideMoments
+from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes, pool_codes, pool_rows
+from pipeline.sae.dictionary import Autoencoding, Dictionary, SideMoments
 from pipeline.sae.lucid_options import LucidOptions
 from pipeline.sae.topk import Group
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
@@ -125,7 +125,11 @@ class LucidSAE(SparseAutoencoder):
         latents are decoded too, by the target's private directions, which measures leakage.
         """
         dictionary = self.dictionary(target)
-        return self._cross(target, codes, plan, self.options.latents) * dictionary.scale
+        if target == "vision":
+            crossed = mix_text_to_patches(plan, dictionary.combine(codes)) + dictionary.decoder_bias
+        else:
+            crossed = dictionary.decode_dense(mix_codes_to_text(plan, codes, self.options.latents))
+        return crossed * dictionary.scale
 
     def losses(
         self, batch: PairBatch, structural_mask: Float[Tensor, "pair patch text"] | None = None
@@ -138,12 +142,16 @@ class LucidSAE(SparseAutoencoder):
         patches = batch.vision_tokens.shape[1]
         activations = {"vision": batch.vision_tokens.flatten(0, 1), "text": batch.text_tokens}
         scaled: dict[Side, Tensor] = {side: self.dictionary(side).scaled(activations[side]) for side in SIDES}
-        codes = {
-            side: self.dictionary(side).encode(scaled[side], self._groups("full_joint")) for side in SIDES
+        coded = {
+            side: self.dictionary(side).autoencode(scaled[side], self._groups("full_joint")) for side in SIDES
         }
-        shared = {side: self._shared_part(codes[side]) for side in SIDES}
+        shared = {side: self._shared_part(coded[side].codes) for side in SIDES}
+        # Decoding is linear, so the few text codes are decoded before they are mixed or pooled, once for both.
+        from_text = self.dictionary("vision").combine(shared["text"])
 
-        terms = self._self_terms(scaled, codes, pairs=len(batch.vision_tokens))
+        terms = {
+            f"self_{side}": mean_squared_error(coded[side].reconstruction, scaled[side]) for side in SIDES
+        }
         if self.options.needs_plan:
             coupling = self._couple(
                 shared["vision"], shared["text"], batch.text_offsets, patches, structural_mask
@@ -151,10 +159,11 @@ class LucidSAE(SparseAutoencoder):
             if self.options.aligns_by("transport_cost"):
                 terms["alignment"] = transport_cost(coupling)
             if self.options.gamma:
-                terms |= self._cross_terms(scaled, shared, coupling.plan)
+                terms |= self._cross_terms(scaled, shared, from_text, coupling.plan)
         if self.options.aligns_by("global_lock"):
-            terms["alignment"] = self._global_lock(scaled, shared, batch.text_offsets, patches)
-        terms |= self._l1_terms(codes)
+            terms["alignment"] = self._global_lock(scaled, shared, from_text, batch.text_offsets, patches)
+        terms |= self._l1_terms(coded)
+        terms |= self._auxiliary_terms(scaled, coded, pairs=len(batch.vision_tokens))
         return weighted_sum(terms, self.options.term_weights)
 
     def project_gradients(self) -> None:
@@ -221,38 +230,19 @@ class LucidSAE(SparseAutoencoder):
                 detach_plan=not unrolled,
             )
 
-    def _cross(self, target: Side, codes: SparseCodes, plan: TransportPlan, width: int) -> Tensor:
-        dictionary = self.dictionary(target)
-        if target == "text":
-            return dictionary.decode_dense(mix_codes_to_text(plan, codes, width))
-        return mix_text_to_patches(plan, dictionary.combine(codes)) + dictionary.decoder_bias
-
-    def _self_terms(
-        self, scaled: dict[Side, Tensor], codes: dict[Side, SparseCodes], pairs: int
-    ) -> dict[str, Tensor]:
-        terms = {}
-        auxiliary = self.options.auxiliary
-        for side in SIDES:
-            reconstruction = self.dictionary(side).decode(codes[side])
-            terms[f"self_{side}"] = mean_squared_error(reconstruction, scaled[side])
-            activity = cast(LatentActivity, self.activity[side])
-            if self.training:
-                activity.record(codes[side], pairs)
-            if auxiliary.coefficient:
-                k = auxiliary.k or max(1, scaled[side].shape[1] // 2)
-                dead = activity.dead(auxiliary.dead_after_pairs)
-                terms[f"auxiliary_{side}"] = auxiliary_loss(
-                    self.dictionary(side), scaled[side], reconstruction, dead, k
-                )
-        return terms
-
     def _cross_terms(
-        self, scaled: dict[Side, Tensor], shared: dict[Side, SparseCodes], plan: TransportPlan
+        self,
+        scaled: dict[Side, Tensor],
+        shared: dict[Side, SparseCodes],
+        from_text: Tensor,
+        plan: TransportPlan,
     ) -> dict[str, Tensor]:
         """Both directions of 3.3.2; an image whose caption is empty has nothing to be predicted from."""
         pairs = len(plan.valid)
-        vision = self._cross("vision", shared["text"], plan, self.shared_width)
-        text = self._cross("text", shared["vision"], plan, self.shared_width)
+        vision = mix_text_to_patches(plan, from_text) + self.dictionary("vision").decoder_bias
+        text = self.dictionary("text").decode_dense(
+            mix_codes_to_text(plan, shared["vision"], self.shared_width)
+        )
         return {
             "cross_vision": mean_squared_error_of_pairs(
                 vision.view(pairs, -1), scaled["vision"].view(pairs, -1), plan.valid.any(dim=1)
@@ -261,30 +251,50 @@ class LucidSAE(SparseAutoencoder):
         }
 
     def _global_lock(
-        self, scaled: dict[Side, Tensor], shared: dict[Side, SparseCodes], text_offsets: Tensor, patches: int
+        self,
+        scaled: dict[Side, Tensor],
+        shared: dict[Side, SparseCodes],
+        from_text: Tensor,
+        text_offsets: Tensor,
+        patches: int,
     ) -> Tensor:
         """The global semantic lock, 3.2.3: each side's pooled code decodes to the other's pooled activation."""
-        pairs = len(text_offsets) - 1
-        patch_offsets = torch.arange(pairs + 1, device=text_offsets.device) * patches
-        offsets: dict[Side, Tensor] = {"vision": patch_offsets, "text": text_offsets}
+        patch_offsets = torch.arange(len(text_offsets), device=text_offsets.device) * patches
         captioned = text_offsets.diff() > 0
-        errors = []
-        for side in SIDES:
-            other = other_side(side)
-            target = pool_rows(scaled[side], offsets[side])
-            pooled = pool_codes(shared[other], offsets[other], self.shared_width)
-            decoded = self.dictionary(side).decode_dense(pooled)
-            errors.append(mean_squared_error_of_pairs(decoded, target, captioned))
-        return torch.stack(errors).sum()
+        vision = pool_rows(from_text, text_offsets) + self.dictionary("vision").decoder_bias
+        text = self.dictionary("text").decode_dense(
+            pool_codes(shared["vision"], patch_offsets, self.shared_width)
+        )
+        return mean_squared_error_of_pairs(
+            vision, pool_rows(scaled["vision"], patch_offsets), captioned
+        ) + mean_squared_error_of_pairs(text, pool_rows(scaled["text"], text_offsets), captioned)
 
-    def _l1_terms(self, codes: dict[Side, SparseCodes]) -> dict[str, Tensor]:
+    def _l1_terms(self, coded: dict[Side, Autoencoding]) -> dict[str, Tensor]:
         """Mean absolute entry of the shared and of the private codes, over both sides; where it has a weight."""
-        k = self._shared_part(codes["vision"]).values.shape[1]
+        values = [coded[side].codes.values for side in SIDES]
+        k = self._shared_part(coded["vision"].codes).values.shape[1]
         terms = {}
         if self.options.lambda_shared:
-            terms["l1_shared"] = _mean_absolute([codes[side].values[:, :k] for side in SIDES])
+            terms["l1_shared"] = _mean_absolute([part[:, :k] for part in values])
         if self.options.lambda_private:
-            terms["l1_private"] = _mean_absolute([codes[side].values[:, k:] for side in SIDES])
+            terms["l1_private"] = _mean_absolute([part[:, k:] for part in values])
+        return terms
+
+    def _auxiliary_terms(
+        self, scaled: dict[Side, Tensor], coded: dict[Side, Autoencoding], pairs: int
+    ) -> dict[str, Tensor]:
+        options = self.options.auxiliary
+        terms = {}
+        for side in SIDES:
+            activity = cast(LatentActivity, self.activity[side])
+            if self.training:
+                activity.record(coded[side].codes, pairs)
+            if options.coefficient:
+                k = options.k or max(1, scaled[side].shape[1] // 2)
+                dead = activity.dead(options.dead_after_pairs)
+                terms[f"auxiliary_{side}"] = auxiliary_loss(
+                    self.dictionary(side), scaled[side], coded[side].reconstruction, dead, k
+                )
         return terms
 
 

@@ -3,16 +3,21 @@
 LUCID (arXiv 2602.07311) theorem 3.1 and corollary A.2: `P = diag(u) K diag(v)` with `K = exp(-C / epsilon)`,
 starting from `v = 1` and alternating `u = r / (K v)`, `v = c / (K.T u)`. That order is part of the meaning:
 after a finite number of iterations the columns sum exactly to c, the rows only nearly to r.
+
+Both directions are operators of `torch.library`, `concord::sinkhorn` and `concord::sinkhorn_backward`: on a CPU
+they are the functions of `sinkhorn_eager`, on a GPU the fused kernels of `sinkhorn_triton` where those can run.
 """
+
+# ruff: noqa: PLC0415 - Triton may be missing; only a kernel's launch imports it.
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-KERNEL_RANGE = 80.0
-"""Largest `(max C - min C) / epsilon` within a row for which fp32 still holds the kernel: exp(-87) is its
-smallest normal number. Pairs of a wider range are iterated in the log domain instead, whose relative error is that
-of rounding the exponent: range times 1e-7."""
+from pipeline.kernels.availability import triton_reason
+from pipeline.transport import sinkhorn_eager
 
 
 def sinkhorn(
@@ -26,68 +31,114 @@ def sinkhorn(
     """The plan after exactly `iterations` iterations, in float32 or better.
 
     Every pair is iterated as if its matrix held the valid columns only; the others are exactly 0 in the plan,
-    whatever finite cost and mass they carry. A pair without valid columns gets a plan of zeros.
+    whatever finite cost and mass they carry. A pair without valid columns, or without any mass on a side, gets
+    a plan of zeros. A pair whose costs are too far apart for `exp(-C / epsilon)` is iterated on logarithms.
+
     The gradient is that of the finite iteration, exactly; detach the arguments to treat the plan as constant.
+    Nothing but the arguments and two vectors per iteration is kept for it. It cannot be differentiated again.
     """
-    with torch.autocast(cost.device.type, enabled=False):
-        cost = cost.to(torch.promote_types(cost.dtype, torch.float32))
-        exponent = _exponent(cost, valid[:, None, :], epsilon)
-        lowest = exponent.detach().masked_fill(~valid[:, None, :], 0).flatten(1)
-        wide = (lowest < -KERNEL_RANGE).any(dim=1)
-        if not wide.any():
-            return _kernel_domain(exponent, row_mass, column_mass, iterations)
-        plan = torch.zeros_like(exponent)
-        for pairs, solve in ((~wide, _kernel_domain), (wide, _log_domain)):
-            chosen = pairs.nonzero()[:, 0]
-            part = solve(exponent[chosen], row_mass[chosen], column_mass[chosen], iterations)
-            plan = plan.index_copy(0, chosen, part)
-        return plan
+    dtype = torch.promote_types(cost.dtype, torch.float32)
+    row_mass, column_mass = row_mass.to(dtype), column_mass.to(dtype)
+    solve = torch.ops.concord.sinkhorn
+    return cast(Tensor, solve(cost.to(dtype), valid, row_mass, column_mass, epsilon, iterations)[0])
 
 
-def _exponent(cost: Tensor, valid: Tensor, epsilon: float) -> Tensor:
-    """`(row minimum - cost) / epsilon`, -inf in columns that are not valid.
+def _solve(
+    cost: Tensor, valid: Tensor, row_mass: Tensor, column_mass: Tensor, epsilon: float, iterations: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    if _runs_on_triton(cost):
+        from pipeline.transport import sinkhorn_triton
 
-    A shift of a row is absorbed by `u`, which is computed first: every iterate of the plan stays the same.
-    """
-    lowest = cost.detach().masked_fill(~valid, torch.inf).amin(dim=2, keepdim=True)
-    shifted = cost - lowest.masked_fill(lowest.isinf(), 0)
-    return (shifted / -epsilon).masked_fill(~valid, -torch.inf)
-
-
-def _kernel_domain(exponent: Tensor, row_mass: Tensor, column_mass: Tensor, iterations: int) -> Tensor:
-    kernel = exponent.exp()
-    row_mass, column_mass = row_mass[:, :, None], column_mass[:, None, :]
-    row_scale = torch.zeros_like(row_mass)
-    column_scale = torch.ones_like(column_mass)
-    for _ in range(iterations):
-        row_scale = _divide(row_mass, kernel @ column_scale.mT)
-        column_scale = _divide(column_mass, row_scale.mT @ kernel)
-    return row_scale * kernel * column_scale
+        return sinkhorn_triton.solve(cost, valid, row_mass, column_mass, epsilon, iterations)
+    with _full_precision(cost.device):
+        return sinkhorn_eager.solve(cost, valid, row_mass, column_mass, epsilon, iterations)
 
 
-def _divide(mass: Tensor, total: Tensor) -> Tensor:
-    """`mass / total`, and 0 with gradient 0 where the total is 0: a column that is not valid."""
-    nothing = total == 0
-    return (mass / total.masked_fill(nothing, 1)).masked_fill(nothing, 0)
+def _differentiate(
+    gradient: Tensor,
+    cost: Tensor,
+    valid: Tensor,
+    row_mass: Tensor,
+    column_mass: Tensor,
+    row_shares: Tensor,
+    column_shares: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if _runs_on_triton(cost):
+        from pipeline.transport import sinkhorn_triton
+
+        return sinkhorn_triton.differentiate(
+            gradient, cost, valid, row_mass, column_mass, row_shares, column_shares, epsilon
+        )
+    with _full_precision(cost.device):
+        return sinkhorn_eager.differentiate(
+            gradient, cost, valid, row_mass, column_mass, row_shares, column_shares, epsilon
+        )
 
 
-def _log_domain(exponent: Tensor, row_mass: Tensor, column_mass: Tensor, iterations: int) -> Tensor:
-    log_row_mass, log_column_mass = _log(row_mass)[:, :, None], _log(column_mass)[:, None, :]
-    log_row_scale = torch.zeros_like(log_row_mass)
-    log_column_scale = torch.zeros_like(log_column_mass)
-    for _ in range(iterations):
-        log_row_scale = log_row_mass - _log_sum_exp(exponent + log_column_scale, dim=2)
-        log_column_scale = log_column_mass - _log_sum_exp(exponent + log_row_scale, dim=1)
-    return (exponent + log_row_scale + log_column_scale).exp()
+def _empty_plan(
+    cost: Tensor, valid: Tensor, row_mass: Tensor, column_mass: Tensor, epsilon: float, iterations: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    pairs, rows, columns = cost.shape
+    return (
+        cost.new_empty(pairs, columns, rows).mT,
+        cost.new_empty(pairs, iterations, rows),
+        cost.new_empty(pairs, iterations, columns),
+    )
 
 
-def _log(mass: Tensor) -> Tensor:
-    """The logarithm; -inf with gradient 0 where there is no mass."""
-    nothing = mass == 0
-    return mass.masked_fill(nothing, 1).log().masked_fill(nothing, -torch.inf)
+def _empty_gradient(
+    gradient: Tensor,
+    cost: Tensor,
+    valid: Tensor,
+    row_mass: Tensor,
+    column_mass: Tensor,
+    row_shares: Tensor,
+    column_shares: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return cost.new_empty(cost.shape), cost.new_empty(row_mass.shape), cost.new_empty(column_mass.shape)
 
 
-def _log_sum_exp(exponent: Tensor, dim: int) -> Tensor:
-    """`logsumexp`, and 0 with gradient 0 of nothing but -inf: a column that is not valid."""
-    nothing = exponent.detach().amax(dim=dim, keepdim=True) == -torch.inf
-    return exponent.masked_fill(nothing, 0).logsumexp(dim=dim, keepdim=True).masked_fill(nothing, 0)
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    cost, valid, row_mass, column_mass, ctx.epsilon, _ = inputs
+    ctx.save_for_backward(cost, valid, row_mass, column_mass, *output[1:])
+
+
+def _backward(ctx: Any, of_plan: Tensor, _of_rows: Tensor, _of_columns: Tensor) -> tuple[Tensor | None, ...]:
+    differentiate = torch.ops.concord.sinkhorn_backward
+    cost, row_mass, column_mass = differentiate(of_plan, *ctx.saved_tensors, ctx.epsilon)
+    return cost, None, row_mass, column_mass, None, None
+
+
+# Not `torch.library.custom_op`: its first call imports torch's compiler, a second of every training's start.
+torch.library.define(
+    "concord::sinkhorn",
+    "(Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, float epsilon, int iterations)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+torch.library.define(
+    "concord::sinkhorn_backward",
+    "(Tensor gradient, Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, Tensor row_shares,"
+    " Tensor column_shares, float epsilon) -> (Tensor, Tensor, Tensor)",
+)
+torch.library.impl("concord::sinkhorn", "default", _solve)
+torch.library.impl("concord::sinkhorn_backward", "default", _differentiate)
+torch.library.register_fake("concord::sinkhorn", _empty_plan)
+torch.library.register_fake("concord::sinkhorn_backward", _empty_gradient)
+torch.library.register_autograd("concord::sinkhorn", _backward, setup_context=_keep_for_backward)
+
+
+def _runs_on_triton(cost: Tensor) -> bool:
+    """Whether the kernels take these costs; the gradient's answer is that of the plan."""
+    if triton_reason(cost.device) is not None:
+        return False
+    from pipeline.transport import sinkhorn_triton
+
+    return sinkhorn_triton.fits(cost)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast off; entered only where it is on, because entering costs as much as two iterations."""
+    on = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if on else nullcontext()

@@ -11,8 +11,8 @@ from pipeline.kernels import sparse_triton, top_k_triton
 
 WIDTHS = {"ENTRIES": 8, "CHANNELS": 64, "PART": 512, "HEAD": 128, "TAIL": 32, "ROWS": 4, "PLACES": 16}
 WHOLE = {"indices", "entries", "bounds", "part_starts", "part_latents", "ranked"}
-READ = {"values", "table", "rows", "bias", "scores"}
-WRITTEN = {"out", "residual", "products", "parts"}
+READ = {"values", "table", "rows", "scores"}
+WRITTEN = {"out", "parts"}
 
 
 def signature(kernel: triton.JITFunction) -> dict[str, str]:
@@ -27,7 +27,7 @@ def compile_all() -> None:
         for name, kernel in vars(module).items()
         if name.endswith("_kernel")
     ]
-    assert len(kernels) == 7
+    assert len(kernels) == 6
     for kernel in kernels:
         constants = {name: WIDTHS[name] for name in kernel.arg_names if name in WIDTHS}
         source = ASTSource(fn=kernel, signature=signature(kernel), constexprs=constants)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.sae.codes import SparseCodes, gather_sum, pool_codes, pool_rows, scatter_sum
+from pipeline.sae.codes import SparseCodes, gather_sum, pool_codes, pool_rows, scatter_sum, select_rows
 
 
 def random_codes(tokens: int, k: int, width: int, seed: int = 0) -> SparseCodes:
@@ -58,6 +58,20 @@ def test_gradients_survive_rows_that_are_not_contiguous() -> None:
         values, codes.indices, torch.ones(6, 4, dtype=torch.float64)
     ).sum().backward()  # an expanded gradient
     torch.testing.assert_close(values.grad, torch.full_like(values, 4.0))
+
+
+@pytest.mark.parametrize("selected_last", [True, False])
+def test_selected_rows_add_their_gradient_to_that_of_the_whole_table(selected_last: bool) -> None:
+    table = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    rows, weights = torch.tensor([1, 4]), torch.randn(2, 3, dtype=torch.float64)
+    whole = table.square().sum() if selected_last else 0
+    total = whole + (select_rows(table, rows) * weights).sum()
+    total = total if selected_last else total + table.square().sum()
+    total.backward()
+    expected = 2 * table.detach()
+    expected[rows] += weights
+    assert table.grad.layout == torch.strided
+    torch.testing.assert_close(table.grad, expected)
 
 
 def test_shared_only_makes_private_latents_inactive_and_leaves_the_rest() -> None:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.sae import topk as module
-from pipeline.sae.topk import Group, sparse_encode, top_k
+from pipeline.sae.codes import SparseCodes, gather_sum
+from pipeline.sae.topk import Group, sparse_autoencode, sparse_encode, top_k
 
 GROUPS = [Group(0, 5, 2), Group(5, 12, 3)]
 
@@ -23,6 +24,18 @@ def test_top_k_takes_the_largest_and_the_lowest_column_among_equals(scores: list
         expected = sorted(range(6), key=lambda column: (-row[column], column))[:k]
         assert sorted(chosen) == sorted(expected)
         assert kept == [row[column] for column in chosen]
+
+
+@given(seed=st.integers(0, 999), width=st.sampled_from([64, 72, 100]), k=st.integers(1, 7))
+@settings(max_examples=60)
+def test_top_k_of_wide_rows_with_many_ties_is_that_of_a_stable_sort(seed: int, width: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-3, 4, (5, width), generator=generator).float()
+    scores[0] = torch.randn(width, generator=generator)
+    values, indices = top_k(scores, k)
+    expected = scores.sort(dim=1, descending=True, stable=True)
+    torch.testing.assert_close(values, expected.values[:, :k], rtol=0, atol=0)
+    assert torch.equal(indices.sort().values, expected.indices[:, :k].sort().values)
 
 
 def test_top_k_of_all_equal_scores_is_the_first_columns_also_in_wide_rows() -> None:
@@ -59,6 +72,34 @@ def test_encoder_gradients_are_exact(relu: bool) -> None:
     assert torch.autograd.gradcheck(lambda *a: sparse_encode(*a, GROUPS, relu).values, arguments)
 
 
+@pytest.mark.parametrize("relu", [True, False])
+def test_autoencoding_is_encoding_then_decoding_with_the_same_gradients(relu: bool) -> None:
+    arguments, decoder = problem(requires_grad=True), torch.randn(12, 4, dtype=torch.float64).requires_grad_()
+    leaves = (*arguments, decoder)
+    weights = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+
+    def gradients(codes: SparseCodes, combined: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad((codes.values * weights[0]).sum() + (combined * weights[1]).sum(), leaves)
+
+    codes, combined = sparse_autoencode(*arguments, decoder, GROUPS, relu)
+    separate = sparse_encode(*arguments, GROUPS, relu)
+    decoded = gather_sum(*separate, decoder)
+    assert torch.equal(codes.values, separate.values) and torch.equal(codes.indices, separate.indices)
+    assert torch.equal(combined, decoded)
+    torch.testing.assert_close(gradients(codes, combined), gradients(separate, decoded))
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_autoencoding_gradients_are_exact_in_codes_and_in_what_they_decode_to(relu: bool) -> None:
+    decoder = torch.randn(12, 4, dtype=torch.float64).requires_grad_()
+
+    def autoencode(*leaves: Tensor) -> tuple[Tensor, Tensor]:
+        codes, combined = sparse_autoencode(*leaves, GROUPS, relu)
+        return codes.values, combined
+
+    assert torch.autograd.gradcheck(autoencode, (*problem(requires_grad=True), decoder))
+
+
 def test_values_below_zero_are_inactive_and_pass_no_gradient() -> None:
     activations = torch.tensor([[1.0]], requires_grad=True)
     weight = torch.tensor([[2.0], [-1.0], [-3.0]], requires_grad=True)
@@ -71,7 +112,7 @@ def test_values_below_zero_are_inactive_and_pass_no_gradient() -> None:
 def test_encoding_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = problem()
     whole = sparse_encode(*arguments, GROUPS, True)
-    monkeypatch.setattr(module, "_PRE_ACTIVATIONS_AT_ONCE", 24)  # two tokens
+    monkeypatch.setattr(module, "_PRE_ACTIVATIONS_AT_ONCE", {"cpu": 24})  # two tokens
     chunked = sparse_encode(*arguments, GROUPS, True)
     assert torch.equal(whole.indices, chunked.indices)
     torch.testing.assert_close(whole.values, chunked.values)
