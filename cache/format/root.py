@@ -91,7 +91,9 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
         return manifest, None
     try:
         totals = {name: int(attributes["totals"][name]) for name in TOTALS}
-        files = {name: WrittenFile(**file) for name, file in attributes["files"].items()}
+        files = {
+            name: WrittenFile(file["bytes"], file["blake3"]) for name, file in attributes["files"].items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CacheFormatError(f"{where}: totals or files were edited ({error}); restore the file") from None
     return manifest, Completion(totals, files)
