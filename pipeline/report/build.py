@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cache import ActivationCache
 from pipeline.errors import RunError
+from pipeline.interpretation import read_latents
 from pipeline.report.charts import training_charts
 from pipeline.report.claims import judge
-from pipeline.report.latents import TABLE, Dictionary, read_dictionary
+from pipeline.report.headline import headlines
+from pipeline.report.heat import SCALE
+from pipeline.report.latents import TABLE, Dictionary, LatentPage, read_dictionary
 from pipeline.report.options import ReportOptions
 from pipeline.report.paper import paper
 from pipeline.report.pictures import PictureShelf
 from pipeline.report.runs import Run, read_run
+from pipeline.report.side_by_side import SideBySide, compare_variants
 from pipeline.report.skips import skipped_samples
 from pipeline.report.tables import all_figures, metric_tables
 
@@ -35,7 +39,7 @@ def build_report(
     options: ReportOptions,
     progress: Advance | None = None,
 ) -> Path:
-    """Write `index.html`, `concepts.html` and one page per latent, with their pictures, into `output`.
+    """Write `index.html`, `concepts.html`, `compare.html` and one page per latent, with pictures, into `output`.
 
     What is missing (a variant's metrics, names, a split) is said on the pages and is no error. An earlier report in
     `output` is replaced.
@@ -60,7 +64,8 @@ def build_report(
     _make_room(output)
     shelf = PictureShelf(output, dataset_root, options.picture_pixels, options.picture_quality)
     dictionary = _dictionary(found, caches, shelf, options)
-    pages = _pages(dictionary, _overview(found, caches, options))
+    comparison = _comparison(found, caches, dictionary, shelf, options)
+    pages = _pages(dictionary, comparison, _overview(found, caches, dictionary, options))
     templates = _templates()
     for number, (name, template, values) in enumerate(pages, start=1):
         root = "../" * name.count("/")
@@ -70,8 +75,8 @@ def build_report(
         _write(output / name, text)
         if progress is not None:
             progress(number, len(pages))
-    style = (resources.files("pipeline.report") / "style.css").read_text(encoding="utf-8")
-    _write(output / "style.css", style)
+    for path, text in _assets(dictionary):
+        _write(output / path, text)
     files = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
     _write(output / MARKER, json.dumps({"files": files}, indent=1) + "\n")
     return output / "index.html"
@@ -97,12 +102,31 @@ def _dictionary(
     return None
 
 
-def _pages(dictionary: Dictionary | None, overview: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+def _comparison(
+    runs: Sequence[Run],
+    caches: Mapping[str, ActivationCache],
+    dictionary: Dictionary | None,
+    shelf: PictureShelf,
+    options: ReportOptions,
+) -> SideBySide | None:
+    """All variants on pairs of the interpreted split; None if that split's cache is not at hand."""
+    shown = next((run for run in runs if dictionary and run.name == dictionary.variant), None)
+    if shown is None or dictionary is None or dictionary.split is None:
+        return None
+    latents, _ = read_latents(shown.folder / TABLE)
+    cache = caches[dictionary.split]
+    return compare_variants(runs, dictionary.split, cache, latents, shelf, options.compared_pairs)
+
+
+def _pages(
+    dictionary: Dictionary | None, comparison: SideBySide | None, overview: dict[str, Any]
+) -> list[tuple[str, str, dict[str, Any]]]:
     """(path, template, the template's own values) of every page."""
     latents = dictionary.pages if dictionary else ()
     pages: list[tuple[str, str, dict[str, Any]]] = [
-        ("index.html", "index.html.jinja", overview),
+        ("index.html", "index.html.jinja", overview | {"comparison": comparison}),
         ("concepts.html", "concepts.html.jinja", {}),
+        ("compare.html", "compare.html.jinja", {"comparison": comparison, "scale": SCALE}),
     ]
     for number, latent in enumerate(latents):
         values = {
@@ -114,12 +138,38 @@ def _pages(dictionary: Dictionary | None, overview: dict[str, Any]) -> list[tupl
     return pages
 
 
+def _assets(dictionary: Dictionary | None) -> Iterator[tuple[str, str]]:
+    """(path, text) of the style sheet, the scripts, and what the search field looks in."""
+    package = resources.files("pipeline.report")
+    yield "style.css", (package / "style.css").read_text(encoding="utf-8")
+    for script in sorted((package / "scripts").iterdir(), key=lambda script: script.name):
+        if script.name.endswith(".js"):
+            yield f"scripts/{script.name}", script.read_text(encoding="utf-8")
+    entries = [
+        {"title": latent.title, "page": latent.page, "search": search_text(latent)}
+        for latent in (dictionary.pages if dictionary else ())
+    ]
+    # A script and not JSON: pages from a disk may run scripts but not read files.
+    yield "scripts/entries.js", f"const ENTRIES = {json.dumps(entries, separators=(',', ':'))};\n"
+
+
+def search_text(latent: LatentPage) -> str:
+    """What a search finds a latent by, in lower case: its number, its terms, and the words that fire it, by line."""
+    name = [latent.row["name"]] if latent.row["name"] is not None else []
+    words = dict.fromkeys([*name, *latent.terms, *(word for word, _ in latent.words), str(latent.number)])
+    return "\n".join(words).lower()
+
+
 def _overview(
-    runs: Sequence[Run], caches: Mapping[str, ActivationCache], options: ReportOptions
+    runs: Sequence[Run],
+    caches: Mapping[str, ActivationCache],
+    dictionary: Dictionary | None,
+    options: ReportOptions,
 ) -> dict[str, Any]:
     measured = [run for run in runs if run.metrics]
     return {
         "runs": runs,
+        "headlines": headlines(runs, options.variant, dictionary),
         "unmeasured": [run.name for run in runs if not run.metrics],
         "tables": metric_tables(measured),
         "every_figure": all_figures(measured),
@@ -140,7 +190,12 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "percent": _percent, "thousands": _thousands}
+    environment.filters |= {
+        "figure": _figure,
+        "percent": _percent,
+        "thousands": _thousands,
+        "search_text": search_text,
+    }
     return environment
 
 

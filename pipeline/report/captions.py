@@ -1,9 +1,10 @@
 """Captions with the tokens lit that fire a latent."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _SPECIAL = re.compile(r"^(<[^<>]*>|\[[A-Z]+\])$")
 
@@ -34,6 +35,39 @@ class LitCaption:
     pieces: tuple[Piece, ...]
     activation: float
 
+    @property
+    def before(self) -> tuple[Piece, ...]:
+        """What precedes the peak, as the left half of a concordance's line."""
+        return self.pieces[: self._peak]
+
+    @property
+    def after(self) -> tuple[Piece, ...]:
+        """The peak and what follows, as the right half."""
+        return self.pieces[self._peak :]
+
+    @property
+    def keyword(self) -> str:
+        """The peak's text, in lower case."""
+        return self.pieces[self._peak].text.lower()
+
+    @property
+    def _peak(self) -> int:
+        return next(position for position, piece in enumerate(self.pieces) if piece.peak)
+
+
+class Spelled(NamedTuple):
+    """One token as it is written: its text, whether a space precedes it, whether it stands for no word."""
+
+    text: str
+    spaced: bool
+    special: bool
+
+
+def keywords(captions: Sequence[LitCaption]) -> tuple[tuple[str, int], ...]:
+    """At which tokens (punctuation left out) the captions peak, with how often, the most frequent first."""
+    counts = Counter(caption.keyword for caption in captions)
+    return tuple((word, count) for word, count in counts.most_common() if any(map(str.isalnum, word)))
+
 
 def lit_captions(records: Sequence[Mapping[str, Any]]) -> tuple[LitCaption, ...]:
     """Rows of `top_captions` of one latent, made ready to show; strengths are relative to the first one's peak."""
@@ -54,15 +88,15 @@ def _lit(record: Mapping[str, Any], strongest: float) -> LitCaption:
     return LitCaption(tuple(pieces), record["activation"])
 
 
-def spell(tokens: Sequence[str]) -> list[tuple[str, bool, bool]]:
-    """(text, preceded by a space, special) of each token of one text, whichever tokenizer cut it.
+def spell(tokens: Sequence[str]) -> list[Spelled]:
+    """Each token of one text as it is written, whichever tokenizer cut it.
 
     Sentencepiece marks a word's first token with `▁` and byte-level BPE with `Ġ`; CLIP's BPE ends a word's last token
     with `</w>`, WordPiece begins the others with `##`; unmarked tokens are whole words.
     """
     starts_marked = any(token.startswith(("▁", "Ġ", " ")) for token in tokens)
     ends_marked = any(token.endswith(("</w>", " ")) for token in tokens)
-    spelled: list[tuple[str, bool, bool]] = []
+    spelled: list[Spelled] = []
     after_space = False
     for token in tokens:
         special = bool(_SPECIAL.match(token)) and token != "</w>"
@@ -74,5 +108,5 @@ def spell(tokens: Sequence[str]) -> list[tuple[str, bool, bool]]:
         else:
             spaced = not token.startswith("##") and token not in {".", ",", "!", "?", "'"}
         after_space = special or text.endswith(" ")
-        spelled.append((text.strip(), spaced and bool(spelled), special))
+        spelled.append(Spelled(text.strip(), spaced and bool(spelled), special))
     return spelled

@@ -47,6 +47,11 @@ class Chart:
     steps: tuple[Tick, ...]
     values: tuple[Tick, ...]
 
+    @property
+    def flat(self) -> bool:
+        """Whether the term has one and the same value all along, which a chart says less well than a number."""
+        return len(self.values) == 1
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
 
 from cache import ActivationCache
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks
-from pipeline.report.pictures import Picture, PictureShelf, veil
+from pipeline.report.heat import heat_image
+from pipeline.report.pictures import Picture, PictureShelf
 from pipeline.sae.base import SparseAutoencoder
 
 Ranking = list[tuple[int, int, float]]
@@ -34,14 +37,14 @@ class Evidence:
 
     Attributes:
         picture: the image file.
-        veil: the heat map as a `data:` URI.
+        heat: the heat map as a `data:` URI.
         peak: where the peak patch lies.
         activation: the latent's value there.
         caption: the pair's caption.
     """
 
     picture: Picture
-    veil: str
+    heat: str
     peak: PatchBox
     activation: float
     caption: str
@@ -63,23 +66,25 @@ class SplitEvidence:
         self._cache = cache
         self._sae = sae
         self._shelf = shelf
-        identity: Any = cache.manifest.backbone
-        self._resize_mode: ResizeMode = identity["preprocessing"]["resize_mode"]
+        self._resize_mode = resize_mode_of(cache)
         self._split = split
-        used = (row for row in cache.samples.to_pylist() if row["pair"] is not None)
-        self._rows: Mapping[int, dict[str, Any]] = {row["pair"]: row for row in used}
+
+    @property
+    def images(self) -> int:
+        """Images of the split that are part of a pair."""
+        return len(first_pairs(self._cache))
 
     @torch.inference_mode()
-    def rankings(self, latents: Sequence[int], ranks: int, pairs_at_most: int) -> dict[int, Ranking]:
-        """The images of this split that fire each latent most, among at most `pairs_at_most` evenly spaced pairs."""
+    def search(self, ranks: int, images_at_most: int) -> TopItems:
+        """The images of this split that fire each latent most, among at most `images_at_most` evenly spaced ones."""
         device = next(self._sae.parameters()).device
         top = TopItems(self._sae.shared_width, ranks, device)
         pairs = first_pairs(self._cache)
-        chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, pairs_at_most).round().astype(np.int64))]
+        chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, images_at_most).round().astype(np.int64))]
         for batch in _read(self._cache, chosen):
             codes = self._sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
             top.update(image_peaks(codes, len(batch.pair), self._sae.shared_width), batch.pair.to(device))
-        return {latent: top.ranked(latent) for latent in latents}
+        return top
 
     def collect(self, rankings: Mapping[int, Ranking]) -> dict[int, list[Evidence]]:
         """Pictures and heat maps for the ranked images of every latent.
@@ -88,9 +93,10 @@ class SplitEvidence:
         """
         strongest = {latent: ranking[0][2] for latent, ranking in rankings.items() if ranking}
         codes = self._codes(rankings)
+        rows = rows_of_pairs(self._cache, sorted({pair for pair, _ in codes}))
         return {
             latent: [
-                self._evidence(pair, patch, activation, codes[pair, latent] / strongest[latent])
+                self._evidence(rows[pair], patch, activation, codes[pair, latent] / strongest[latent])
                 for pair, patch, activation in ranking
             ]
             for latent, ranking in rankings.items()
@@ -113,15 +119,33 @@ class SplitEvidence:
         return found
 
     def _evidence(
-        self, pair: int, patch: int, activation: float, heat: Float[np.ndarray, "patch"]
+        self, row: Mapping[str, Any], patch: int, activation: float, heat: Float[np.ndarray, "patch"]
     ) -> Evidence:
-        manifest, row = self._cache.manifest, self._rows[pair]
-        rows, columns = grid = manifest.grid
-        size = (row["width"], row["height"])
+        grid, size = self._cache.manifest.grid, (row["width"], row["height"])
         picture = self._shelf.place(self._split, row["file"], size, grid, self._resize_mode)
-        top, left = divmod(patch, columns)
-        peak = PatchBox(100 * left / columns, 100 * top / rows, 100 / columns, 100 / rows)
-        return Evidence(picture, veil(heat.reshape(rows, columns)), peak, activation, row["caption"])
+        peak = patch_box(patch, grid)
+        return Evidence(picture, heat_image(heat.reshape(grid)), peak, activation, row["caption"])
+
+
+def patch_box(patch: int, grid: tuple[int, int]) -> PatchBox:
+    """Where a patch lies, counted along rows of the grid."""
+    rows, columns = grid
+    top, left = divmod(patch, columns)
+    return PatchBox(100 * left / columns, 100 * top / rows, 100 / columns, 100 / rows)
+
+
+def resize_mode_of(cache: ActivationCache) -> ResizeMode:
+    """How the cache's backbone fits an image to its input."""
+    identity: Any = cache.manifest.backbone
+    mode: ResizeMode = identity["preprocessing"]["resize_mode"]
+    return mode
+
+
+def rows_of_pairs(cache: ActivationCache, pairs: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """File, size, caption and categories by pair, for these pairs only: a large split has too many to hold them all."""
+    table = cache.samples.select(["pair", "file", "width", "height", "caption", "categories"])
+    wanted = table.filter(pc.is_in(table["pair"], pa.array(pairs, pa.int64())))
+    return {row["pair"]: row for row in wanted.to_pylist()}
 
 
 def _read(cache: ActivationCache, pairs: np.ndarray, batch_pairs: int = 64) -> Iterator[Any]:

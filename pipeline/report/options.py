@@ -14,14 +14,18 @@ class ReportOptions(Options):
         256, ge=0, description="Latents with a page of their own at most; named ones come first."
     )
     images: int = Field(
-        8, ge=1, description="Top images on a latent's page (never more than `interpret` kept)."
+        9, ge=1, description="Top images on a latent's page (never more than `interpret` kept)."
     )
-    captions: int = Field(6, ge=1, description="Top captions on a latent's page.")
+    captions: int = Field(
+        12, ge=1, description="Top captions on a latent's page (never more than `interpret` kept)."
+    )
+    neighbours: int = Field(6, ge=0, description="Nearest latents on a latent's page.")
     gallery_images: int = Field(3, ge=1, description="Images of each concept in the gallery.")
     ood_split: str = Field(
         "ood", description="Split of unseen combinations, shown beside the interpreted one."
     )
     ood_images: int = Field(4, ge=0, description="Images of that split on a latent's page.")
-    ood_pairs: int = Field(2000, ge=1, description="Pairs of that split that are searched, evenly spaced.")
+    ood_pairs: int = Field(2000, ge=1, description="Images of that split that are searched, evenly spaced.")
+    compared_pairs: int = Field(24, ge=0, description="Pairs that are shown under every variant.")
     picture_pixels: int = Field(256, ge=32, le=2048, description="Longest side of the pictures.")
     picture_quality: int = Field(80, ge=1, le=100, description="WebP quality of the pictures.")

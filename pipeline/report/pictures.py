@@ -1,22 +1,13 @@
-"""Pictures on the pages: one small file per image, and heat maps as tiny images laid over it."""
+"""Pictures on the pages: one small file per image, whichever pages show it."""
 
-import base64
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.datasets.pictures import read_picture
-
-VEIL = (16, 20, 38)
-"""Colour of the veil over what a latent does not fire on: night blue."""
-VEIL_OPACITY = 0.72
-"""How much of the picture it hides where the latent is silent."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +76,6 @@ def as_seen(picture: Image.Image, grid: tuple[int, int], resize_mode: ResizeMode
     if resize_mode == "shortest":
         return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
     return ImageOps.pad(picture, size, Image.Resampling.LANCZOS)
-
-
-def veil(heat: Float[np.ndarray, "row column"]) -> str:
-    """A heat map as a `data:` URI: a dark veil that is clear where `heat` is 1 and heavy where it is 0.
-
-    Transparency goes with the square root of the heat, so that weak activations stay visible. One pixel per patch;
-    browsers smooth it when they stretch it over the picture. What the latent fires on keeps its own colours, which
-    a rainbow laid over colourful pictures would not leave.
-    """
-    pixels = np.empty((*heat.shape, 4), dtype=np.uint8)
-    pixels[..., :3] = VEIL
-    pixels[..., 3] = np.round(255 * VEIL_OPACITY * (1 - np.sqrt(np.clip(heat, 0, 1))))
-    file = io.BytesIO()
-    Image.fromarray(pixels, "RGBA").save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _file_name(text: str) -> str:

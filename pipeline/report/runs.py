@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class Run:
         folder: where it is.
         metrics: figures of `metrics.json` by dotted key.
         curves: (step, value) points by term of the loss, as DVCLive logged them.
+        not_defined: why a figure does not exist for this variant, by the dotted key (or its start) that it lacks.
     """
 
     name: str
     folder: Path
     metrics: Mapping[str, float]
     curves: Mapping[str, Series]
+    not_defined: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> Run:
@@ -35,7 +37,10 @@ def read_run(folder: Path) -> Run:
     Raises:
         RunError: `metrics.json` or a curve is there but cannot be read.
     """
-    return Run(folder.name, folder, _read_metrics(folder / "metrics.json"), _read_curves(folder))
+    metrics = _read_metrics(folder / "metrics.json")
+    reasons = metrics.get("not_defined")
+    not_defined = {key: str(why) for key, why in reasons.items()} if isinstance(reasons, dict) else {}
+    return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -49,7 +54,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def _read_metrics(path: Path) -> dict[str, float]:
+def _read_metrics(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
@@ -60,7 +65,7 @@ def _read_metrics(path: Path) -> dict[str, float]:
         raise RunError(
             f"{path}: expected an object, got {type(values).__name__}; run `concord evaluate` again"
         )
-    return flatten(values)
+    return values
 
 
 def _read_curves(folder: Path) -> dict[str, Series]:

@@ -30,7 +30,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure; None where the variant has none. `best` of its row, where the row has a direction."""
+    """One figure; None where the variant has none. `best` of its row, where the row has a direction and a winner."""
 
     value: float | None
     paper: float | None
@@ -52,6 +52,11 @@ class Table:
     section: Section
     variants: tuple[str, ...]
     rows: tuple[Row, ...]
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper has any of its figures."""
+        return any(cell.paper is not None for row in self.rows for cell in row.cells)
 
 
 def _grounding(kind: str, name: str, better: Better) -> tuple[Metric, ...]:
@@ -120,6 +125,20 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Alignment of the sides",
+        "As VL-SAE measures it: do the images and the captions that fire a latent most mean the same to a judge "
+        "(intra), and different things for different latents (inter)? And do the codes of a pair's two sides look "
+        "more alike than those of two pairs? AUC is how often they do.",
+        (
+            Metric("Same latent, images to captions", "alignment.intra_similarity"),
+            Metric("Different latents, images to captions", "alignment.inter_similarity", "lower"),
+            Metric("Latents alive on both sides", "alignment.alive", ""),
+            Metric("Pairs told from non-pairs, AUC", "consistency.auc"),
+            Metric("Cosine of a pair's codes", "consistency.matched", ""),
+            Metric("Cosine of other codes", "consistency.mismatched", ""),
+        ),
+    ),
+    Section(
         "Concept recovery",
         "The scenes know their true concepts, so recovery can be measured: how well the best single latent tells the "
         "pictures (or captions) that have a concept from those that do not, as average precision beside the best that "
@@ -176,5 +195,7 @@ def _table(section: Section, runs: Sequence[Run]) -> Table:
 def _best(values: Sequence[float | None], better: Better) -> float | None:
     present = [value for value in values if value is not None]
     if not better or len(present) < 2:
+        return None
+    if max(present) == min(present):
         return None
     return max(present) if better == "higher" else min(present)

@@ -25,12 +25,20 @@ METRICS = {
         "grounding": {"transport": {"point_at_1": 0.6}, "swapped": {"point_at_1": 0.7}},
         "degeneracy": {"text_to_image": 0.25, "dead_shared": {"vision": 3, "text": 12345}},
         "counts": {"pairs": 17, "nothing": None, "word": "ignored", "flag": True},
+        "not_defined": {"alignment": "too few <b>latents</b>"},
     },
     "shared_only": {
         "reconstruction": {"vision": {"full_global": 0.9, "shared": 0.9}, "text_to_vision": {"shared": 0.4}},
         "degeneracy": {"text_to_image": 0.5},
     },
 }
+
+
+class TrapModel(picture_world.WordModel):
+    """A backbone with a tokenizer one of whose tokens would be a tag."""
+
+    def token_texts(self, token_ids):
+        return [text.replace("meadow", "<u>meadow</u>") for text in super().token_texts(token_ids)]
 
 
 class World:
@@ -53,12 +61,13 @@ class World:
         self.sae = picture_world.axis_sae()
         self.list = folder / "list.txt"
         self.list.write_text(picture_world.LIST.replace("red =", "<em>red</em> ="), encoding="utf-8")
-        save_sae(self.sae, self.runs / "lucid")
+        for variant in METRICS:
+            save_sae(self.sae, self.runs / variant)
         self.interpret()
 
     def interpret(self, **values) -> None:
         options = InterpretOptions(**({"concepts": str(self.list), "minimum_hits": 3} | values))
-        model = picture_world.WordModel()
+        model = TrapModel()
         pq.write_table(
             interpret(self.sae, self.caches["val"], model, options), self.runs / "lucid" / "latents.parquet"
         )

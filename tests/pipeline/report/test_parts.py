@@ -1,17 +1,27 @@
+import base64
+import io
 import math
+from importlib import resources
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+import torch
+from matplotlib.colors import to_hex
 from PIL import Image
 
-from pipeline.report.captions import lit_captions, spell
+from pipeline.report.captions import keywords, lit_captions, spell
 from pipeline.report.charts import HEIGHT, WIDTH, training_charts
 from pipeline.report.claims import CLAIMS, judge
+from pipeline.report.headline import headlines
+from pipeline.report.heat import DIGITS, SCALE, heat_image, heat_text
+from pipeline.report.neighbours import nearest_latents
 from pipeline.report.paper import paper
 from pipeline.report.pictures import as_seen
 from pipeline.report.runs import Run
 from pipeline.report.tables import SECTIONS, metric_tables
+from pipeline.sae.lucid import LucidOptions, LucidSAE
 
 
 def run(name: str, metrics=None, curves=None) -> Run:
@@ -52,6 +62,78 @@ def test_words_are_lit_in_proportion_to_the_strongest_caption():
     assert lit_captions([]) == ()
 
 
+def test_a_caption_is_split_at_its_peak_as_a_line_of_a_concordance():
+    (line,) = lit_captions(
+        [{"tokens": ["a", "Red", "boat"], "activations": [1.0, 2.0, 0.0], "position": 1, "activation": 2.0}]
+    )
+    assert [piece.text for piece in line.before] == ["a"]
+    assert [piece.text for piece in line.after] == ["Red", "boat"]
+    assert line.keyword == "red"
+
+
+def test_words_that_fire_a_latent_are_counted_without_punctuation():
+    records = [
+        {"tokens": [word], "activations": [1.0], "position": 0, "activation": 1.0}
+        for word in ("boat", ",", "ship", "Boat")
+    ]
+    assert keywords(lit_captions(records)) == (("boat", 2), ("ship", 1))
+
+
+def test_the_heat_scale_is_matplotlibs_inferno():
+    inferno = matplotlib.colormaps["inferno"]
+    assert tuple(to_hex(inferno(step / 32)) for step in range(33)) == SCALE
+
+
+def test_heat_maps_show_each_patch_in_the_colour_of_its_heat():
+    heat = np.array([[0.0, 0.5, 1.0], [-1.0, 0.01, 2.0]], np.float32)
+    image = Image.open(io.BytesIO(base64.b64decode(heat_image(heat).partition(",")[2]))).convert("RGB")
+    colours = [[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in row] for row in np.asarray(image).tolist()]
+    assert colours == [[SCALE[0], SCALE[16], SCALE[32]], [SCALE[0], SCALE[0], SCALE[32]]]
+    assert heat_text(heat.ravel()) == "0GW00W"
+
+
+def test_the_script_that_paints_heat_maps_reads_the_digits_that_are_written():
+    script = resources.files("pipeline.report").joinpath("scripts/compare.js").read_text(encoding="utf-8")
+    assert f'const DIGITS = "{DIGITS}";' in script
+    assert len(set(DIGITS)) == len(SCALE)
+
+
+def test_nearest_latents_are_those_of_highest_mean_cosine_on_both_sides():
+    torch.manual_seed(0)
+    sae = LucidSAE(LucidOptions(latents=24, shared_ratio=0.5, k_shared=2, k_private=2), 6, 5)
+    cosines = []
+    for side in ("vision", "text"):
+        rows = sae.dictionary(side).decoder.detach().double().numpy()[:12]
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        cosines.append(rows @ rows.T)
+    latents = [11, 3, 7, 0, 5]
+    nearest = nearest_latents(sae, latents, 3)
+    for latent in latents:
+        likeness = {
+            other: (cosines[0] + cosines[1])[latent, other] / 2 for other in latents if other != latent
+        }
+        best = sorted(likeness, key=lambda other: -likeness[other])[:3]
+        assert [neighbour.latent for neighbour in nearest[latent]] == best
+        assert [neighbour.likeness for neighbour in nearest[latent]] == pytest.approx(
+            [likeness[other] for other in best], abs=1e-5
+        )
+    assert nearest_latents(sae, [4], 3) == {4: ()}
+    assert nearest_latents(sae, [], 3) == {}
+
+
+def test_the_headline_shows_what_was_measured_and_nothing_else():
+    metrics = {
+        "reconstruction.vision.full_joint": 0.5,
+        "reconstruction.vision.full_global": 0.9,
+        "reconstruction.text.full_global": 0.75,
+        "grounding.transport.point_at_1": 0.6,
+    }
+    assert [headline.figure for headline in headlines([run("lucid", metrics)], "lucid", None)] == [
+        "0.50 · 0.75"
+    ]
+    assert headlines([run("other", metrics)], "lucid", None) == ()
+
+
 def test_every_number_of_the_paper_has_a_row_in_the_tables():
     keys = {metric.key for section in SECTIONS for metric in section.metrics}
     numbers = paper().numbers
@@ -73,6 +155,8 @@ def test_the_best_of_a_row_is_marked_in_the_rows_own_direction():
     assert [cell.paper for cell in rows[key_low].cells] == [0.3538, 0.7958, None]
     alone = metric_tables(runs[:1])[0].rows[0].cells[0]
     assert not alone.best
+    equal = metric_tables([run("lucid", {key_low: 0}), run("ot_only", {key_low: 0})])[0].rows[0]
+    assert [cell.best for cell in equal.cells] == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +202,7 @@ def test_a_constant_curve_and_one_of_a_single_point_are_charts_too():
     runs = [run("lucid", curves={"total": ((5.0, 2.0),), "lock": ((1.0, 0.0), (2.0, 0.0)), "empty": ()})]
     total, lock = training_charts(runs)
     assert (total.title, lock.title) == ("total", "lock")
+    assert total.flat and lock.flat
     assert [tick.label for tick in total.values] == ["2"]
     assert [tick.label for tick in lock.steps] == ["1", "1.5", "2"]
 

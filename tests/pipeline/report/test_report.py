@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import io
 import json
 import sys
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import DatasetError, RunError
+from pipeline.report.heat import SCALE, heat_text
+from pipeline.report.latents import kinds_by_term
 from pipeline.report.runs import flatten
 
 sys.path.append(str(Path(__file__).parent))
@@ -26,14 +29,21 @@ def linked(page: Page) -> list[str]:
     return [tag[key] for _, tag in page.tags for key in ("href", "src") if key in tag]
 
 
-def alpha(source: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))[..., 3]
+def heat_of(source: str) -> np.ndarray:
+    """Steps of the colour scale."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+
+
+def entries(report: Path) -> list[dict[str, str]]:
+    script = (report / "scripts" / "entries.js").read_text(encoding="utf-8")
+    return json.loads(script.removeprefix("const ENTRIES = ").removesuffix(";\n"))
 
 
 def test_the_report_has_an_overview_a_gallery_and_a_page_per_latent_that_fires(pages):
     assert set(pages) == {
         "index.html",
         "concepts.html",
+        "compare.html",
         *(f"latents/{latent:04d}.html" for latent in range(6)),
     }
 
@@ -92,24 +102,30 @@ def test_what_users_and_data_write_is_escaped(pages, trap):
     assert trap in everything
     assert trap in alternatives
     assert "pictures <i>of</i> shapes" in pages["index.html"].text
+    assert "lucid has no alignment: too few <b>latents</b>" in pages["index.html"].text
+    for name in ("concepts.html", "compare.html", "latents/0005.html"):
+        assert "<u>meadow</u>" in pages[name].text
     for page in pages.values():
-        assert not {"script", "b", "i"} & {tag for tag, _ in page.tags}
+        assert not page.all("u")
+        assert "<b>red" not in page.path.read_text(encoding="utf-8")
+        assert not page.all("em") or page.path.name == "index.html"
+        assert all(set(script) - {"defer"} == {"src"} for script in page.all("script"))
 
 
-def test_the_red_box_and_the_clearest_spot_of_the_veil_are_the_peak_patch(pages, world):
+def test_the_red_box_and_the_hottest_spot_of_the_heat_map_are_the_peak_patch(pages):
     page = pages["latents/0000.html"]
     frames = [
-        (veil, box)
-        for (_, veil), (_, box) in zip(page.tags, page.tags[1:], strict=False)
-        if veil.get("class") == "veil" and box.get("class") == "peak"
+        (heat, box)
+        for (_, heat), (_, box) in zip(page.tags, page.tags[1:], strict=False)
+        if heat.get("class") == "heat" and box.get("class") == "peak"
     ]
     assert len(frames) >= 8
-    for veil, box in frames:
+    for heat, box in frames:
         style = dict(part.split(":") for part in box["style"].split(";"))
         row, column = (round(float(style[side].rstrip("%")) / 25) for side in ("top", "left"))
-        transparency = alpha(veil["src"])
-        assert transparency.shape == (4, 4)
-        assert (transparency[row, column], (transparency > 0).sum()) == (0, 15)
+        steps = heat_of(heat["src"])
+        assert steps.shape == (4, 4)
+        assert (steps[row, column], (steps == 0).sum()) == (len(SCALE) - 1, 15)
 
 
 def test_pictures_are_small_files_that_pages_share(report, world):
@@ -123,7 +139,7 @@ def test_pictures_are_small_files_that_pages_share(report, world):
 def test_captions_show_which_words_fire_the_latent(report):
     page = Page(report / "latents" / "0003.html")
     marked = [tag for tag in page.all("mark") if "strongest" in tag.get("class", "")]
-    captions = page.path.read_text(encoding="utf-8").split('class="captions"')[1]
+    captions = page.path.read_text(encoding="utf-8").split('class="concordance"')[1]
     assert captions.count(">blue</mark>") == len(marked) > 0
     assert captions.count("<mark") == len(marked)
 
@@ -136,6 +152,74 @@ def test_the_latents_are_shown_on_the_unseen_split_too(pages):
     ]
     assert shown
     assert "On unseen combinations" in pages["latents/0000.html"].text
+
+
+def test_a_search_finds_latents_by_name_term_caption_word_and_number(report):
+    found = {entry["page"]: entry["search"].split("\n") for entry in entries(report)}
+    assert found["latents/0000.html"] == ["boat", "ship", "0"]
+    assert len(found) == 6
+    assert entries(report)[0].keys() == {"title", "page", "search"}
+
+
+def test_names_carry_the_kind_that_the_concept_list_gives_them(pages):
+    cards = [card for card in pages["concepts.html"].all("li") if "data-kind" in card]
+    assert {card["data-title"]: card["data-kind"] for card in cards}["boat"] == "noun"
+    assert {card["data-kind"] for card in cards} == {"noun", "colour", "setting"}
+    assert {option["value"] for option in pages["concepts.html"].all("option") if "value" in option} >= {
+        "named"
+    }
+
+
+def test_kinds_are_left_out_when_the_list_is_gone_or_was_changed(tmp_path):
+    path = tmp_path / "list.txt"
+    metadata = {
+        "concept_list": {"name": str(path), "sha256": hashlib.sha256(b"boat = noun:boat").hexdigest()}
+    }
+    assert kinds_by_term(metadata) == {}
+    path.write_bytes(b"boat = noun:boat")
+    assert kinds_by_term(metadata) == {"boat": "noun"}
+    path.write_bytes(b"boat = verb:boat")
+    assert kinds_by_term(metadata) == {}
+
+
+def test_every_latent_links_to_the_others_as_its_neighbours(pages):
+    nearest = pages["latents/0000.html"].path.read_text(encoding="utf-8").split('class="nearest"')[1]
+    assert nearest.count('<a href="../latents/') == 5
+
+
+def test_a_sample_of_a_large_split_is_said_to_be_one(world, tmp_path, pages):
+    assert "All 6 images searched" in pages["latents/0000.html"].text
+    output = world.build(tmp_path / "report", ood_pairs=3)
+    told = "A sample: 3 of its 6 images were searched, evenly spaced"
+    assert told in Page(output / "latents" / "0000.html").text
+    assert "Only 3 of the 6 images of ood were searched" in Page(output / "index.html").text
+
+
+def test_variants_stand_side_by_side_and_what_is_missing_is_said(pages, trap):
+    page = pages["compare.html"]
+    assert [figure["data-variant"] for figure in page.all("figure") if "data-variant" in figure][:2] == [
+        "lucid",
+        "shared_only",
+    ]
+    assert "of the 18 pairs of the split val" in page.text
+    assert "separate is not shown: it is not trained" in page.text
+    specimens = [json.loads(tag["data-maps"]) for tag in page.all("div") if "data-maps" in tag]
+    assert all(len(maps["lucid"][0]) == 16 for maps in specimens)
+    pressed = [button for button in page.all("button") if button.get("aria-pressed") == "true"]
+    assert len(pressed) == len(specimens) > 1
+
+
+def test_a_words_map_is_its_column_of_the_pairs_own_plan(pages, world):
+    page, cache = pages["compare.html"], world.caches["val"]
+    pairs = [int(tag["id"].removeprefix("pair-")) for tag in page.all("section")]
+    maps = [json.loads(tag["data-maps"])["lucid"] for tag in page.all("div") if "data-maps" in tag]
+    for pair, words in zip(pairs, maps, strict=True):
+        batch = cache.read_pairs(np.array([pair]))
+        vision = world.sae.encode("vision", batch.vision_tokens[0], "shared")
+        text = world.sae.encode("text", batch.text_tokens, "shared")
+        plan = world.sae.transport(vision, text, batch.text_offsets, 16).plan[0].detach().numpy()
+        assert words == [heat_text(column / max(column.max(), 1e-30)) for column in plan.T]
+    assert "gives it no mass" in page.text
 
 
 def test_skips_and_failures_are_told(pages):
@@ -207,8 +291,9 @@ def test_a_dictionary_without_a_name_is_shown_by_number(own_world, tmp_path):
     output = own_world.build(tmp_path / "report")
     assert "No latent of lucid earned a name: none had 10,000 hits" in Page(output / "index.html").text
     gallery = Page(output / "concepts.html")
-    assert "Latents without a name" in gallery.text
-    assert "0 boat?" in gallery.text
+    assert "No latent earned a name" in gallery.text
+    assert "latent 0 boat?" in gallery.text
+    assert {card["data-name"] for card in gallery.all("li") if "data-name" in card} == {"unnamed"}
     assert "The best guess is “boat”" in Page(output / "latents" / "0000.html").text
 
 
@@ -246,7 +331,7 @@ def test_progress_ends_with_all_pages(world, tmp_path):
         ReportOptions(),
         lambda done, total: reports.append((done, total)),
     )
-    assert reports == [(page, 8) for page in range(1, 9)]
+    assert reports == [(page, 9) for page in range(1, 10)]
 
 
 @pytest.mark.parametrize(

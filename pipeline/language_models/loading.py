@@ -1,0 +1,41 @@
+"""A vision-language decoder from its folder or from the Hugging Face hub."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from pipeline.errors import BackboneError
+from pipeline.language_models.decoder import VisionLanguageDecoder
+from pipeline.language_models.layers import check_layer
+from pipeline.language_models.options import StateOptions
+from pipeline.training import resolve_device
+
+HUB = "hf-hub:"
+
+
+def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
+    """The model, its processor and the prompt, on the device.
+
+    Raises:
+        BackboneError: the model cannot be loaded, is of another kind, or does not have the layer.
+        RunError: the device does not exist here.
+    """
+    device = resolve_device(options.device)
+    source = options.model.removeprefix(HUB)
+    if source == options.model and not Path(source).is_dir():
+        raise BackboneError(f"states.model: {source!r} is no folder; to download a model write {HUB}NAME")
+    try:
+        load_processor: Any = AutoProcessor.from_pretrained
+        processor = load_processor(source)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackboneError(
+            f"states.model: {options.model!r} is no vision-language decoder that can be loaded ({reason}); it needs "
+            "config.json, model.safetensors and a processor, as llava-hf/llava-1.5-7b-hf has them"
+        ) from None
+    check_layer(model, options.layer)
+    cast(nn.Module, model).to(device)
+    return VisionLanguageDecoder(model, processor, options.prompt)

@@ -1,0 +1,78 @@
+"""The options of VL-SAE's decoding, apart from it: they are read where no language model is loaded."""
+
+from pydantic import Field
+
+from pipeline.config import Options
+from pipeline.language_models.polling import PollingOptions
+from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
+from pipeline.sae.vl_sae_options import VLSAEOptions
+from pipeline.training import TrainOptions
+
+
+class PromptOptions(Options):
+    """How an image and a text become a prompt."""
+
+    template: str = Field(
+        default="USER: <image>\n{text} ASSISTANT:",
+        description="the prompt, with the processor's image placeholder and {text} in this order; LLaVA-1.5's",
+    )
+
+
+class StateOptions(Options):
+    """Which states of which model are read."""
+
+    model: str = Field(
+        description="a model like LlavaForConditionalGeneration: its folder, or hf-hub:NAME to download it"
+    )
+    prompt: PromptOptions = PromptOptions()
+    layer: int = Field(
+        default=30, ge=0, description="decoder layer whose input is read and moved; 30 of LLaVA-1.5-7B's 32"
+    )
+    batch_size: int = Field(default=16, gt=0, description="pairs, or questions, in one forward pass")
+    device: str = Field(default="auto", description="`auto`, or a torch device such as `cuda:0`")
+
+
+class ConceptEditOptions(Options):
+    """How far text states are moved; the defaults are VL-SAE's for POPE."""
+
+    strength: float = Field(
+        default=0.8, ge=0, le=1, description="share of the reconstruction in the new mean text state, a"
+    )
+    vision_share: float = Field(
+        default=0.9, ge=0, le=1, description="share of the image's codes in what is reconstructed, beta"
+    )
+
+
+class DecodingOptions(Options):
+    """How the second pass enters the answer; the defaults are VL-SAE's for POPE."""
+
+    edited_weight: float = Field(
+        default=0.6, ge=0, le=1, description="share of the second pass in the logits, c"
+    )
+    plausibility: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="tokens less likely than this share of the likeliest are never taken, b; 0 masks none",
+    )
+
+
+class HallucinationOptions(Options):
+    """POPE with and without VL-SAE's decoding; training defaults are for states of width 128."""
+
+    states: StateOptions
+    pairs: int = Field(
+        default=3000, ge=2, description="captioned training pictures whose states are learned from"
+    )
+    autoencoder: AuxiliaryAutoencoderOptions = AuxiliaryAutoencoderOptions(
+        batch_pairs=256, learning_rate=1e-3, epochs=60
+    )
+    sae: VLSAEOptions = VLSAEOptions(latents=1024, k=64)
+    train: TrainOptions = TrainOptions.parse(
+        {"epochs": 60, "batch_pairs": 256, "learning_rate": 1e-3, "weight_decay": 0, "warmup_steps": 50},
+        "train",
+    )
+    edit: ConceptEditOptions = ConceptEditOptions()
+    decoding: DecodingOptions = DecodingOptions()
+    polling: PollingOptions = PollingOptions(images=150, objects=2)
+    seeds: int = Field(default=3, ge=1, description="draws of questions, from polling.seed on")

@@ -1,0 +1,41 @@
+"""The few figures that stand at the top of the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.report.latents import Dictionary
+from pipeline.report.runs import Run
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure: what it is, the figure as text, and what to hold it against."""
+
+    label: str
+    figure: str
+    note: str
+
+
+def headlines(runs: Sequence[Run], variant: str, dictionary: Dictionary | None) -> tuple[Headline, ...]:
+    """The figures there are: names, variance explained, grounding beside its control, agreement of the sides."""
+    metrics: Mapping[str, float] = next((run.metrics for run in runs if run.name == variant), {})
+    found: list[Headline] = []
+    if dictionary:
+        score = dictionary.metadata["score"]
+        note = f"{score['correct']} of {score['named']} right" if score else f"of {dictionary.latents:,}"
+        found.append(Headline("Named latents", f"{len(dictionary.named):,}", note))
+    vision, text = (_full(metrics, side) for side in ("vision", "text"))
+    if vision is not None and text is not None:
+        found.append(Headline("R², pictures · words", f"{vision:.2f} · {text:.2f}", "held-out pairs"))
+    point, swapped = (metrics.get(f"grounding.{kind}.point_at_1") for kind in ("transport", "swapped"))
+    if point is not None and swapped is not None:
+        note = f"{swapped:.2f} for an absent object"
+        found.append(Headline("Heat peaks on the object", f"{point:.2f}", note))
+    same, concepts = (metrics.get(f"concepts.{key}") for key in ("same_latent.count", "concepts"))
+    if same is not None and concepts is not None:
+        found.append(Headline("Same latent on both sides", f"{same:.0f}", f"of {concepts:.0f} true concepts"))
+    return tuple(found)
+
+
+def _full(metrics: Mapping[str, float], side: str) -> float | None:
+    return metrics.get(f"reconstruction.{side}.full_joint", metrics.get(f"reconstruction.{side}.full_global"))

@@ -1,0 +1,225 @@
+"""The same pictures under every variant: where each one's transport plan sends each word of the caption."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+
+from cache import ActivationCache, PairBatch
+from pipeline.report.captions import Spelled, spell
+from pipeline.report.evidence import PatchBox, patch_box, resize_mode_of, rows_of_pairs
+from pipeline.report.heat import heat_image, heat_text
+from pipeline.report.pictures import Picture, PictureShelf
+from pipeline.report.runs import Run
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.registry import MODEL_FILE, load_sae
+
+
+@dataclass(frozen=True)
+class WordMap:
+    """Where one variant's plan sends one word.
+
+    Attributes:
+        image: the map as a `data:` URI.
+        peak: the patch that gets most of the word.
+        empty: whether no patch gets anything of it: guidance may leave a word without mass.
+    """
+
+    image: str
+    peak: PatchBox
+    empty: bool
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One pair under every variant.
+
+    Attributes:
+        pair: its index in the cache.
+        picture: the image file.
+        words: the caption's tokens as words.
+        chosen: position of the word that is shown at first.
+        shown: that word's map by variant.
+        maps: a heat map per word and variant as `heat_text`, for the page's script.
+    """
+
+    pair: int
+    picture: Picture
+    words: tuple[Spelled, ...]
+    chosen: int
+    shown: Mapping[str, WordMap]
+    maps: Mapping[str, tuple[str, ...]]
+
+    @property
+    def caption(self) -> str:
+        """The caption as it was written."""
+        return "".join((" " if word.spaced else "") + word.text for word in self.words if not word.special)
+
+    @property
+    def data(self) -> str:
+        """`maps` as JSON."""
+        return json.dumps(self.maps, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The page of all variants.
+
+    Attributes:
+        variants: those that have plans, in the order of the runs.
+        missing: the others, by name, and why they are not shown.
+        grid: rows and columns of the patch grid.
+        specimens: the pairs that are shown.
+        pairs: how many pairs the split has.
+        split: what the split is called.
+    """
+
+    variants: tuple[str, ...]
+    missing: Mapping[str, str]
+    grid: tuple[int, int]
+    specimens: tuple[Specimen, ...]
+    pairs: int
+    split: str
+
+
+def compare_variants(
+    runs: Sequence[Run],
+    split: str,
+    cache: ActivationCache,
+    latents: pa.Table,
+    shelf: PictureShelf,
+    count: int,
+) -> SideBySide:
+    """Lay the plans of all trained `runs` side by side for `count` pairs of a split.
+
+    The pairs are among those whose tokens `interpret` spelled (in the captions of `latents`), so that no tokenizer is
+    needed here: together they show as many categories as possible.
+
+    Raises:
+        RunError: a model cannot be read.
+        DatasetError: a picture cannot be read.
+    """
+    saes, missing = _dictionaries(runs)
+    tokens = _spelled_captions(latents)
+    rows = rows_of_pairs(cache, sorted(tokens))
+    pairs = _varied(rows, count) if saes else []
+    plans = {variant: _plans(sae, cache, pairs) for variant, sae in saes.items()}
+    specimens = tuple(
+        _specimen(
+            cache,
+            split,
+            rows[pair],
+            tuple(spell(tokens[pair])),
+            {variant: columns[pair] for variant, columns in plans.items()},
+            shelf,
+        )
+        for pair in pairs
+    )
+    return SideBySide(tuple(saes), missing, cache.manifest.grid, specimens, cache.pairs, split)
+
+
+def _dictionaries(runs: Sequence[Run]) -> tuple[dict[str, SparseAutoencoder], dict[str, str]]:
+    saes: dict[str, SparseAutoencoder] = {}
+    missing: dict[str, str] = {}
+    for run in runs:
+        if not (run.folder / MODEL_FILE).exists():
+            missing[run.name] = "is not trained"
+            continue
+        sae = load_sae(run.folder)
+        if sae.inputs == "tokens":
+            saes[run.name] = sae
+        else:
+            missing[run.name] = "reads one embedding of a whole picture, so its plan joins no patch to a word"
+    return saes, missing
+
+
+def _spelled_captions(latents: pa.Table) -> dict[int, list[str]]:
+    """Token texts by pair, of all captions that some latent lists."""
+    captions = (caption for row in latents["top_captions"].to_pylist() for caption in row)
+    return {caption["pair"]: caption["tokens"] for caption in captions}
+
+
+def _varied(rows: Mapping[int, Mapping[str, Any]], count: int) -> list[int]:
+    """At most `count` pairs of different images, together of as many categories as possible.
+
+    Pictures of two things come first: one has nothing to be told from, and of many little can be seen.
+    """
+    categories = {pair: set(row["categories"] or ()) for pair, row in rows.items()}
+    order = sorted(rows, key=lambda pair: (abs(len(categories[pair]) - 2), pair))
+    chosen: list[int] = []
+    files: set[str] = set()
+    shown: set[str] = set()
+    while len(chosen) < count:
+        left = [pair for pair in order if rows[pair]["file"] not in files]
+        if not left:
+            break
+        best = max(left, key=lambda pair: min(len(categories[pair] - shown), 2))
+        shown = shown | categories[best] if categories[best] - shown else set(categories[best])
+        files.add(rows[best]["file"])
+        chosen.append(best)
+    return chosen
+
+
+@torch.inference_mode()
+def _plans(
+    sae: SparseAutoencoder, cache: ActivationCache, pairs: Sequence[int]
+) -> dict[int, Float[np.ndarray, "token patch"]]:
+    """Each token's share of the plan at every patch, relative to the token's strongest patch, by pair."""
+    plans = {}
+    device = next(sae.parameters()).device
+    for batch in _batches(cache, sorted(pairs)):
+        patches = batch.vision_tokens.shape[1]
+        vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
+        text = sae.encode("text", batch.text_tokens.to(device), "shared")
+        plan, valid = sae.transport(vision, text, batch.text_offsets.to(device), patches)
+        for pair, matrix, is_token in zip(batch.pair.tolist(), plan, valid, strict=True):
+            columns = matrix[:, is_token].T
+            peak = columns.amax(dim=1, keepdim=True).clamp_min(torch.finfo(columns.dtype).tiny)
+            plans[pair] = (columns / peak).cpu().numpy()
+    return plans
+
+
+def _batches(cache: ActivationCache, pairs: Sequence[int], batch_pairs: int = 32) -> Iterator[PairBatch]:
+    for start in range(0, len(pairs), batch_pairs):
+        yield cache.read_pairs(np.array(pairs[start : start + batch_pairs], dtype=np.int64))
+
+
+def _specimen(
+    cache: ActivationCache,
+    split: str,
+    row: Mapping[str, Any],
+    words: tuple[Spelled, ...],
+    plans: Mapping[str, Float[np.ndarray, "token patch"]],
+    shelf: PictureShelf,
+) -> Specimen:
+    grid = cache.manifest.grid
+    picture = shelf.place(split, row["file"], (row["width"], row["height"]), grid, resize_mode_of(cache))
+    chosen = _telling_word(words, row["categories"] or (), next(iter(plans.values())))
+    shown = {variant: _word_map(columns[chosen], grid) for variant, columns in plans.items()}
+    maps = {variant: tuple(map(heat_text, columns)) for variant, columns in plans.items()}
+    return Specimen(row["pair"], picture, words, chosen, shown, maps)
+
+
+def _word_map(heat: Float[np.ndarray, "patch"], grid: tuple[int, int]) -> WordMap:
+    return WordMap(heat_image(heat.reshape(grid)), patch_box(int(heat.argmax()), grid), not heat.any())
+
+
+def _telling_word(
+    words: Sequence[Spelled], categories: Sequence[str], columns: Float[np.ndarray, "token patch"]
+) -> int:
+    """The first word that names a category of the picture, also in the plural; else the most concentrated one."""
+    names = {form for category in categories for form in _number_forms(category.lower())}
+    for position, word in enumerate(words):
+        if word.text.lower() in names:
+            return position
+    spread = columns.mean(axis=1) + np.array([word.special for word in words])
+    return int(spread.argmin())
+
+
+def _number_forms(noun: str) -> set[str]:
+    return {noun, f"{noun}s", f"{noun}es", f"{noun[:-1]}ies"}

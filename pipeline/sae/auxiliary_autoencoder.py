@@ -1,0 +1,184 @@
+"""VL-SAE's auxiliary autoencoder: brings both sides of an implicitly aligned model into one space, and back.
+
+"VL-SAE: Interpreting and Enhancing Vision-Language Alignment with a Unified Concept Set" (arXiv 2510.21323). A
+vision-language decoder (LLaVA) has no embeddings that are trained to agree, as CLIP's are; VL-SAE is trained on these.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.config import Options
+from pipeline.errors import ConfigError, RunError
+from pipeline.objectives import Losses, mean_squared_error, weighted_sum
+from pipeline.sae.codes import SIDES, Side
+
+Similarity = Literal["cosine", "dot"]
+
+
+class AuxiliaryAutoencoderOptions(Options):
+    """How the autoencoder is trained; the defaults are VL-SAE's for LLaVA-1.5-7B."""
+
+    similarity: Similarity = Field(
+        default="cosine",
+        description="of embeddings, in the contrastive loss: the paper's cosine, or the dot product of its code",
+    )
+    temperature: float = Field(default=0.07, gt=0, description="similarities are divided by it; not learned")
+    learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, constant")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
+    batch_pairs: int = Field(default=2048, gt=1, description="pairs per step, each the others' negatives")
+    epochs: int = Field(default=50, ge=1)
+    seed: int = Field(default=0, ge=0, description="decides initial weights and batches")
+
+
+class AuxiliaryAutoencoder(nn.Module):
+    """Per side an affine encoder and an affine decoder, both from `channels` to `channels`."""
+
+    def __init__(self, options: AuxiliaryAutoencoderOptions, channels: int) -> None:
+        """New random weights, drawn from `options.seed` as torch draws a linear layer."""
+        super().__init__()
+        self.options, self.channels = options, channels
+        generator = torch.Generator().manual_seed(options.seed)
+        self.encoders = nn.ModuleDict({side: _linear(channels, generator) for side in SIDES})
+        self.decoders = nn.ModuleDict({side: _linear(channels, generator) for side in SIDES})
+
+    def encode(self, side: Side, activations: Float[Tensor, "pair channel"]) -> Float[Tensor, "pair channel"]:
+        """A side's pooled activations in the space that the sides share; not of unit length."""
+        return cast(Tensor, self.encoders[side](activations))
+
+    def decode(self, side: Side, embeddings: Float[Tensor, "pair channel"]) -> Float[Tensor, "pair channel"]:
+        """Shared embeddings as a side's activations."""
+        return cast(Tensor, self.decoders[side](embeddings))
+
+    def losses(self, vision: Float[Tensor, "pair channel"], text: Float[Tensor, "pair channel"]) -> Losses:
+        """`InfoNCE + MSE_v + MSE_t`, element means; terms `contrastive`, `self_vision`, `self_text`."""
+        embeddings = {"vision": self.encode("vision", vision), "text": self.encode("text", text)}
+        options = self.options
+        terms = {
+            "contrastive": info_nce(
+                embeddings["vision"], embeddings["text"], options.temperature, options.similarity
+            ),
+            "self_vision": mean_squared_error(self.decode("vision", embeddings["vision"]), vision),
+            "self_text": mean_squared_error(self.decode("text", embeddings["text"]), text),
+        }
+        return weighted_sum(terms, dict.fromkeys(terms, 1.0))
+
+
+def info_nce(
+    vision: Float[Tensor, "pair channel"],
+    text: Float[Tensor, "pair channel"],
+    temperature: float,
+    similarity: Similarity = "cosine",
+) -> Float[Tensor, ""]:
+    """Symmetric InfoNCE: how well each row finds its own pair among all of the other side, mean of both ways.
+
+    `-1/2 mean_i (log softmax_j(s_ij / t)_i + log softmax_j(s_ji / t)_i)`, as in CLIP (arXiv 2103.00020). A zero row has
+    cosine 0 with all.
+    """
+    if similarity == "cosine":
+        vision, text = F.normalize(vision, dim=1), F.normalize(text, dim=1)
+    scores = vision @ text.T / temperature
+    own = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+
+
+def train_auxiliary_autoencoder(
+    vision: Float[Tensor, "pair channel"],
+    text: Float[Tensor, "pair channel"],
+    options: AuxiliaryAutoencoderOptions,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> AuxiliaryAutoencoder:
+    """Train on the two sides' pooled activations, rows of a pair at the same place; the same result every time.
+
+    `vision/pooled` and `text/pooled` of an activation cache are such arrays, and so are the mean states of a
+    vision-language decoder. Each epoch draws its batches anew; an incomplete last one is left out.
+
+    Args:
+        vision, text: float32, on the device to train on; kept there as a whole.
+        options: see `AuxiliaryAutoencoderOptions`.
+        advance: receives (epochs done, epochs in all).
+
+    Raises:
+        ConfigError: the sides differ in shape, there are fewer than two pairs, or the loss is not finite.
+    """
+    if vision.shape != text.shape or vision.ndim != 2 or len(vision) < 2:
+        raise ConfigError(
+            f"activations of {list(vision.shape)} (vision) and {list(text.shape)} (text): both must be "
+            "[pair, channel], alike and of at least 2 pairs"
+        )
+    autoencoder = AuxiliaryAutoencoder(options, vision.shape[1]).to(vision.device)
+    optimizer = torch.optim.AdamW(
+        autoencoder.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    generator = torch.Generator().manual_seed(options.seed)
+    size = min(options.batch_pairs, len(vision))
+    for epoch in range(options.epochs):
+        order = torch.randperm(len(vision), generator=generator)
+        for rows in order[: len(order) // size * size].view(-1, size).to(vision.device):
+            losses = autoencoder.losses(vision[rows], text[rows])
+            if not losses.total.isfinite():
+                raise ConfigError(
+                    f"auxiliary autoencoder: the loss is not finite in epoch {epoch}; {_REMEDY}"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            losses.total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        advance(epoch + 1, options.epochs)
+    return autoencoder.eval().requires_grad_(False)
+
+
+def save_auxiliary_autoencoder(autoencoder: AuxiliaryAutoencoder, path: Path) -> None:
+    """Write weights, and options as JSON in the header, to one safetensors file; a crash leaves the old one whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
+    config = {"options": autoencoder.options.model_dump(mode="json"), "channels": autoencoder.channels}
+    header = {"config": json.dumps(config)}  # one key: safetensors writes several in any order
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(save(state, header))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_auxiliary_autoencoder(path: Path) -> AuxiliaryAutoencoder:
+    """What `save_auxiliary_autoencoder` wrote, frozen and on the CPU.
+
+    Raises:
+        RunError: the file is missing or is not a saved auxiliary autoencoder.
+    """
+    if not path.is_file():
+        raise RunError(f"{path}: no such file; train the auxiliary autoencoder first")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            config = json.loads((stored.metadata() or {})["config"])
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+        options = AuxiliaryAutoencoderOptions.model_validate(config["options"])
+        autoencoder = AuxiliaryAutoencoder(options, config["channels"])
+        autoencoder.load_state_dict(state)
+    except (SafetensorError, KeyError, ValueError, ValidationError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path}: not a saved auxiliary autoencoder ({reason}); train it again") from None
+    return autoencoder.eval().requires_grad_(False)
+
+
+_REMEDY = "lower auxiliary.learning_rate, or look for values that are not finite in the activations"
+
+
+def _linear(channels: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.Linear(channels, channels)
+    bound = channels**-0.5
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=generator)
+        layer.bias.uniform_(-bound, bound, generator=generator)
+    return layer
