@@ -60,7 +60,7 @@ def main(command_line: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
-    parser.add_argument("--tiny-images", type=int, default=512)
+    parser.add_argument("--tiny-images", type=int, default=1024)
     parser.add_argument("--vit-b16-images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--torch-threads", type=int, default=1)

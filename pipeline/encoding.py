@@ -6,6 +6,7 @@ options, never on which thread was faster or where an interrupted run stopped, a
 """
 
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import torch
 from pydantic import Field
 
 from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, StorageDtype, captions_of_shards
@@ -40,7 +42,12 @@ class EncodeOptions(Options):
     shard_images: int = Field(
         default=1024, gt=0, description="images in a shard, the unit of writing and resuming"
     )
-    decode_workers: int = Field(default=4, gt=0, description="threads that decode and preprocess images")
+    decode_workers: int | None = Field(
+        default=None,
+        gt=0,
+        description="threads that decode and preprocess images; null is one for every core that the backbone leaves: "
+        "more would slow it down",
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def encode_missing(
         chain.from_iterable(dataset.images[rows.start : rows.stop] for rows in shards.values()),
         dataset.root,
         backbone.preprocess,
-        workers=options.decode_workers,
+        workers=options.decode_workers or _cores_left(backbone),
         ahead=2 * options.batch_size,
     )
     encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
@@ -171,6 +178,13 @@ def encode_missing(
             interruption.add_note(f"shard {shard} was not whole yet and is dropped")
         raise
     return to_do
+
+
+def _cores_left(backbone: "Backbone") -> int:
+    """Cores that running the backbone does not use, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    used = torch.get_num_threads() if backbone.device.type == "cpu" else 1
+    return max(1, cores - used)
 
 
 class _Progress:

@@ -169,15 +169,11 @@ def study(params: ParamsOption = PARAMS) -> None:
 
 @app.command()
 def hallucination(
-    run: Annotated[Path, typer.Argument(help="Where the results go.")] = RUNS / "hallucination",
+    model: Annotated[str, typer.Argument(help="A Hugging Face folder, or hf-hub:NAME to download.")],
+    layer: Annotated[int, typer.Option(help="The decoder layer whose input is read and moved.")],
+    run: Annotated[Path, typer.Option(help="Where the results go.")] = RUNS / "hallucination",
     root: Annotated[Path, typer.Option(help="A data set in COCO layout with train and val.")] = SCENES,
-    model: Annotated[
-        str | None, typer.Option(help="A Hugging Face folder or name, instead of the default.")
-    ] = None,
-    template: Annotated[str | None, typer.Option(help="Its prompt, with <image> and {text}.")] = None,
-    layer: Annotated[
-        int | None, typer.Option(help="The decoder layer whose input is read and moved.")
-    ] = None,
+    template: Annotated[str | None, typer.Option(help="The prompt, with <image> and {text}.")] = None,
     questions: Annotated[
         list[Path] | None, typer.Option(help="POPE question files about val, instead of built ones.")
     ] = None,
@@ -186,10 +182,44 @@ def hallucination(
     from pipeline.language_models.options import HallucinationOptions
     from stages.hallucination import measure_hallucination
 
-    states = {"model": model, "prompt": template and {"template": template}, "layer": layer}
-    given = {key: value for key, value in states.items() if value is not None}
-    options = HallucinationOptions.parse({"states": given}, "hallucination")
+    prompt = {"prompt": {"template": template}} if template is not None else {}
+    options = HallucinationOptions.parse(
+        {"states": {"model": model, "layer": layer, **prompt}}, "hallucination"
+    )
     measure_hallucination(options, root, run, questions or ())
+
+
+@app.command()
+def classify(
+    variant: VariantArgument,
+    images: Annotated[
+        Path | None, typer.Option(help="Score FOLDER/CLASS/*.jpg or *.png instead of the embedded world.")
+    ] = None,
+    tuning_images: Annotated[
+        Path | None, typer.Option(help="Tune alpha on this folder; without it, --images is split.")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="A prompt for --images, with {} for the class; may be repeated.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="The fixed weight of the concepts' similarity.")] = 1.0,
+    seeds: Annotated[int, typer.Option(help="Draws of the pictures, or splits of --images.")] = 5,
+    pictures: Annotated[int, typer.Option(help="Of the embedded world, per seed and part.")] = 104,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="The control: the same dictionary with random weights.")
+    ] = False,
+    params: ParamsOption = PARAMS,
+    run: RunOption = None,
+) -> None:
+    """Measure zero-shot classification with and without a trained variant's concepts."""
+    from pipeline.classification.options import ClassificationOptions
+    from pipeline.params import load_params
+    from stages.classify import classify_pictures
+
+    options = ClassificationOptions.parse({"alpha": alpha, "seeds": seeds, "pictures": pictures}, "classify")
+    folder = run or RUNS / variant
+    classify_pictures(
+        load_params(params), folder, options, images, tuning_images, template, untrained=untrained
+    )
 
 
 @app.command()

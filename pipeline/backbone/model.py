@@ -40,11 +40,12 @@ class Backbone:
         vision_channels, text_channels: width of a patch token and of a text token.
         embedding: width of a pooled embedding, the same on both sides.
         context_length: tokens of a tokenized caption, padding included.
+        device: where it runs.
     """
 
     def __init__(self, model: Model, options: BackboneOptions, weights_sha256: str) -> None:
         self._model = model.eval().requires_grad_(False)
-        self._device = torch.device(options.device)
+        self.device = torch.device(options.device)
         self._dtype = next(model.visual.parameters()).dtype
         self._layer = -1 if options.layer == "last" else options.layer
         self.context_length = int(model.context_length)
@@ -87,7 +88,7 @@ class Backbone:
     def encode_images(self, pixels: Float[Tensor, "image 3 height width"]) -> Activations:
         """Patch tokens and image embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
-            image=pixels.to(self._device, self._dtype, non_blocking=True),
+            image=pixels.to(self.device, self._dtype, non_blocking=True),
             image_indices=self._indices,
             normalize=False,
             normalize_intermediates=True,
@@ -99,7 +100,7 @@ class Backbone:
     def encode_texts(self, token_ids: Int64[Tensor, "caption context"]) -> Activations:
         """Text tokens and caption embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
-            text=token_ids.to(self._device, non_blocking=True),
+            text=token_ids.to(self.device, non_blocking=True),
             text_indices=self._indices,
             normalize=False,
             normalize_intermediates=True,
@@ -117,7 +118,7 @@ class Backbone:
         heads expect.
         """
         visual = self._model.visual
-        tokens = tokens.to(self._device, self._dtype)
+        tokens = tokens.to(self.device, self._dtype)
         if isinstance(visual, VisionTransformer):
             embedded = tokens if visual.proj is None else tokens @ visual.proj
             return normalize(embedded.float(), dim=-1)

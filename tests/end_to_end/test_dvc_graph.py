@@ -45,9 +45,11 @@ def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(project: P
     assert project.stages_run("report") == {"train@separate", "evaluate@separate", "report"}
 
 
-def test_a_new_variant_trains_only_itself(project: Project) -> None:
-    project.change(variants={"wide": {"sae": {"latents": 96}}})
-    assert project.stages_run("evaluate@wide", "report") == {"train@wide", "evaluate@wide"}
+def test_a_new_variant_of_another_method_trains_only_itself_and_encodes_nothing(project: Project) -> None:
+    project.change(variants={"pooled": {"sae": {"architecture": "vl_sae", "latents": 64, "k": 8}}})
+    assert project.stages_run("evaluate@pooled", "report") == {"train@pooled", "evaluate@pooled"}
+    metrics = json.loads((project.folder / "runs/pooled/metrics.json").read_text())
+    assert {"reconstruction", "alignment", "consistency", "not_defined"} <= metrics.keys()
 
 
 def test_editing_the_report_trains_and_encodes_nothing(project: Project) -> None:

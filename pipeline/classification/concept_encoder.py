@@ -1,0 +1,122 @@
+"""Class names and pictures as what is compared: the backbone's embeddings and the dictionary's codes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from pipeline.backbone.model import Activations, Backbone
+from pipeline.errors import ConfigError, RunError
+from pipeline.metrics.pooling import Pooling, pool
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import SIDES, Side
+
+
+class Features(NamedTuple):
+    """Rows of unit length, so that products are cosines; a code that fires nothing stays 0, at 0 to everything.
+
+    Attributes:
+        embedding: x, the backbone's pooled embeddings.
+        concepts: h, the dictionary's shared codes, dense.
+    """
+
+    embedding: Float[Tensor, "item embedding"]
+    concepts: Float[Tensor, "item latent"]
+
+
+class ConceptEncoder:
+    """The frozen backbone and the dictionary that was trained on its activations.
+
+    A dictionary of pooled embeddings encodes the embedding itself, as long as the backbone makes it. A dictionary of
+    patches and tokens encodes each valid one; `pooling` makes them one code per picture or text.
+
+    Args:
+        sae: The trained dictionary.
+        backbone: The backbone of its cache.
+        pooling: How the codes of patches and tokens become a picture's or a text's.
+        batch_size: Prompts per forward pass, which bounds memory.
+
+    Raises:
+        RunError: the dictionary reads activations of another width than this backbone makes.
+    """
+
+    def __init__(
+        self, sae: SparseAutoencoder, backbone: Backbone, pooling: Pooling = "max", batch_size: int = 64
+    ) -> None:
+        _refuse_other_widths(sae, backbone)
+        self.backbone = backbone
+        self._sae, self._pooling, self._batch_size = sae, pooling, batch_size
+        self._device = next(sae.parameters()).device
+
+    @torch.inference_mode()
+    def images(self, pixels: Float[Tensor, "image 3 height width"]) -> Features:
+        """What pictures, preprocessed, are compared by."""
+        activations = self.backbone.encode_images(pixels)
+        every_patch = torch.ones(activations.tokens.shape[:2], dtype=torch.bool)
+        return self._features("vision", activations, every_patch)
+
+    @torch.inference_mode()
+    def classes(self, prompts: Sequence[Sequence[str]]) -> Features:
+        """What classes are compared by: the mean over a class's prompts, of embeddings and of codes alike.
+
+        Each prompt is embedded and brought to unit length; their mean is, too (CLIP, arXiv 2103.00020, 3.1.4). The
+        code of a class is formed in the same way from the codes of its prompts, not from its mean embedding: the
+        dictionary was trained on embeddings of texts, and a mean of such is none.
+
+        Args:
+            prompts: per class its prompts, equally many.
+
+        Raises:
+            ConfigError: the tokenizer makes the same tokens of two classes' prompts.
+        """
+        templates = len(prompts[0])
+        at_once = max(1, self._batch_size // templates)
+        spelled: dict[bytes, str] = {}
+        parts = []
+        for start in range(0, len(prompts), at_once):
+            chunk = prompts[start : start + at_once]
+            token_ids, valid = self.backbone.tokenize([text for texts in chunk for text in texts])
+            for texts, ids in zip(chunk, token_ids.view(len(chunk), -1), strict=True):
+                other = spelled.setdefault(ids.numpy().tobytes(), texts[0])
+                if other != texts[0]:
+                    raise ConfigError(
+                        f"the backbone's tokenizer cannot tell {texts[0]!r} from {other!r}: it knows neither's words, "
+                        "or cuts them off; rename or leave out one of the classes, or choose another backbone"
+                    )
+            features = self._features("text", self.backbone.encode_texts(token_ids), valid)
+            parts.append([_mean_direction(rows, templates) for rows in features])
+        return Features(*(torch.cat(of_kind) for of_kind in zip(*parts, strict=True)))
+
+    def _features(self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]) -> Features:
+        valid = valid.to(activations.tokens.device)
+        if self._sae.inputs == "pooled":
+            rows, counts = activations.pooled, torch.ones_like(valid[:, 0], dtype=torch.int64)
+        else:
+            rows, counts = activations.tokens[valid], valid.sum(dim=1)
+        codes = self._sae.encode(side, rows.to(self._device), "shared")
+        offsets = pad(counts.cumsum(dim=0), (1, 0)).to(self._device)
+        concepts = pool(codes, offsets, self._sae.shared_width, self._pooling)
+        return Features(normalize(activations.pooled.to(self._device), dim=-1), normalize(concepts, dim=-1))
+
+
+def _mean_direction(rows: Float[Tensor, "prompt channel"], templates: int) -> Float[Tensor, "class channel"]:
+    return normalize(rows.view(-1, templates, rows.shape[1]).mean(dim=1), dim=-1)
+
+
+def _refuse_other_widths(sae: SparseAutoencoder, backbone: Backbone) -> None:
+    made = (
+        {"vision": backbone.embedding, "text": backbone.embedding}
+        if sae.inputs == "pooled"
+        else {"vision": backbone.vision_channels, "text": backbone.text_channels}
+    )
+    read = {"vision": sae.vision_channels, "text": sae.text_channels}
+    for side in SIDES:
+        if made[side] != read[side]:
+            raise RunError(
+                f"the dictionary reads {side} activations {read[side]} wide, and backbone "
+                f"{backbone.identity['model']} makes them {made[side]} wide; give `backbone` the options that the "
+                "dictionary's cache was encoded with"
+            )

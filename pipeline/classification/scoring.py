@@ -1,0 +1,79 @@
+"""The score `cos(x_v, x_l) + alpha cos(h_v, h_l)`: which class it chooses, and the alpha that chooses best."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+
+from pipeline.classification.concept_encoder import ConceptEncoder, Features
+from pipeline.classification.pictures import LabelledPicture
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPictures:
+    """Pictures of known class with their cosines to every class, which is all that scoring needs of them.
+
+    Attributes:
+        names: what messages call them.
+        digests: equal exactly where the pictures are.
+        labels: the true class of each.
+        embedding: cos(x_v, x_l), float32.
+        concepts: cos(h_v, h_l), float32.
+    """
+
+    names: list[str]
+    digests: list[str]
+    labels: Int64[np.ndarray, "picture"]
+    embedding: Float[np.ndarray, "picture class"]
+    concepts: Float[np.ndarray, "picture class"]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, rows: Int64[np.ndarray, "selected"]) -> "ScoredPictures":
+        """Some of the pictures."""
+        names, digests = ([values[row] for row in rows] for values in (self.names, self.digests))
+        return ScoredPictures(names, digests, self.labels[rows], self.embedding[rows], self.concepts[rows])
+
+
+def score_pictures(
+    encoder: ConceptEncoder, classes: Features, pictures: Iterable[LabelledPicture], batch_size: int
+) -> ScoredPictures:
+    """Compare every picture with every class; memory holds one batch of pictures and all cosines."""
+    names: list[str] = []
+    digests: list[str] = []
+    labels: list[int] = []
+    embedding, concepts = ([np.zeros((0, len(rows)), np.float32)] for rows in classes)
+    remaining = iter(pictures)
+    while batch := list(islice(remaining, batch_size)):
+        seen = encoder.images(torch.stack([encoder.backbone.preprocess(one.image) for one in batch]))
+        embedding.append((seen.embedding @ classes.embedding.T).cpu().numpy())
+        concepts.append((seen.concepts @ classes.concepts.T).cpu().numpy())
+        names += [one.name for one in batch]
+        digests += [one.digest() for one in batch]
+        labels += [one.label for one in batch]
+    return ScoredPictures(
+        names, digests, np.array(labels, dtype=np.int64), np.concatenate(embedding), np.concatenate(concepts)
+    )
+
+
+def hits(pictures: ScoredPictures, alpha: float) -> Bool[np.ndarray, "picture"]:
+    """Whether each picture's highest score is its own class's; of equal scores the first class counts.
+
+    Summed in float64, where alpha = 0 leaves the order of the cosines exactly as it is.
+    """
+    scores = pictures.embedding.astype(np.float64) + alpha * pictures.concepts.astype(np.float64)
+    return np.asarray(scores.argmax(axis=1) == pictures.labels)
+
+
+def concept_hits(pictures: ScoredPictures) -> Bool[np.ndarray, "picture"]:
+    """Likewise by cos(h_v, h_l) alone, what alpha goes to where it grows without end."""
+    return np.asarray(pictures.concepts.argmax(axis=1) == pictures.labels)
+
+
+def best_alpha(pictures: ScoredPictures, alphas: Sequence[float]) -> float:
+    """The alpha of the highest accuracy on these pictures; of equals the smallest, which trusts the concepts least."""
+    return max(sorted(alphas), key=lambda alpha: hits(pictures, alpha).mean())

@@ -1,0 +1,52 @@
+"""Intervals by hand, by the tables of Student's distribution, and by how often they hold the truth."""
+
+import numpy as np
+import pytest
+
+from pipeline.classification.intervals import confidence_interval, student_quantile
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [
+        (1, 12.7062),
+        (2, 4.3027),
+        (3, 3.1824),
+        (4, 2.7764),
+        (5, 2.5706),
+        (10, 2.2281),
+        (30, 2.0423),
+        (999, 1.9623),
+    ],
+)
+def test_quantiles_are_those_of_the_tables(freedom: int, quantile: float) -> None:
+    assert student_quantile(freedom) == pytest.approx(quantile, abs=6e-5)
+
+
+def test_three_values_by_hand() -> None:
+    mean, half_width = confidence_interval(np.array([0.8, 0.9, 1.0]))
+    assert mean == pytest.approx(0.9)
+    assert half_width == pytest.approx(4.302653 * 0.1 / 3**0.5)  # the deviation is 0.1
+
+
+def test_overlapping_repetitions_widen_the_interval_by_hand() -> None:
+    half_width = confidence_interval(np.array([0.8, 0.9, 1.0]), overlap=1.0).half_width
+    assert half_width == pytest.approx(4.302653 * 0.1 * (1 / 3 + 1) ** 0.5)
+
+
+def test_one_value_has_a_mean_and_no_interval() -> None:
+    assert confidence_interval(np.array([0.7])) == (0.7, None)
+
+
+def test_intervals_of_random_splits_hold_the_truth_as_often_as_they_say_only_with_the_overlap() -> None:
+    rng = np.random.default_rng(0)
+    holds = {0.0: 0, 1.0: 0}
+    for _ in range(400):
+        collection = rng.random(60) < 0.7
+        halves = np.array([rng.permutation(collection)[:30].mean() for _ in range(10)])
+        for overlap in holds:
+            mean, half_width = confidence_interval(halves, overlap)
+            assert half_width is not None
+            holds[overlap] += abs(mean - 0.7) <= half_width
+    assert 0.91 < holds[1.0] / 400 < 0.99
+    assert holds[0.0] / 400 < 0.8
