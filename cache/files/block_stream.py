@@ -113,7 +113,7 @@ class BlockStream:
         """The block to fill, the first of all; new as long as there are few."""
         if not self._filled:
             if len(self._blocks) < _BLOCKS:
-                self._blocks.insert(0, _spare.pop() if _spare else _Block())
+                self._blocks.insert(0, _spare_block())
             self._blocks[0].wait()
         return self._blocks[0]
 
@@ -139,6 +139,13 @@ class BlockStream:
             except OSError as error:
                 if error.errno != errno.EINVAL or not _through_page_cache(self._descriptor):
                     raise
+
+
+def _spare_block() -> _Block:
+    try:
+        return _spare.pop()
+    except IndexError:  # asking first would let another thread take the last one in between
+        return _Block()
 
 
 def _pages(count: int) -> UInt8[np.ndarray, "byte"]:

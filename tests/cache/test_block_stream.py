@@ -3,12 +3,14 @@ import fcntl
 import os
 import resource
 import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from blake3 import blake3
 
-from cache.files.block_stream import BLOCK_BYTES
+from cache.files.block_stream import BLOCK_BYTES, BlockStream
 from cache.files.durable import DurableFile, file_written
 
 SIZES = (1, 4096, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 4 * BLOCK_BYTES + 4096, 5 * BLOCK_BYTES + 3)
@@ -73,3 +75,25 @@ def test_a_block_that_cannot_be_written_is_an_error_and_leaves_no_file(tmp_path)
         signal.signal(signal.SIGXFSZ, handler)
     assert list(tmp_path.iterdir()) == []
     write(tmp_path / "file", content_of(BLOCK_BYTES + 1), BLOCK_BYTES)  # the next file knows nothing of it
+
+
+def test_files_that_many_threads_write_at_once_share_no_block():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            written = list(threads.map(written_to_nowhere, range(4000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert written == [blake3(bytes([number % 256])).hexdigest() for number in range(4000)]
+
+
+def written_to_nowhere(number):
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    stream = BlockStream(descriptor)
+    try:
+        stream.append(bytes([number % 256]))
+        return stream.finish()
+    finally:
+        stream.close()
+        os.close(descriptor)
