@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.measurement import Spread, file_system, interleaved, paired_ratio, seconds, write_result
@@ -99,14 +100,19 @@ def main(command_line: list[str] | None = None) -> None:
     )
 
 
-def _batches(dataset: CocoDataset, backbone: Backbone, size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Pixels and token ids of the data set, in the batches that encoding makes of one shard after the other."""
-    pixels = torch.stack(
+def preprocessed(dataset: CocoDataset, backbone: Backbone) -> Float[Tensor, "image 3 height width"]:
+    """Every picture of the data set as the backbone wants it."""
+    return torch.stack(
         [
             backbone.preprocess(read_picture(dataset.root / image.file, (image.width, image.height)))
             for image in dataset.images
         ]
     )
+
+
+def _batches(dataset: CocoDataset, backbone: Backbone, size: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Pixels and token ids of the data set, in the batches that encoding makes of one shard after the other."""
+    pixels = preprocessed(dataset, backbone)
     token_ids, _ = backbone.tokenize([caption.text for image in dataset.images for caption in image.captions])
     return list(torch.split(pixels, size)), list(torch.split(token_ids, size))
 

@@ -17,18 +17,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.encode import BACKBONES
+from benchmarks.encode import BACKBONES, preprocessed
 from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
 from cache import ActivationCache, PairBatch
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.coco import CocoDataset
-from pipeline.datasets.pictures import read_picture
 from pipeline.datasets.scenes.write import write_split
 from pipeline.encoding import EncodeOptions, encode_split
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.training import Trainee, TrainOptions
 
 PAPER_PAIRS, PAPER_EPOCHS = 118_287, 200
+STEPS_PER_EPOCH = PAPER_PAIRS // 256
 
 
 class Reencoding:
@@ -36,12 +37,7 @@ class Reencoding:
 
     def __init__(self, dataset: CocoDataset, backbone: Backbone) -> None:
         self._backbone = backbone
-        self._pixels = torch.stack(
-            [
-                backbone.preprocess(read_picture(dataset.root / image.file, (image.width, image.height)))
-                for image in dataset.images
-            ]
-        )
+        self._pixels = preprocessed(dataset, backbone)
         self._token_ids, self._valid = backbone.tokenize([image.captions[0].text for image in dataset.images])
 
     def batch(self) -> PairBatch:
@@ -59,22 +55,15 @@ class Reencoding:
         )
 
 
-class Training:
-    """LUCID at the paper's widths on this backbone's activations."""
-
-    def __init__(self, cache: ActivationCache, latents: int) -> None:
-        manifest = cache.manifest
-        self._sae = LucidSAE(LucidOptions(latents=latents), manifest.vision_channels, manifest.text_channels)
-        self._sae.initialise(cache.statistics)
-        self._optimizer = torch.optim.AdamW(self._sae.parameters(), fused=True)
-
-    def step(self, batch: Callable[[], PairBatch]) -> None:
-        """One step on what `batch` returns."""
-        self._optimizer.zero_grad()
-        torch.autograd.backward(self._sae.losses(batch()).total)
-        self._sae.project_gradients()
-        self._optimizer.step()
-        self._sae.normalise_weights()
+def trainee(cache: ActivationCache, latents: int, folder: Path) -> Trainee:
+    """LUCID at the paper's widths on this backbone's activations, ready to learn."""
+    manifest = cache.manifest
+    sae = LucidSAE(LucidOptions(latents=latents), manifest.vision_channels, manifest.text_channels)
+    sae.initialise(cache.statistics)
+    options = TrainOptions(batch_pairs=cache.pairs, checkpoint_every=1_000_000)
+    started = Trainee(sae, options, folder / "checkpoint", "benchmark", lambda record: None)
+    started.resume(STEPS_PER_EPOCH)
+    return started
 
 
 def main(command_line: list[str] | None = None) -> None:
@@ -104,12 +93,12 @@ def main(command_line: list[str] | None = None) -> None:
 
         encode_split(dataset, backbone, folder / "cache.zarr", options)
         with ActivationCache.open(folder / "cache.zarr") as cache:
-            training, reencoding = Training(cache, arguments.latents), Reencoding(dataset, backbone)
-            cached = partial(cache.read_pairs, np.arange(cache.pairs))
-            training.step(cached)
+            sae, reencoding = trainee(cache, arguments.latents, folder), Reencoding(dataset, backbone)
+            pairs = np.arange(cache.pairs)
+            sae.learn(cache.read_pairs(pairs))
             candidates: dict[str, Callable[[], float]] = {
-                "cached": partial(seconds, partial(training.step, cached)),
-                "re-encoded": partial(seconds, partial(training.step, reencoding.batch)),
+                "cached": partial(seconds, lambda: sae.learn(cache.read_pairs(pairs))),
+                "re-encoded": partial(seconds, lambda: sae.learn(reencoding.batch())),
                 "encoding": encode_again,
             }
             taken = interleaved(candidates, arguments.rounds)

@@ -12,6 +12,7 @@ from pipeline.interpretation.explanation_figure import explanation_figure, save_
 from pipeline.interpretation.latent_table import read_latents
 from pipeline.params import Params
 from pipeline.sae.registry import load_sae
+from stages.progress import note
 
 
 def explain_picture(params: Params, run: Path, image: Path, text: str, count: int, output: Path) -> None:
@@ -30,7 +31,7 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
     explanation = explain(sae, load_backbone(params.backbone), picture, text)
     Console().print(_table(explanation, names, count))
     save_figure(explanation_figure(picture, explanation, names, count), output)
-    Console(stderr=True, highlight=False).print(f"drawn in {output}", style="dim")
+    note(f"drawn in {output}")
 
 
 def _names(path: Path) -> dict[int, str]:

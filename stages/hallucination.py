@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from cache import PairLoader
+from pipeline.datasets.pictures import read_upright
 from pipeline.errors import DatasetError
 from pipeline.language_models.concept_edit import ConceptEdit
 from pipeline.language_models.decoder import VisionLanguageDecoder, pooled_states
@@ -53,7 +52,7 @@ def measure_hallucination(
         logits = first_logits(
             decoder,
             list(asked.values()),
-            lambda name: Image.open(root / "val" / name),
+            lambda name: read_upright(root / "val" / name),
             options.states.layer,
             edit,
             options.states.batch_size,
@@ -102,7 +101,7 @@ def _learn_edit(
     with progress_bar("read states", "pairs") as advance:
         states = pooled_states(
             decoder,
-            [partial(Image.open, example.file) for example in examples],
+            [partial(read_upright, example.file) for example in examples],
             captions,
             options.states.layer,
             options.states.batch_size,
