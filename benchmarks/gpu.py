@@ -1,9 +1,10 @@
 """LUCID's training step on a GPU, at the paper's shapes: `make bench-gpu`, or `python -m benchmarks.gpu --json FILE`.
 
 256 pairs a step, 196 patches and about 12 tokens a pair, 768 channels, 6144 latents a side; random activations that lie
-on the device. First every kernel is compared with dense float64 on the card; if one is wrong, none is timed. Times are
-between CUDA events, one call after another, warm. A ratio is a time over what `BARS` asks of one H200: "pass", "target"
-and "stretch". `schedule` is the paper's whole training, 92,400 steps.
+on the device. First every kernel is compared with dense float64 on the card, and steps replayed from a CUDA graph with
+single ones; if one is wrong, none is timed. Times are between CUDA events, one call after another, warm. A ratio is a
+time over what `BARS` asks of one H200: "pass", "target" and "stretch". `schedule` is the paper's whole training, 92,400
+steps.
 """
 
 import argparse
@@ -27,8 +28,11 @@ from pipeline.kernels.top_k import top_k_per_group
 from pipeline.sae.codes import SparseCodes
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.training import Trainee, TrainOptions
+from pipeline.training.replay import CudaGraphs, Record, ReplayedStep
+from pipeline.training.step import TrainingStep
 from pipeline.transport.coupling import couple
 from pipeline.transport.guidance import GuidanceOptions
+from pipeline.transport.plan import token_places
 
 BARS = {
     "step_bf16": (8, 5, 4),
@@ -137,6 +141,21 @@ def _top_k_error(scores: Tensor, shape: Shape) -> float:
     return float((indices != torch.cat(columns, dim=1)).double().mean())
 
 
+def replay_agreement(shape: Shape, device: torch.device, record: Record) -> Agreement:
+    """Weights after a few recorded steps against those after the same steps taken one by one."""
+    batches = [random_batch(shape, device) for _ in range(4)]
+    weights = []
+    for recorded in (True, False):
+        sae = LucidSAE(shape.options, shape.channels, shape.channels).to(device)
+        step = TrainingStep(sae, TrainOptions())
+        take = ReplayedStep(step, record) if recorded else step
+        for batch in batches:
+            take(batch)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in sae.parameters()]))
+    error = float((weights[0] - weights[1]).norm() / weights[1].norm())
+    return Agreement("recorded step", "Triton kernel", error, FLOAT32_TOLERANCE)
+
+
 def caption_offsets(pairs: int) -> Tensor:
     """Where the captions of a batch start: 4 to 20 tokens each, 12 in the mean."""
     lengths = torch.randint(4, 21, (pairs,), generator=torch.Generator().manual_seed(0))
@@ -182,12 +201,13 @@ def transport(shape: Shape, device: torch.device, backward: bool) -> Work:
         for tokens in (shape.pairs * shape.patches, int(offsets[-1]))
     )
     options = shape.options
+    tokens = token_places(offsets, int(offsets[-1]))
 
     def work() -> None:
         coupling = couple(
             vision,
             text,
-            offsets,
+            tokens,
             shape.patches,
             width=width,
             epsilon=options.epsilon,
@@ -254,7 +274,11 @@ def main(command_line: list[str] | None = None) -> None:
         raise SystemExit(1)
     torch.manual_seed(0)
     shape = Shape()
-    checked = agreements(device) + kernel_agreements(shape, 4096, device)
+    checked = [
+        *agreements(device),
+        *kernel_agreements(shape, 4096, device),
+        replay_agreement(shape._replace(pairs=16), device, CudaGraphs()),
+    ]
     if wrong := [agreement for agreement in checked if not agreement.holds]:
         print("error: not timed, because wrong: " + "; ".join(map(str, wrong)), file=sys.stderr)
         raise SystemExit(1)

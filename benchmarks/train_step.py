@@ -11,27 +11,29 @@ compared with the sparse step's before anything is timed.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.dense_lucid import dense_losses
 from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
-from benchmarks.peers import LEARNING_RATE, PEERS, Step
+from benchmarks.peers import PEERS, Step
 from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
 from cache import PairBatch
-from pipeline.objectives import mean_squared_error
+from pipeline.objectives import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
+from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.topk import Group
+from pipeline.training import TrainOptions
+from pipeline.training.step import TrainingStep
 
-CLIP_NORM = 1.0
 DEAD_SHARE = 1 / 32
 AGREEMENT = 1e-5
 """Largest difference of the dense step's loss and gradients, relative to their largest entry."""
@@ -76,15 +78,36 @@ class SingleSide(nn.Module):
         )
         self.activity = LatentActivity(shape.latents)
 
-    def loss(self, tokens: Tensor, pairs: int) -> Tensor:
-        """Squared error and AuxK."""
+    def losses(self, batch: PairBatch, extents: None = None) -> Losses:
+        """Squared error and AuxK of the patches."""
         options = AuxiliaryOptions()
-        scaled = self.dictionary.scaled(tokens)
+        scaled = self.dictionary.scaled(batch.vision_tokens.flatten(0, 1))
         codes, reconstruction = self.dictionary.autoencode(scaled, [self.group])
-        self.activity.record(codes, pairs)
+        self.activity.record(codes, pairs=len(batch.vision_tokens))
         dead = self.activity.dead(options.dead_after_pairs)
-        auxiliary = auxiliary_loss(self.dictionary, scaled, reconstruction, dead, tokens.shape[1] // 2)
-        return mean_squared_error(reconstruction, scaled) + options.coefficient * auxiliary
+        terms = {
+            "self": mean_squared_error(reconstruction, scaled),
+            "auxiliary": auxiliary_loss(
+                self.dictionary, scaled, reconstruction, dead, scaled.shape[1] // 2, int(dead.sum())
+            ),
+        }
+        return weighted_sum(terms, {"self": 1.0, "auxiliary": options.coefficient})
+
+    def project_gradients(self) -> None:
+        """As LUCID's."""
+        self.dictionary.project_gradients()
+
+    def normalise_weights(self) -> None:
+        """As LUCID's."""
+        self.dictionary.normalise_weights()
+
+
+class DenseLucid(LucidSAE):
+    """LUCID with dense codes and padded text."""
+
+    def losses(self, batch: PairBatch, structural_mask: None = None, extents: None = None) -> Losses:
+        """The same total as LUCID's; no terms."""
+        return Losses(dense_losses(self, batch, CONTEXT_LENGTH), {})
 
 
 def random_batch(shape: Shape) -> PairBatch:
@@ -103,27 +126,10 @@ def random_batch(shape: Shape) -> PairBatch:
     )
 
 
-def our_step(loss: Callable[[], Tensor], model: nn.Module, dictionaries: list[Dictionary]) -> Step:
-    """A step of the training loop."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]
-        for dictionary in dictionaries:
-            dictionary.project_gradients()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        for dictionary in dictionaries:
-            dictionary.normalise_weights()
-
-    return step
-
-
-def lucid(shape: Shape) -> LucidSAE:
+def lucid(shape: Shape, kind: type[LucidSAE] = LucidSAE) -> LucidSAE:
     """A new model, some of whose latents are dead."""
     options = LucidOptions(latents=shape.latents, k_shared=shape.k_shared, k_private=shape.k_private)
-    sae = LucidSAE(options, shape.channels, shape.channels)
+    sae = kind(options, shape.channels, shape.channels)
     for side in SIDES:
         kill_latents(sae.dictionary(side), sae.activity[side], shape.dead)
     return sae
@@ -140,17 +146,14 @@ def make_steps(shape: Shape, peers: Iterable[str]) -> tuple[dict[str, Step], dic
     """The steps to be timed, by name, and why those that cannot be are left out."""
     batch = random_batch(shape)
     tokens = batch.vision_tokens.flatten(0, 1)
-    steps: dict[str, Step] = {}
-    for name, loss in (
-        ("LUCID", lambda sae: sae.losses(batch).total),
-        ("dense", lambda sae: dense_losses(sae, batch, CONTEXT_LENGTH)),
-    ):
-        sae = lucid(shape)
-        steps[name] = our_step(partial(loss, sae), sae, [sae.dictionary(side) for side in SIDES])
     refuse_disagreement(lucid(shape), batch)
     single = SingleSide(shape)
     kill_latents(single.dictionary, single.activity, shape.dead)
-    steps["single side"] = our_step(partial(single.loss, tokens, shape.pairs), single, [single.dictionary])
+    ours = {"LUCID": lucid(shape), "dense": lucid(shape, DenseLucid), "single side": single}
+    steps: dict[str, Step] = {
+        name: partial(TrainingStep(cast(SparseAutoencoder, model), TrainOptions()), batch)
+        for name, model in ours.items()
+    }
     left_out = {}
     for name in peers:
         try:

@@ -32,9 +32,12 @@ class PairBatch(NamedTuple):
 
 
 def packed_rows(
-    starts: Int[Tensor, "pair"], lengths: Int[Tensor, "pair"]
+    starts: Int[Tensor, "pair"], lengths: Int[Tensor, "pair"], rows: int | None = None
 ) -> tuple[Int[Tensor, "token"], Int[Tensor, "pair_and_one"]]:
-    """Row numbers of ragged pieces `starts[i] : starts[i] + lengths[i]` one after another, and their offsets."""
+    """Row numbers of ragged pieces `starts[i] : starts[i] + lengths[i]` one after another, and their offsets.
+
+    `rows` is the sum of the lengths; where it is known, a GPU need not be waited for.
+    """
     offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    shift = torch.repeat_interleave(starts - offsets[:-1], lengths)
+    shift = torch.repeat_interleave(starts - offsets[:-1], lengths, output_size=rows)
     return torch.arange(len(shift), device=starts.device) + shift, offsets

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, StorageDtype, captions_of_shards
 from pipeline.config import Options
-from pipeline.datasets.decoding import decode_ahead
+from pipeline.datasets.decoding import DecodedAhead
 from pipeline.datasets.pairs import PairDataset
 from pipeline.shard_encoder import ShardEncoder
 
@@ -160,14 +160,14 @@ def encode_missing(
     shards = {shard: writer.shard_images(shard) for shard in writer.missing_shards}
     to_do = sum(map(len, shards.values()))
     report = _Progress(len(dataset.images) - to_do, len(dataset.images), on_progress)
-    pixels = decode_ahead(
+    encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
+    pixels = DecodedAhead(
         chain.from_iterable(dataset.images[rows.start : rows.stop] for rows in shards.values()),
         dataset.root,
         backbone.preprocess,
         workers=options.decode_workers or _cores_left(backbone),
         ahead=2 * options.batch_size,
     )
-    encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
     shard: int | None = None
     try:
         with contextlib.closing(pixels), _background_writing(writer) as write:

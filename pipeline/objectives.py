@@ -31,20 +31,15 @@ def weighted_sum(terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, f
 
 
 def mean_squared_error(
-    prediction: Float[Tensor, "item channel"], target: Float[Tensor, "item channel"]
+    prediction: Float[Tensor, "item channel"],
+    target: Float[Tensor, "item channel"],
+    counted: Bool[Tensor, " item"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over items and channels; 0 of nothing."""
-    return F.mse_loss(prediction, target, reduction="sum") / max(target.numel(), 1)
-
-
-def mean_squared_error_of_pairs(
-    prediction: Float[Tensor, "pair element"],
-    target: Float[Tensor, "pair element"],
-    counted: Bool[Tensor, " pair"],
-) -> Float[Tensor, ""]:
-    """The same over the pairs that count: those whose caption is not empty."""
-    per_pair = (prediction - target).square().mean(dim=1)
-    return (per_pair * counted).sum() / counted.sum().clamp_min(1)
+    """Mean over channels and over the items that count, by default all; 0 of nothing."""
+    if counted is None:
+        return F.mse_loss(prediction, target, reduction="sum") / max(target.numel(), 1)
+    per_item = (prediction - target).square().mean(dim=1)
+    return (per_item * counted).sum() / counted.sum().clamp_min(1)
 
 
 def transport_cost(coupling: Coupling) -> Float[Tensor, ""]:

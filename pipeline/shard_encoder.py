@@ -40,12 +40,20 @@ class _EncodedImages(NamedTuple):
 
 
 class _EncodedCaptions(NamedTuple):
-    """Host tensors of a shard's captions: tokens of the used ones packed, lengths 0 and zeros for the others."""
+    """Host tensors of a shard's captions, their tokens packed."""
 
     tokens: Float[Tensor, "token channel"]
     lengths: Int64[Tensor, "caption"]
     token_ids: Int64[Tensor, "token"]
     pooled: Float[Tensor, "caption embedding"]
+
+    def only(self, used: Bool[Tensor, "caption"]) -> "_EncodedCaptions":
+        """The same captions, but no tokens and a pooled row of zeros for those that are not used."""
+        if used.all():
+            return self
+        row = used.repeat_interleave(self.lengths)
+        pooled = torch.where(used[:, None], self.pooled, 0)
+        return _EncodedCaptions(self.tokens[row], self.lengths * used, self.token_ids[row], pooled)
 
 
 _NOT_FINITE = "activations are not finite"
@@ -82,13 +90,17 @@ class ShardEncoder:
                 skipped.
         """
         images = self._dataset.images[rows.start : rows.stop]
-        encoded = self._encode_images(len(images), pixels)
         samples = [
-            _Sample(row, image, caption, encoded.unusable.get(row - rows.start))
+            _Sample(row, image, caption, None if image.captions else "image without captions")
             for row, image in zip(rows, images, strict=True)
             for caption in image.captions or (None,)
         ]
-        captions = self._encode_captions(samples)
+        captions = self._encode_captions(samples)  # first: meanwhile the first pictures are decoded
+        encoded = self._encode_images(len(images), pixels)
+        for sample in samples:
+            sample.skip_reason = encoded.unusable.get(sample.image_row - rows.start, sample.skip_reason)
+        used = [sample.skip_reason is None for sample in samples if sample.caption is not None]
+        captions = captions.only(torch.tensor(used, dtype=torch.bool))
         _refuse_none_finite(samples)
         paired = {sample.image_row - rows.start for sample in samples if sample.skip_reason is None}
         for position in set(range(len(images))) - paired:
@@ -129,17 +141,12 @@ class ShardEncoder:
         return encoded
 
     def _encode_captions(self, samples: list[_Sample]) -> _EncodedCaptions:
-        """Encode the samples' captions, and drop what came out for those that are skipped, so that batches stay."""
+        """Encode the samples' captions, also those that are to be skipped, so that batches stay."""
         backbone = self._backbone
-        for sample in samples:
-            if sample.caption is None:
-                sample.skip_reason = sample.skip_reason or "image without captions"
         captioned = [sample for sample in samples if sample.caption is not None]
         token_ids, valid = backbone.tokenize([_text(sample) for sample in captioned])
         lengths = valid.sum(dim=1)
         self._skip_captions(captioned, lengths.tolist())
-        used = torch.tensor([sample.skip_reason is None for sample in captioned], dtype=torch.bool)
-        valid &= used[:, None]
         tokens = [torch.zeros(0, backbone.text_channels)]
         pooled = torch.zeros(len(captioned), backbone.embedding)
         for start in range(0, len(captioned), self._batch_size):
@@ -149,12 +156,9 @@ class ShardEncoder:
             for sample, is_finite in zip(captioned[batch], finite.tolist(), strict=True):
                 if not is_finite:
                     sample.skip_reason = sample.skip_reason or f"{_NOT_FINITE}: caption"
-            used[batch] &= finite
-            valid[batch] &= finite[:, None]
             tokens.append(activations.tokens[valid[batch]].cpu())
             pooled[batch] = activations.pooled.cpu()
-        pooled[~used] = 0
-        return _EncodedCaptions(torch.cat(tokens), lengths * used, token_ids[valid], pooled)
+        return _EncodedCaptions(torch.cat(tokens), lengths, token_ids[valid], pooled)
 
     def _skip_captions(self, captioned: list[_Sample], lengths: list[int]) -> None:
         """Give a reason to every caption that has no words, or more than the context holds."""

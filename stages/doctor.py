@@ -17,6 +17,7 @@ from pipeline.kernels.agreement import agreements
 from pipeline.kernels.availability import triton_reason
 from pipeline.params import Params, load_params
 from pipeline.training import resolve_device
+from pipeline.training.replay import replay_reason
 from stages.paths import CACHES
 
 PEERS = ("overcomplete", "eai-sparsify", "dictionary-learning", "sae-lens", "POT", "geomloss")
@@ -35,6 +36,7 @@ def examine(params: Path) -> Findings:
         "device": device.type,
         "cuda_devices": [_cuda_device(index) for index in range(torch.cuda.device_count())],
         "triton": {"version": _version("triton"), "unused_because": triton_reason(device)},
+        "cuda_graphs": {"unused_because": replay_reason(device)},
         "operations": [
             {**agreement._asdict(), "agrees": agreement.holds} for agreement in agreements(device)
         ],
@@ -65,13 +67,13 @@ def show(findings: Findings, console: Console) -> None:
 
 def _machine_table(findings: Findings) -> Table:
     triton = findings["triton"]
-    not_used = f"not used: {triton['unused_because']}"
     lines = {
         "Python": findings["python"],
         "torch": findings["torch"],
         "device": findings["device"],
         **{f"  cuda:{i}": _cuda_text(device) for i, device in enumerate(findings["cuda_devices"])},
-        "Triton": f"{triton['version']}, {not_used if triton['unused_because'] else 'used'}",
+        "Triton": f"{triton['version']}, {_used(triton)}",
+        "CUDA graphs": f"of training steps, {_used(findings['cuda_graphs'])}",
         "threads": str(findings["threads"]),
         "host memory": f"{decimal(findings['host_memory_available'])} available",
         "disk": f"{decimal(findings['disk_free'])} free at {CACHES}",
@@ -85,6 +87,11 @@ def _machine_table(findings: Findings) -> Table:
     for name, value in lines.items():
         table.add_row(name, value)
     return table
+
+
+def _used(found: dict[str, Any]) -> str:
+    reason = found["unused_because"]
+    return f"not used: {reason}" if reason else "used"
 
 
 def _operations_table(operations: list[dict[str, Any]]) -> Table:

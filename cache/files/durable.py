@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from cache.files.block_stream import BlockStream, open_for_blocks
 PARTIAL_SUFFIX = ".partial"
 
 _READ_BYTES = 1 << 20
+
+_WRITTEN_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,29 @@ class DurableFile(io.RawIOBase):
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step that survives a loss of power."""
+    _write_file(path, content)
+    sync(path.parent)
+
+
+def write_all_durably(contents: Mapping[Path, bytes]) -> None:
+    """Replace every one of these paths by its content, each in one step; their folders are created.
+
+    They are written together: a journalling file system then commits them together, many times faster than one after
+    another.
+    """
+    folders = {path.parent for path in contents}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_WRITTEN_TOGETHER, thread_name_prefix="durable") as pool:
+        for _ in pool.map(_write_file, *zip(*contents.items(), strict=True)):
+            pass
+        for _ in pool.map(sync, folders):
+            pass
+
+
+def _write_file(path: Path, content: bytes) -> None:
     with DurableFile(path) as file:
         file.write(content)
-    sync(path.parent)
 
 
 def file_written(path: Path) -> WrittenFile:

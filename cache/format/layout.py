@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import CacheFormatError, unreadable
-from cache.files.durable import sync, write_durably
+from cache.files.durable import sync, write_all_durably
 from cache.files.location import Location
 from cache.format.manifest import Manifest
 from cache.format.metadata import array_document, as_bytes, group_of, sharded
@@ -167,12 +167,9 @@ def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[Sharded
 
 def create_arrays(path: Path, manifest: Manifest) -> None:
     """Write the metadata of the large arrays and of the two groups they are in, durably."""
-    for layout in sharded_layouts(manifest).values():
-        folder = path / layout.name
-        folder.mkdir(parents=True, exist_ok=True)
-        write_durably(folder / "zarr.json", as_bytes(layout.document()))
-    for group in ("vision", "text"):
-        write_durably(path / group / "zarr.json", as_bytes(group_of({}, {})))
+    documents = {layout.name: layout.document() for layout in sharded_layouts(manifest).values()}
+    documents |= dict.fromkeys(("vision", "text"), group_of({}, {}))
+    write_all_durably({path / name / "zarr.json": as_bytes(content) for name, content in documents.items()})
     sync(path)
 
 

@@ -48,6 +48,7 @@ class ResidentPairs:
         self._pair_captions = torch.from_numpy(pair_captions).to(home)
         self._starts = offsets[:-1].to(home)
         self._lengths = lengths.to(home)
+        self._pair_tokens = cache.caption_lengths[captions][pair_captions]
         self._device = device
         self._allocate = RecycledBuffers()
 
@@ -55,7 +56,8 @@ class ResidentPairs:
         """Gather pairs in the given order, float32, on the device where batches are wanted."""
         pairs = torch.from_numpy(pair_indices).to(self._starts.device)
         images, captions = self._pair_images[pairs], self._pair_captions[pairs]
-        rows, offsets = packed_rows(self._starts[captions], self._lengths[captions])
+        tokens = int(self._pair_tokens[pair_indices].sum())
+        rows, offsets = packed_rows(self._starts[captions], self._lengths[captions], tokens)
         return PairBatch(
             pair=self._sent(pairs),
             vision_tokens=self._gathered(self._vision_tokens, images),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cache.files.durable import write_durably
+from cache.files.durable import write_all_durably
 from cache.format.derived import CAPTION_COLUMNS, derived
 from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
 from cache.format.ledger import ShardRecord, shard_samples_name, write_ledger
@@ -25,9 +25,7 @@ def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardReco
     captions = read_samples(path / SAMPLES_FILE, files[SAMPLES_FILE], CAPTION_COLUMNS)
     shutil.rmtree(path / "statistics", ignore_errors=True)
     follows = derived(manifest, ordered, captions)
-    for name, content in follows.files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path / name, content)
+    write_all_durably({path / name: content for name, content in follows.files.items()})
     files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, ordered)
     totals = {name: sum(getattr(record, name) for record in ordered) for name in TOTALS}
     write_root(path, manifest, Completion(totals, files), follows.documents)

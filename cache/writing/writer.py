@@ -267,11 +267,18 @@ class CacheWriter:
 
     def _write_files(self, shard: int, stored: StoredShard, table: pa.Table) -> dict[str, WrittenFile]:
         """Write the shard's files durably, its samples last."""
-        files = {}
-        for name, layout in self._layouts.items():
-            file = layout.shard_file(shard)
-            files[file] = write_shard_file(self.path / file, layout, stored.arrays[name])
-            sync(self.path / name)
+        layouts = self._layouts
+        names = [layout.shard_file(shard) for layout in layouts.values()]
+        # Together: most of them are small, and each would wait for the disk.
+        with ThreadPoolExecutor(len(layouts), thread_name_prefix="array") as pool:
+            written = pool.map(
+                write_shard_file,
+                [self.path / name for name in names],
+                layouts.values(),
+                [stored.arrays[array] for array in layouts],
+            )
+            files = dict(zip(names, written, strict=True))
+            list(pool.map(sync, [self.path / array for array in layouts]))
         samples_file = shard_samples_name(shard)
         files[samples_file] = write_samples(self.path / samples_file, [table])
         sync(self.path / LEDGER_FOLDER)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import Options
+from pipeline.objectives import mean_squared_error
 from pipeline.sae.codes import SparseCodes, select_rows
 from pipeline.sae.dictionary import Dictionary
-from pipeline.sae.topk import top_k
+from pipeline.sae.topk import Group, rank
 
 
 class AuxiliaryOptions(Options):
@@ -57,6 +58,10 @@ class LatentActivity(nn.Module):
         """Which latents have missed the last `after_pairs` pairs or more."""
         return self.pairs_since_fired >= after_pairs
 
+    def most_dead(self, after_pairs: int, pairs: int) -> Int64[Tensor, ""]:
+        """How many would be dead if none fired in the next `pairs` pairs."""
+        return self.dead(after_pairs - pairs).sum()
+
 
 def auxiliary_loss(
     dictionary: Dictionary,
@@ -64,32 +69,51 @@ def auxiliary_loss(
     reconstruction: Float[Tensor, "token channel"],
     dead: Bool[Tensor, " latent"],
     k: int,
+    most_dead: int,
+    counted: Bool[Tensor, " token"] | None = None,
 ) -> Float[Tensor, ""]:
     """AuxK: share of the reconstruction's error that the k best dead latents fail to explain.
 
     The error is detached and has no bias in it, so none is added; it is divided by its own variance, so the
     loss is near 1 at any stage of training; and it is scaled down while fewer than k latents are dead, so a
     handful of dead latents is not asked to explain everything.
+
+    Args:
+        most_dead: upper bound of how many are dead. Living latents fill up to it and have code 0.
+        counted: which rows are tokens, by default all.
     """
-    latents = dead.nonzero()[:, 0]
-    if not len(latents) or not len(scaled):
+    if not most_dead or not len(scaled):
         return scaled.new_zeros(())
+    latents = torch.argsort(~dead, stable=True)[:most_dead].sort().values
     error = (scaled - reconstruction).detach()
-    codes = _dense_codes(dictionary, scaled, latents, k)
+    codes = _dense_codes(dictionary, scaled, latents, ~dead[latents], k)
     explained = codes @ select_rows(dictionary.decoder, latents)
-    variance = (error - error.mean(dim=0)).square().mean()
-    share = F.mse_loss(explained, error) / variance.clamp_min(torch.finfo(error.dtype).tiny)
-    return share * min(len(latents) / k, 1.0)
+    variance = mean_squared_error(error, _mean_row(error, counted).expand_as(error), counted)
+    unexplained = mean_squared_error(explained, error, counted)
+    share = unexplained / variance.clamp_min(torch.finfo(error.dtype).tiny)
+    return share * (dead.sum() / k).clamp_max(1.0).to(share.dtype)
+
+
+def _mean_row(rows: Tensor, counted: Tensor | None) -> Float[Tensor, " channel"]:
+    if counted is None:
+        return rows.mean(dim=0)
+    return counted.to(rows.dtype) @ rows / counted.sum().clamp_min(1)
 
 
 def _dense_codes(
-    dictionary: Dictionary, scaled: Tensor, latents: Int64[Tensor, " dead"], k: int
-) -> Float[Tensor, "token dead"]:
+    dictionary: Dictionary,
+    scaled: Tensor,
+    latents: Int64[Tensor, " latent"],
+    living: Bool[Tensor, " latent"],
+    k: int,
+) -> Float[Tensor, "token latent"]:
     # Written out: k is half the width of the activations, so of a few hundred dead latents most are kept.
     encoder = select_rows(dictionary.encoder, latents)
+    # Living latents come last in every ranking, and below zero.
+    bias = dictionary.encoder_bias[latents].masked_fill(living, torch.finfo(scaled.dtype).min)
     with torch.autocast(scaled.device.type, enabled=False):
-        scores = F.linear(scaled - dictionary.centre().detach(), encoder, dictionary.encoder_bias[latents])
+        scores = F.linear(scaled - dictionary.centre().detach(), encoder, bias)
     if k < len(latents):
-        _, kept = top_k(scores.detach(), k)
+        _, kept = rank(scores.detach(), [Group(0, len(latents), k)])
         scores = scores * torch.zeros_like(scores).scatter_(1, kept, 1)
-    return scores.relu() if dictionary.relu else scores
+    return scores.relu() if dictionary.relu else scores.masked_fill(living, 0)

@@ -13,6 +13,7 @@ from pipeline.config import Options
 from pipeline.objectives import Losses
 from pipeline.sae.codes import EncodeMode, Side, SparseCodes
 from pipeline.sae.dictionary import SideMoments
+from pipeline.sae.extents import Extents
 from pipeline.sae.inputs import Inputs
 from pipeline.transport.plan import TransportPlan
 
@@ -70,10 +71,23 @@ class SparseAutoencoder(nn.Module, ABC):
         """The target side's activations, raw cache units, from the other side's codes through the plan."""
 
     @abstractmethod
+    def extents(self, batch: PairBatch) -> Extents:
+        """The sizes of a training step on this batch; a GPU has to be waited for."""
+
+    @abstractmethod
     def losses(
-        self, batch: PairBatch, structural_mask: Float[Tensor, "pair patch text"] | None = None
+        self,
+        batch: PairBatch,
+        structural_mask: Float[Tensor, "pair patch text"] | None = None,
+        extents: Extents | None = None,
     ) -> Losses:
-        """Everything a training step needs of a batch of pairs."""
+        """Everything a training step needs of a batch of pairs.
+
+        Args:
+            batch: `text_tokens` may have rows after `text_offsets[-1]`, of any finite content; they are not counted.
+            structural_mask: M of GCMT, as long as the padded captions.
+            extents: by default those of the batch; larger ones change no result beyond rounding.
+        """
 
     @abstractmethod
     def project_gradients(self) -> None:

@@ -61,8 +61,9 @@ class LatentOrder(NamedTuple):
 def order_by_latent(indices: Int64[Tensor, "token k"], height: int) -> LatentOrder:
     """Sort the entries of codes over latents 0 .. height - 1, once for all products of the same `indices`."""
     latent, entry = torch.sort(indices.flatten().int(), stable=True)
-    counts = torch.bincount(latent, minlength=height)
-    return LatentOrder(entry, entry // indices.shape[1], counts.cumsum(0) - counts)
+    # Not counted: a GPU would have to be waited for, since `bincount` looks for the largest first.
+    starts = torch.searchsorted(latent, torch.arange(height, dtype=latent.dtype, device=latent.device))
+    return LatentOrder(entry, entry // indices.shape[1], starts)
 
 
 def gather_sum(
@@ -104,6 +105,8 @@ class _SelectRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         (rows,) = ctx.saved_tensors
+        if runs_on_triton(gradient):  # a GPU writes zeros at no cost worth the handling of sparse tensors
+            return gradient.new_zeros(ctx.shape).index_copy_(0, rows, gradient), None
         of_table = torch.sparse_coo_tensor(
             rows[None], gradient, ctx.shape, is_coalesced=True, check_invariants=False
         )
@@ -158,6 +161,14 @@ def _scatter_sum(
     return F.embedding_bag(token, rows, starts, per_sample_weights=weights, mode="sum")
 
 
+def _sum_by_latent(values: Tensor, indices: Tensor, height: int, order: LatentOrder) -> Tensor:
+    """Sum of the values of every latent, [height]: `Z.T @ 1`."""
+    if runs_on_triton(values):
+        ones = values.new_ones(len(values), 1)
+        return sparse_products.scatter_sum(values, ones, order.entry, order.starts)[:, 0]
+    return torch.bincount(indices.flatten(), values.flatten(), height).to(values.dtype)
+
+
 def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
     """`rows @ table.T` at the k columns that each token names, and nowhere else: [token, k]."""
     if runs_on_triton(table, rows):
@@ -172,21 +183,14 @@ def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
     return cast(Tensor, product).view(tokens, k)
 
 
-def pool_rows(
-    rows: Float[Tensor, "token channel"], offsets: Int64[Tensor, " pair_plus_1"]
-) -> Float[Tensor, "pair channel"]:
-    """Mean row of every pair; `offsets` says where each pair's tokens start. A pair without tokens gets 0."""
-    token = torch.arange(len(rows), device=rows.device)
-    return F.embedding_bag(token, rows, offsets[:-1], mode="mean")
-
-
 def pool_codes(
     codes: SparseCodes, offsets: Int64[Tensor, " pair_plus_1"], width: int
 ) -> Float[Tensor, "pair {width}"]:
     """Mean code of every pair over latents 0 .. width - 1, dense. A pair without tokens gets 0."""
     counts = offsets.diff()
     pairs = len(counts)
-    pair = torch.arange(pairs, device=offsets.device).repeat_interleave(counts)
+    pair = torch.arange(pairs, device=offsets.device)
+    pair = pair.repeat_interleave(counts, output_size=len(codes.values))  # its sum need not be waited for
     total = codes.values.new_zeros(pairs * width)
     total = total.scatter_add(0, ((pair * width)[:, None] + codes.indices).flatten(), codes.values.flatten())
     return total.view(pairs, width) / counts.clamp_min(1)[:, None]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from cache import SideStatistics
 
@@ -40,6 +41,12 @@ def select_inputs(batch: PairBatch, inputs: Inputs) -> PairBatch:
         text_offsets=torch.arange(pairs + 1, device=batch.text_offsets.device),
         token_ids=torch.full_like(batch.pair, -1),
     )
+
+
+def is_token(batch: PairBatch) -> Bool[Tensor, " token"]:
+    """Which rows of text belong to a caption; those after the last caption do not."""
+    row = torch.arange(len(batch.text_tokens), device=batch.text_offsets.device)
+    return row < batch.text_offsets[-1]
 
 
 def input_statistics(cache: ActivationCache, inputs: Inputs) -> Mapping[str, SideStatistics]:

@@ -14,22 +14,26 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
-from pipeline.objectives import (
-    Losses,
-    mean_squared_error,
-    mean_squared_error_of_pairs,
-    transport_cost,
-    weighted_sum,
-)
-from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
+from pipeline.objectives import Losses, transport_cost, weighted_sum
+from pipeline.sae.auxiliary import LatentActivity
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes, pool_codes, pool_rows
-from pipeline.sae.dictionary import Autoencoding, Dictionary, SideMoments
+from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes
+from pipeline.sae.dictionary import Dictionary, SideMoments
+from pipeline.sae.extents import Extents
+from pipeline.sae.inputs import is_token
 from pipeline.sae.lucid_options import LucidOptions
+from pipeline.sae.lucid_terms import (
+    EncodedSide,
+    auxiliary_terms,
+    cross_terms,
+    global_lock,
+    l1_terms,
+    self_terms,
+)
 from pipeline.sae.topk import Group
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
-from pipeline.transport.plan import TransportPlan
+from pipeline.transport.plan import TokenPlaces, TransportPlan, token_places
 
 if TYPE_CHECKING:
     from cache import PairBatch
@@ -113,7 +117,8 @@ class LucidSAE(SparseAutoencoder):
             structural_mask: M of GCMT, padded to the longest caption; ignored if `guidance.structural` is off.
         """
         vision, text = (codes.shared_only(self.shared_width) for codes in (vision_codes, text_codes))
-        return self._couple(vision, text, text_offsets, patches, structural_mask).plan
+        places = token_places(text_offsets, len(text.values))
+        return self._couple(vision, text, places, patches, structural_mask).plan
 
     def cross_reconstruct(
         self, target: Side, codes: SparseCodes, plan: TransportPlan
@@ -131,39 +136,52 @@ class LucidSAE(SparseAutoencoder):
             crossed = dictionary.decode_dense(mix_codes_to_text(plan, codes, self.options.latents))
         return crossed * dictionary.scale
 
+    def extents(self, batch: PairBatch) -> Extents:
+        """The sizes of a training step on this batch; a GPU has to be waited for."""
+        auxiliary, pairs = self.options.auxiliary, len(batch.vision_tokens)
+        asked = [batch.text_offsets.diff().max()]
+        if auxiliary.coefficient:
+            asked += [self._clock(side).most_dead(auxiliary.dead_after_pairs, pairs) for side in SIDES]
+        longest, *dead = torch.stack(asked).tolist()  # in one go
+        return Extents(len(batch.text_tokens), max(1, longest), (dead[0], dead[1]) if dead else (0, 0))
+
     def losses(
-        self, batch: PairBatch, structural_mask: Float[Tensor, "pair patch text"] | None = None
+        self,
+        batch: PairBatch,
+        structural_mask: Float[Tensor, "pair patch text"] | None = None,
+        extents: Extents | None = None,
     ) -> Losses:
         """`alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4), of a batch of pairs.
 
         In training mode this also advances `activity`, the clock of dead latents. Terms: `self_*`,
         `alignment`, `cross_*` (named by the side reconstructed), `l1_shared`, `l1_private`, `auxiliary_*`.
         """
-        patches = batch.vision_tokens.shape[1]
+        extents = extents or self.extents(batch)
         activations = {"vision": batch.vision_tokens.flatten(0, 1), "text": batch.text_tokens}
-        scaled: dict[Side, Tensor] = {side: self.dictionary(side).scaled(activations[side]) for side in SIDES}
-        coded = {
-            side: self.dictionary(side).autoencode(scaled[side], self._groups("full_joint")) for side in SIDES
-        }
-        shared = {side: self._shared_part(coded[side].codes) for side in SIDES}
+        counted = {"vision": None, "text": is_token(batch)}
+        encoded = {side: self._encoded(side, activations[side], counted[side]) for side in SIDES}
+        dictionaries = {side: self.dictionary(side) for side in SIDES}
         # Decoding is linear, so the few text codes are decoded before they are mixed or pooled, once for both.
-        from_text = self.dictionary("vision").combine(shared["text"])
+        from_text = self.dictionary("vision").combine(encoded["text"].shared)
+        places = token_places(batch.text_offsets, len(batch.text_tokens), extents.longest_caption)
 
-        terms = {
-            f"self_{side}": mean_squared_error(coded[side].reconstruction, scaled[side]) for side in SIDES
-        }
+        terms = self_terms(encoded)
         if self.options.needs_plan:
-            coupling = self._couple(
-                shared["vision"], shared["text"], batch.text_offsets, patches, structural_mask
-            )
+            patches = batch.vision_tokens.shape[1]
+            vision, text = (encoded[side].shared for side in SIDES)
+            coupling = self._couple(vision, text, places, patches, structural_mask)
             if self.options.aligns_by("transport_cost"):
                 terms["alignment"] = transport_cost(coupling)
             if self.options.gamma:
-                terms |= self._cross_terms(scaled, shared, from_text, coupling.plan)
+                terms |= cross_terms(encoded, from_text, coupling.plan, dictionaries, self.shared_width)
         if self.options.aligns_by("global_lock"):
-            terms["alignment"] = self._global_lock(scaled, shared, from_text, batch.text_offsets, patches)
-        terms |= self._l1_terms(coded)
-        terms |= self._auxiliary_terms(scaled, coded, pairs=len(batch.vision_tokens))
+            terms["alignment"] = global_lock(encoded, from_text, places, dictionaries, self.shared_width)
+        terms |= l1_terms(encoded, self.options.term_weights)
+        clocks = {side: self._clock(side) for side in SIDES}
+        if self.training:
+            for side in SIDES:
+                clocks[side].record(encoded[side].coded.codes, pairs=len(batch.vision_tokens))
+        terms |= auxiliary_terms(encoded, dictionaries, clocks, self.options.auxiliary, extents.dead)
         return weighted_sum(terms, self.options.term_weights)
 
     def project_gradients(self) -> None:
@@ -177,6 +195,18 @@ class LucidSAE(SparseAutoencoder):
         if self.options.unit_norm_decoder:
             for side in SIDES:
                 self.dictionary(side).normalise_weights()
+
+    def _clock(self, side: Side) -> LatentActivity:
+        return cast(LatentActivity, self.activity[side])
+
+    def _encoded(self, side: Side, activations: Tensor, counted: Tensor | None) -> EncodedSide:
+        dictionary = self.dictionary(side)
+        scaled = dictionary.scaled(activations)
+        coded = dictionary.autoencode(scaled, self._groups("full_joint"))
+        if counted is not None:
+            codes = coded.codes._replace(values=coded.codes.values * counted[:, None])
+            coded = coded._replace(codes=codes)
+        return EncodedSide(scaled, coded, self._shared_part(coded.codes), counted)
 
     def _groups(self, mode: EncodeMode) -> list[Group]:
         options, shared_width = self.options, self.shared_width
@@ -208,7 +238,7 @@ class LucidSAE(SparseAutoencoder):
         self,
         vision: SparseCodes,
         text: SparseCodes,
-        text_offsets: Tensor,
+        places: TokenPlaces,
         patches: int,
         structural_mask: Tensor | None,
     ) -> Coupling:
@@ -220,7 +250,7 @@ class LucidSAE(SparseAutoencoder):
             return couple(
                 vision,
                 text,
-                text_offsets,
+                places,
                 patches,
                 width=self.shared_width,
                 epsilon=options.epsilon,
@@ -229,74 +259,3 @@ class LucidSAE(SparseAutoencoder):
                 structural_mask=structural_mask,
                 detach_plan=not unrolled,
             )
-
-    def _cross_terms(
-        self,
-        scaled: dict[Side, Tensor],
-        shared: dict[Side, SparseCodes],
-        from_text: Tensor,
-        plan: TransportPlan,
-    ) -> dict[str, Tensor]:
-        """Both directions of 3.3.2; an image whose caption is empty has nothing to be predicted from."""
-        pairs = len(plan.valid)
-        vision = mix_text_to_patches(plan, from_text) + self.dictionary("vision").decoder_bias
-        text = self.dictionary("text").decode_dense(
-            mix_codes_to_text(plan, shared["vision"], self.shared_width)
-        )
-        return {
-            "cross_vision": mean_squared_error_of_pairs(
-                vision.view(pairs, -1), scaled["vision"].view(pairs, -1), plan.valid.any(dim=1)
-            ),
-            "cross_text": mean_squared_error(text, scaled["text"]),
-        }
-
-    def _global_lock(
-        self,
-        scaled: dict[Side, Tensor],
-        shared: dict[Side, SparseCodes],
-        from_text: Tensor,
-        text_offsets: Tensor,
-        patches: int,
-    ) -> Tensor:
-        """The global semantic lock, 3.2.3: each side's pooled code decodes to the other's pooled activation."""
-        patch_offsets = torch.arange(len(text_offsets), device=text_offsets.device) * patches
-        captioned = text_offsets.diff() > 0
-        vision = pool_rows(from_text, text_offsets) + self.dictionary("vision").decoder_bias
-        text = self.dictionary("text").decode_dense(
-            pool_codes(shared["vision"], patch_offsets, self.shared_width)
-        )
-        return mean_squared_error_of_pairs(
-            vision, pool_rows(scaled["vision"], patch_offsets), captioned
-        ) + mean_squared_error_of_pairs(text, pool_rows(scaled["text"], text_offsets), captioned)
-
-    def _l1_terms(self, coded: dict[Side, Autoencoding]) -> dict[str, Tensor]:
-        """Mean absolute entry of the shared and of the private codes, over both sides; where it has a weight."""
-        values = [coded[side].codes.values for side in SIDES]
-        k = self._shared_part(coded["vision"].codes).values.shape[1]
-        terms = {}
-        if self.options.lambda_shared:
-            terms["l1_shared"] = _mean_absolute([part[:, :k] for part in values])
-        if self.options.lambda_private:
-            terms["l1_private"] = _mean_absolute([part[:, k:] for part in values])
-        return terms
-
-    def _auxiliary_terms(
-        self, scaled: dict[Side, Tensor], coded: dict[Side, Autoencoding], pairs: int
-    ) -> dict[str, Tensor]:
-        options = self.options.auxiliary
-        terms = {}
-        for side in SIDES:
-            activity = cast(LatentActivity, self.activity[side])
-            if self.training:
-                activity.record(coded[side].codes, pairs)
-            if options.coefficient:
-                k = options.k or max(1, scaled[side].shape[1] // 2)
-                dead = activity.dead(options.dead_after_pairs)
-                terms[f"auxiliary_{side}"] = auxiliary_loss(
-                    self.dictionary(side), scaled[side], coded[side].reconstruction, dead, k
-                )
-        return terms
-
-
-def _mean_absolute(values: list[Tensor]) -> Tensor:
-    return torch.stack([part.abs().sum() / max(part.numel(), 1) for part in values]).sum()

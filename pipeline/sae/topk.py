@@ -16,6 +16,7 @@ from pipeline.sae.codes import (
     _gather_sum,
     _sampled_dot,
     _scatter_sum,
+    _sum_by_latent,
     order_by_latent,
 )
 
@@ -51,6 +52,20 @@ def top_k(
         stable_values, stable_indices = scores[tied].sort(dim=1, descending=True, stable=True)
         values[tied], indices[tied] = stable_values[:, : k + 1], stable_indices[:, : k + 1]
     return values[:, :k], indices[:, :k]
+
+
+def rank(
+    scores: Float[Tensor, "token latent"], groups: Sequence[Group]
+) -> tuple[Float[Tensor, "token kept"], Int64[Tensor, "token kept"]]:
+    """`top_k` of every group of latents, group after group: scores, and columns among all latents."""
+    if runs_on_triton(scores) and fits_top_k(groups):
+        return top_k_per_group(scores, groups)
+    picked = [top_k(scores[:, group.start : group.stop], group.k) for group in groups]
+    values = torch.cat([values for values, _ in picked], dim=1)
+    indices = torch.cat(
+        [indices + group.start for (_, indices), group in zip(picked, groups, strict=True)], 1
+    )
+    return values, indices
 
 
 def _select(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -158,7 +173,7 @@ def _of_encoder(
     """Gradients of activations, centre, weight and bias from those of the k kept pre-activations."""
     need_activations, need_centre, *_ = needed
     of_weight = _scatter_sum(of_scores, indices, centred, len(weight), order)
-    of_bias = torch.bincount(indices.flatten(), of_scores.flatten(), len(weight)).to(weight.dtype)
+    of_bias = _sum_by_latent(of_scores, indices, len(weight), order)
     of_centre = -(of_bias @ weight) if need_centre else None
     of_activations = _gather_sum(of_scores, indices, weight) if need_activations else None
     return of_activations, of_centre, of_weight, of_bias
@@ -169,21 +184,19 @@ def _encode(
 ) -> tuple[Tensor, Tensor]:
     at_once = _PRE_ACTIVATIONS_AT_ONCE.get(centred.device.type, _PRE_ACTIVATIONS_AT_ONCE["cpu"])
     tokens_at_once = max(1, at_once // len(weight))
-    parts = [_rank(chunk, weight, bias, groups) for chunk in torch.split(centred, tokens_at_once)]
+    chunks = torch.split(centred, tokens_at_once)
+    parts = [rank(_pre_activations(chunk, weight, bias), groups) for chunk in chunks]
     values = torch.cat([values for values, _ in parts])
     indices = torch.cat([indices for _, indices in parts])
     return values.relu_() if relu else values, indices
 
 
-def _rank(centred: Tensor, weight: Tensor, bias: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor]:
-    # Ranked in full precision also under autocast: of bfloat16 scores a third of the tokens tie at their k-th.
-    with torch.autocast(centred.device.type, enabled=False):
-        scores = F.linear(centred, weight, bias)
-    if runs_on_triton(scores) and fits_top_k(groups):
-        return top_k_per_group(scores, groups)
-    picked = [top_k(scores[:, group.start : group.stop], group.k) for group in groups]
-    values = torch.cat([values for values, _ in picked], dim=1)
-    indices = torch.cat(
-        [indices + group.start for (_, indices), group in zip(picked, groups, strict=True)], 1
-    )
-    return values, indices
+def _pre_activations(centred: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "token latent"]:
+    """`weight centred + bias` in float32, also under autocast: of bfloat16 scores a third tie at their k-th."""
+    device = centred.device.type
+    halved = torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False):
+        if halved and device == "cuda":  # bfloat16 factors, but sums that are never rounded to it
+            factors = centred.bfloat16(), weight.bfloat16().T
+            return torch.addmm(bias, *factors, out_dtype=torch.float32)
+        return F.linear(centred, weight, bias)

@@ -19,12 +19,13 @@ from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes, gather_sum
 from pipeline.sae.dictionary import SideMoments
 from pipeline.sae.distance_encoder import Encoder
-from pipeline.sae.inputs import select_inputs
+from pipeline.sae.extents import Extents
+from pipeline.sae.inputs import is_token, select_inputs
 from pipeline.sae.vl_sae_options import VLSAEOptions
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import couple
 from pipeline.transport.guidance import GuidanceOptions
-from pipeline.transport.plan import TransportPlan
+from pipeline.transport.plan import TransportPlan, token_places
 
 if TYPE_CHECKING:
     from cache import PairBatch
@@ -143,7 +144,7 @@ class VLSAE(SparseAutoencoder):
         coupling = couple(
             vision_codes,
             text_codes,
-            text_offsets,
+            token_places(text_offsets, len(text_codes.values)),
             patches,
             width=self.shared_width,
             epsilon=0.1,
@@ -164,20 +165,30 @@ class VLSAE(SparseAutoencoder):
             return torch.addmm(decoder.bias, mixed, decoder.weight)
         return mix_text_to_patches(plan, decoder.combine(codes)) + decoder.bias
 
+    def extents(self, batch: PairBatch) -> Extents:
+        """The rows of text; no caption is padded, and no latent cared for when dead."""
+        return Extents(len(batch.text_tokens), longest_caption=1)
+
     def losses(
-        self, batch: PairBatch, structural_mask: Float[Tensor, "pair patch text"] | None = None
+        self,
+        batch: PairBatch,
+        structural_mask: Float[Tensor, "pair patch text"] | None = None,
+        extents: Extents | None = None,
     ) -> Losses:
         """`MSE_v + MSE_t`, element means against the activations as they are cached. There is no alignment term.
 
-        Terms: `self_vision` and `self_text`, each of weight 1. `structural_mask` is ignored.
+        Terms: `self_vision` and `self_text`, each of weight 1. `structural_mask` and `extents` are ignored.
         """
         seen = select_inputs(batch, self.inputs)
         activations: dict[Side, Tensor] = {
             "vision": seen.vision_tokens.flatten(0, 1),
             "text": seen.text_tokens,
         }
+        counted = {"vision": None, "text": is_token(seen)}
         terms = {
-            f"self_{side}": mean_squared_error(self.decode(side, self.encode(side, values)), values)
+            f"self_{side}": mean_squared_error(
+                self.decode(side, self.encode(side, values)), values, counted[side]
+            )
             for side, values in activations.items()
         }
         return weighted_sum(terms, dict.fromkeys(terms, 1.0))

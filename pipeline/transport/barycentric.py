@@ -20,11 +20,8 @@ def mix_text_to_patches(
 
     Mixing and decoding are linear and can be swapped: the few text tokens are decoded first, then mixed.
     """
-    pairs, longest = plan.valid.shape
-    padded = rows.new_zeros(pairs, longest, rows.shape[1])
-    padded = padded.masked_scatter(plan.valid[:, :, None], rows)
     weights = plan.plan * inverse(plan.plan.sum(dim=2, keepdim=True))
-    return (weights @ padded).flatten(0, 1)
+    return (weights @ plan.tokens.padded(rows)).flatten(0, 1)
 
 
 def mix_codes_to_text(plan: TransportPlan, vision: SparseCodes, width: int) -> Float[Tensor, "token {width}"]:
@@ -41,4 +38,4 @@ def mix_codes_to_text(plan: TransportPlan, vision: SparseCodes, width: int) -> F
         weights.flatten(0, 1),
         pairs * width,
     )
-    return mixed.view(pairs, width, longest).mT[plan.valid]
+    return mixed.view(pairs, width, longest).mT[plan.tokens.pair, plan.tokens.place]

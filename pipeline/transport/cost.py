@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipeline.sae.codes import SparseCodes, gather_sum
+from pipeline.transport.plan import TokenPlaces
 
 
 class CodeSimilarity(NamedTuple):
@@ -25,23 +26,23 @@ class CodeSimilarity(NamedTuple):
 
 
 def code_similarity(
-    vision: SparseCodes, text: SparseCodes, valid: Bool[Tensor, "pair text"], width: int
+    vision: SparseCodes, text: SparseCodes, tokens: TokenPlaces, width: int
 ) -> CodeSimilarity:
     """Inner products of the shared codes within every pair.
 
     Args:
         vision: codes [pair * patch, k], the pairs' patches one after another.
-        text: codes [token, k], packed: the valid tokens of all pairs one after another.
-        valid: which places of the padded text hold a token.
+        text: codes [token, k], packed: the tokens of all pairs one after another; 0 in rows that are no tokens.
+        tokens: where the rows of `text` stand.
         width: number of latents the codes may name; only columns below it.
     """
-    pairs, longest = valid.shape
+    pairs, longest = tokens.valid.shape
     patches = len(vision.values) // pairs
     # The text codes of a pair as columns: row `pair * width + latent` holds that latent over the pair's
     # tokens. A patch's inner products are then k weighted rows of it.
-    table = _text_columns(text, valid, width)
+    table = _text_columns(text, tokens, width)
     dot = gather_sum(vision.values, pair_latent(vision.indices, pairs, width), table)
-    text_length = dot.new_zeros(pairs, longest).masked_scatter(valid, code_length(text.values))
+    text_length = tokens.padded(code_length(text.values)[:, None]).squeeze(2)
     return CodeSimilarity(
         dot.view(pairs, patches, longest), code_length(vision.values).view(pairs, patches), text_length
     )
@@ -67,11 +68,8 @@ def inverse(length: Tensor) -> Tensor:
     return length.masked_fill(zero, 1).reciprocal().masked_fill(zero, 0)
 
 
-def _text_columns(
-    text: SparseCodes, valid: Bool[Tensor, "pair text"], width: int
-) -> Float[Tensor, "pair_latent text"]:
-    pairs, longest = valid.shape
-    pair, place = valid.nonzero(as_tuple=True)
-    flat = ((pair * width)[:, None] + text.indices) * longest + place[:, None]
+def _text_columns(text: SparseCodes, tokens: TokenPlaces, width: int) -> Float[Tensor, "pair_latent text"]:
+    pairs, longest = tokens.valid.shape
+    flat = ((tokens.pair * width)[:, None] + text.indices) * longest + tokens.place[:, None]
     table = text.values.new_zeros(pairs * width * longest)
     return table.scatter_add(0, flat.flatten(), text.values.flatten()).view(pairs * width, longest)

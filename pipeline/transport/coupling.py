@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.sae.codes import SparseCodes, pool_codes
@@ -15,7 +15,7 @@ from pipeline.transport.guidance import (
     context_weights,
     tilt_cost,
 )
-from pipeline.transport.plan import TransportPlan, valid_tokens
+from pipeline.transport.plan import TokenPlaces, TransportPlan
 from pipeline.transport.sinkhorn import sinkhorn
 
 
@@ -30,7 +30,7 @@ class Coupling(NamedTuple):
 def couple(
     vision: SparseCodes,
     text: SparseCodes,
-    text_offsets: Int64[Tensor, " pair_plus_1"],
+    tokens: TokenPlaces,
     patches: int,
     *,
     width: int,
@@ -43,13 +43,14 @@ def couple(
     """Couple every pair's patches [pair * patch, k] with its packed tokens [token, k] by their codes.
 
     Args:
-        vision: codes over latents 0 .. width - 1 only; likewise `text`.
+        vision: codes over latents 0 .. width - 1 only; likewise `text`, 0 in rows that are no tokens.
+        tokens: where the rows of `text` stand.
         structural_mask: M, 1 where patch and token may meet and 0 where not; padded like the plan. Used
             only where `guidance.structural` is on; without it every valid token is admissible.
         detach_plan: treat the plan as a constant; the cost stays differentiable.
     """
-    valid = valid_tokens(text_offsets)
-    similarity = code_similarity(vision, text, valid, width)
+    valid = tokens.valid
+    similarity = code_similarity(vision, text, tokens, width)
     cost = similarity.cost()
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_plan):
         guided = cost
@@ -64,4 +65,4 @@ def couple(
             guided = tilt_cost(guided, weights, guidance.lambda_global)
             columns = column_mass(weights, columns)
         plan = sinkhorn(guided, valid, rows, columns, epsilon, iterations)
-    return Coupling(TransportPlan(plan, valid), cost)
+    return Coupling(TransportPlan(plan, tokens), cost)

@@ -3,7 +3,7 @@ import os
 import pytest
 from blake3 import blake3
 
-from cache.files.durable import DurableFile, file_written, write_durably
+from cache.files.durable import DurableFile, file_written, write_all_durably, write_durably
 
 
 def test_a_file_is_replaced_and_never_changed_in_place(tmp_path):
@@ -35,3 +35,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error
         raise error
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
+
+
+def test_files_written_together_are_those_written_singly(tmp_path):
+    contents = {tmp_path / f"{number % 3}" / f"{number}": bytes([number]) * number for number in range(20)}
+    write_all_durably(contents)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == contents
+
+
+def test_of_files_written_together_one_that_fails_is_reported(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_all_durably({tmp_path / "free": b"1", tmp_path / "taken": b"2"})
+    assert (tmp_path / "taken").is_dir()

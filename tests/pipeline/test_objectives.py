@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from pipeline.objectives import mean_squared_error, mean_squared_error_of_pairs, transport_cost, weighted_sum
+from pipeline.objectives import mean_squared_error, transport_cost, weighted_sum
 from pipeline.transport.coupling import Coupling
-from pipeline.transport.plan import TransportPlan
+from pipeline.transport.plan import TransportPlan, token_places
 
 
 def test_errors_are_means_over_items_and_channels() -> None:
@@ -17,17 +17,17 @@ def test_error_of_nothing_is_zero_with_a_gradient() -> None:
     assert prediction.grad is not None
 
 
-def test_pairs_that_do_not_count_neither_add_nor_dilute() -> None:
+def test_items_that_do_not_count_neither_add_nor_dilute() -> None:
     prediction, target = torch.tensor([[1.0, 3.0], [100.0, 100.0]]), torch.zeros(2, 2)
-    assert mean_squared_error_of_pairs(prediction, target, torch.tensor([True, False])).item() == 5
-    assert mean_squared_error_of_pairs(prediction, target, torch.tensor([False, False])).item() == 0
+    assert mean_squared_error(prediction, target, torch.tensor([True, False])).item() == 5
+    assert mean_squared_error(prediction, target, torch.tensor([False, False])).item() == 0
 
 
 def test_transport_cost_is_the_mean_over_captioned_pairs() -> None:
     plan = torch.tensor([[[0.25, 0.75]], [[1.0, 0.0]], [[0.0, 0.0]]])
     cost = torch.tensor([[[0.4, 0.8]], [[0.1, 1.0]], [[1.0, 1.0]]])
-    valid = torch.tensor([[True, True], [True, False], [False, False]])
-    coupling = Coupling(TransportPlan(plan, valid), cost)
+    tokens = token_places(torch.tensor([0, 2, 3, 3]), 3)
+    coupling = Coupling(TransportPlan(plan, tokens), cost)
     assert transport_cost(coupling).item() == pytest.approx((0.25 * 0.4 + 0.75 * 0.8 + 0.1) / 2)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from benchmarks import gpu
+from cache import PairBatch
 from pipeline.kernels.agreement import agreements
 from pipeline.kernels.availability import runs_on_triton, triton_reason
 from pipeline.kernels.sparse_products import (
@@ -19,8 +21,13 @@ from pipeline.kernels.sparse_products import (
 )
 from pipeline.kernels.top_k import fits_top_k, top_k_per_group
 from pipeline.sae import codes
-from pipeline.sae.lucid import LucidSAE
+from pipeline.sae.extents import Extents
+from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.registry import build_sae
 from pipeline.sae.topk import top_k
+from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.training import TrainOptions
+from pipeline.training.step import TrainingStep
 
 DEVICE = torch.device("cuda" if triton_reason(torch.device("cuda")) is None else "cpu")
 SHAPES = {  # tokens, k, latents, channels
@@ -209,6 +216,31 @@ def test_the_benchmark_of_the_gpu_checks_and_runs_everything_it_times(tmp_path: 
         work()
     ratios = gpu.ratios_to_bars(dict.fromkeys([*works, "schedule"], 4.0))
     assert ratios["step_bf16_over_pass"] == 0.5 and len(ratios) == 15
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LucidOptions(latents=48, k_shared=2, k_private=2),
+        LucidOptions(
+            latents=48, k_shared=2, k_private=2, alignment="transport_cost", plan_gradient="unrolled"
+        ),
+        VLSAEOptions(latents=24, k=4),
+        VLSAEOptions(latents=24, k=4, inputs="tokens"),
+    ],
+    ids=["lucid", "transport cost", "pooled", "tokens"],
+)
+def test_a_step_of_given_extents_asks_the_gpu_for_nothing(options: LucidOptions | VLSAEOptions) -> None:
+    """Tensors without content refuse whatever depends on it: a number, a truth, a size."""
+    shape = gpu.Shape(pairs=2, patches=3, channels=8)
+    drawn = gpu.random_batch(shape, torch.device("cpu"))
+    with FakeTensorMode() as without_content:
+        step = TrainingStep(build_sae(options, shape.channels, shape.channels, 0), TrainOptions())
+        batch = PairBatch(*map(without_content.from_tensor, drawn))
+        assert step(batch, Extents(len(batch.text_tokens), 32, (64, 64)))["total"].shape == ()
+        if options.architecture == "lucid":
+            with pytest.raises(DataDependentOutputException):
+                step(batch)
 
 
 def test_every_operation_of_the_step_agrees_with_float64() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.sae.codes import SIDES
+from pipeline.sae.extents import Extents
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 
 VISION_CHANNELS, TEXT_CHANNELS, PATCHES = 6, 5, 4
@@ -114,6 +115,34 @@ def test_losses_with_a_structural_mask_are_the_references(beta_mask: float, plan
     masks = torch.rand(3, PATCHES, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).round()
     sae = build(guidance={"beta_mask": beta_mask}, plan_gradient=plan_gradient).eval()
     assert_agrees(sae, make_batch([3, 4, 1]), 1e-8, masks)
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "auxiliary of living latents"])
+def test_rows_that_no_caption_has_and_larger_extents_change_nothing(variant: str) -> None:
+    changes = VARIANTS.get(variant, {"relu": False, "auxiliary": {"k": 40}})
+    batch, found, wanted = make_batch([3, 0, 1, 5]), build(**changes), build(**changes)
+    for sae in (found, wanted):
+        for side in SIDES:
+            sae.activity[side].pairs_since_fired[::3] = 10_000
+    padded = SimpleNamespace(**{**vars(batch), "text_tokens": torch.cat([batch.text_tokens, torch.ones(4, 5)])})
+    extents = Extents(text_rows=13, longest_caption=8, dead=(20, 24))
+    losses, expected = found.losses(padded, extents=extents), wanted.losses(batch)
+    assert {"auxiliary_vision", "auxiliary_text"} <= set(losses.terms)
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-12)
+    losses.total.backward()
+    expected.total.backward()
+    for (name, parameter), twin in zip(found.named_parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, twin.grad, rtol=1e-9, atol=1e-12, msg=name)
+    for side in SIDES:
+        assert torch.equal(found.activity[side].pairs_since_fired, wanted.activity[side].pairs_since_fired)
+
+
+def test_extents_bound_what_a_step_meets() -> None:
+    sae, batch = build(), make_batch([3, 0, 1, 5])
+    sae.activity["text"].pairs_since_fired[:7] = 10_000 - 4  # dead, if none of them fires among these 4 pairs
+    assert sae.extents(batch) == Extents(text_rows=9, longest_caption=5, dead=(0, 7))
+    assert sae.extents(batch).rounded_up() == Extents(512, 16, (0, 64))
+    assert build(auxiliary={"coefficient": 0}).extents(make_batch([0, 0])) == Extents(0, 1)
 
 
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(any), seed=st.integers(0, 10_000))

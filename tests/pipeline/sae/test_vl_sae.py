@@ -107,6 +107,18 @@ def test_losses_and_gradients_are_those_of_the_dense_reference(variant: str, inp
         torch.testing.assert_close(parameter.grad, reference.weights[name].grad, msg=name)
 
 
+def test_rows_that_no_caption_has_change_nothing() -> None:
+    batch, found, wanted = make_batch(), build(inputs="tokens"), build(inputs="tokens")
+    more = torch.ones(3, CHANNELS, dtype=torch.float64)
+    padded = batch._replace(text_tokens=torch.cat([batch.text_tokens, more]))
+    losses, expected = found.losses(padded), wanted.losses(batch)
+    torch.testing.assert_close(losses, expected)
+    losses.total.backward()
+    expected.total.backward()
+    for parameter, twin in zip(found.parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, twin.grad)
+
+
 @every_variant
 def test_codes_name_the_k_strongest_latents_and_are_never_negative(variant: str) -> None:
     sae, x = build(variant), make_batch().text_pooled

@@ -12,7 +12,7 @@ from pipeline.sae.codes import SparseCodes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
 from pipeline.transport.guidance import GuidanceOptions, column_mass
-from pipeline.transport.plan import TransportPlan, valid_tokens
+from pipeline.transport.plan import TransportPlan, token_places
 from pipeline.transport.sinkhorn import sinkhorn
 
 WIDTH, PATCHES, K = 8, 4, 3
@@ -39,7 +39,7 @@ def coupled(lengths: list[int], seed: int, guidance: GuidanceOptions, mask: Tens
     return couple(
         vision,
         text,
-        offsets,
+        token_places(offsets, len(text.values)),
         PATCHES,
         width=WIDTH,
         epsilon=0.1,
@@ -99,7 +99,7 @@ def test_weights_below_zero_count_as_none() -> None:
     plan = couple(
         vision,
         text,
-        torch.tensor([0, 2]),
+        token_places(torch.tensor([0, 2]), 2),
         1,
         width=1,
         epsilon=0.1,
@@ -119,7 +119,7 @@ def test_the_tilt_of_the_cost_does_not_move_the_converged_plan() -> None:
             couple(
                 vision,
                 text,
-                offsets,
+                token_places(offsets, len(text.values)),
                 PATCHES,
                 width=WIDTH,
                 epsilon=0.5,
@@ -167,10 +167,32 @@ def test_both_cross_maps_are_the_plan_weighted_means(lengths: list[int], seed: i
 
 def test_row_error_is_the_largest_relative_error_of_a_patchs_mass() -> None:
     matrix = torch.tensor([[[0.5, 0.1], [0.2, 0.2]], [[0.0, 0.0], [0.0, 0.0]]])
-    plan = TransportPlan(matrix, torch.tensor([[True, True], [False, False]]))
+    plan = TransportPlan(matrix, token_places(torch.tensor([0, 2, 2]), 2))
     torch.testing.assert_close(plan.row_error(), torch.tensor([0.2, 0.0]))
 
 
-def test_valid_tokens_pad_to_the_longest_caption() -> None:
-    assert valid_tokens(torch.tensor([0, 2, 2, 3])).tolist() == [[True, True], [False, False], [True, False]]
-    assert valid_tokens(torch.tensor([0, 0])).tolist() == [[False]]
+def test_captions_are_padded_to_the_longest() -> None:
+    assert token_places(torch.tensor([0, 2, 2, 3]), 3).valid.tolist() == [
+        [True, True],
+        [False, False],
+        [True, False],
+    ]
+    assert token_places(torch.tensor([0, 0]), 0).valid.tolist() == [[False]]
+
+
+@given(lengths=ragged, seed=seeds, more_rows=st.integers(0, 3), more_places=st.integers(0, 2))
+@settings(max_examples=25)
+def test_rows_go_to_their_places_and_come_back(
+    lengths: list[int], seed: int, more_rows: int, more_places: int
+) -> None:
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    tokens, longest = sum(lengths), max(1, *lengths) + more_places
+    rows = torch.randn(tokens + more_rows, 3, generator=torch.Generator().manual_seed(seed))
+    places = token_places(offsets, len(rows), longest)
+    padded = places.padded(rows)
+    assert padded.shape == (len(lengths), longest, 3)
+    assert torch.equal(padded[places.pair, places.place][:tokens], rows[:tokens])
+    assert torch.equal(padded[places.valid], rows[:tokens])
+    assert not padded[~places.valid].any()
+    means = [rows[start:stop].sum(0) / max(stop - start, 1) for start, stop in pairwise(offsets.tolist())]
+    torch.testing.assert_close(places.mean(rows), torch.stack(means))

@@ -4,38 +4,16 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
 
 from cache import PairBatch, PairLoader
 from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
-from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.sae.base import SparseAutoencoder
-
-
-class TrainOptions(Options):
-    """How a dictionary is trained; defaults are the paper's where it gives them (LUCID, arXiv 2602.07311)."""
-
-    seed: int = Field(0, ge=0, description="Decides initial weights and batch order.")
-    epochs: int = Field(200, ge=1)
-    batch_pairs: int = Field(256, ge=1, description="Pairs per step.")
-    learning_rate: float = Field(3e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's; matrices only, biases are not decayed.")
-    warmup_steps: int = Field(
-        500, ge=0, description="Linear warm-up before the cosine; the paper gives none."
-    )
-    clip_norm: float = Field(1.0, gt=0, description="Largest global gradient norm; the paper gives none.")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Autocast over float32 weights.")
-    device: str = Field("auto", description="`auto`, or a torch device such as `cuda:0`.")
-    placement: Literal["auto", "device", "host", "stream"] = Field(
-        "auto", description="Where the cache lives."
-    )
-    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints.")
-    record_every: int = Field(10, ge=1, description="Steps between records of the losses.")
+from pipeline.training.options import TrainOptions
+from pipeline.training.replay import CudaGraphs, ReplayedStep, replay_reason
+from pipeline.training.step import TrainingStep
 
 
 def resolve_device(name: str) -> torch.device:
@@ -94,8 +72,9 @@ class Trainee:
         """
         self.options = options
         self.step = self.total_steps = 0
-        self._sae = sae
-        self._optimizer = _optimizer(sae, options)
+        self._step = TrainingStep(sae, options)
+        device = next(sae.parameters()).device
+        self._learn = self._step if replay_reason(device) else ReplayedStep(self._step, CudaGraphs())
         self._checkpoint = checkpoint
         self._identity = identity
         self._history: list[Record] = []
@@ -120,9 +99,13 @@ class Trainee:
         """
         options = self.options
         factor = learning_rate_factor(self.step, self.total_steps, options.warmup_steps)
-        terms = _train_step(
-            self._sae, batch, self._optimizer, options, options.learning_rate * factor, self.step
-        )
+        self._step.set_learning_rate(options.learning_rate * factor)
+        terms = self._learn(batch)
+        if not torch.isfinite(terms["total"]):
+            pairs = ", ".join(map(str, batch.pair[:8].tolist()))
+            raise RunError(
+                f"the loss is not finite at step {self.step} (pairs {pairs}, ...); lower train.learning_rate"
+            )
         self.step += 1
         done = self.step == self.total_steps
         if done or self.step % options.record_every == 0:
@@ -134,7 +117,7 @@ class Trainee:
 
     @property
     def _state(self) -> TrainingState:
-        return TrainingState({"sae": self._sae}, [self._optimizer])
+        return TrainingState({"sae": self._step.sae}, [self._step.optimizer])
 
 
 def refuse_different_streams(options: Mapping[str, TrainOptions]) -> None:
@@ -185,41 +168,3 @@ def train(trainees: Sequence[Trainee], loader: PairLoader, advance: Callable[[in
             step += 1
             advance(step, end)
     return waited
-
-
-def _optimizer(sae: nn.Module, options: TrainOptions) -> torch.optim.AdamW:
-    matrices = [parameter for parameter in sae.parameters() if parameter.ndim > 1]
-    vectors = [parameter for parameter in sae.parameters() if parameter.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
-
-
-def _train_step(
-    sae: SparseAutoencoder,
-    batch: PairBatch,
-    optimizer: torch.optim.Optimizer,
-    options: TrainOptions,
-    learning_rate: float,
-    step: int,
-) -> dict[str, Tensor]:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    with torch.autocast(
-        batch.vision_tokens.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"
-    ):
-        losses = sae.losses(batch)
-    if not torch.isfinite(losses.total):
-        pairs = ", ".join(map(str, batch.pair[:8].tolist()))
-        raise RunError(
-            f"the loss is not finite at step {step} (pairs {pairs}, ...); lower train.learning_rate"
-        )
-    optimizer.zero_grad()
-    losses.total.backward()  # type: ignore[no-untyped-call]
-    sae.project_gradients()
-    nn.utils.clip_grad_norm_(sae.parameters(), options.clip_norm)
-    optimizer.step()
-    sae.normalise_weights()
-    return {"total": losses.total.detach(), **{name: term.detach() for name, term in losses.terms.items()}}

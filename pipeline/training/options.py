@@ -1,0 +1,28 @@
+"""The options of training, whatever is trained."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config import Options
+
+
+class TrainOptions(Options):
+    """How a dictionary is trained; defaults are the paper's where it gives them (LUCID, arXiv 2602.07311)."""
+
+    seed: int = Field(0, ge=0, description="Decides initial weights and batch order.")
+    epochs: int = Field(200, ge=1)
+    batch_pairs: int = Field(256, ge=1, description="Pairs per step.")
+    learning_rate: float = Field(3e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's; matrices only, biases are not decayed.")
+    warmup_steps: int = Field(
+        500, ge=0, description="Linear warm-up before the cosine; the paper gives none."
+    )
+    clip_norm: float = Field(1.0, gt=0, description="Largest global gradient norm; the paper gives none.")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Autocast over float32 weights.")
+    device: str = Field("auto", description="`auto`, or a torch device such as `cuda:0`.")
+    placement: Literal["auto", "device", "host", "stream"] = Field(
+        "auto", description="Where the cache lives."
+    )
+    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints.")
+    record_every: int = Field(10, ge=1, description="Steps between records of the losses.")

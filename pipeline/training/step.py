@@ -1,0 +1,62 @@
+"""One step of training: losses, their gradients, AdamW, and the care for weights."""
+
+import torch
+from torch import Tensor, nn
+
+from cache import PairBatch
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.extents import Extents
+from pipeline.training.options import TrainOptions
+
+
+class TrainingStep:
+    """What training does with every batch; also what the benchmarks time.
+
+    Attributes:
+        sae: the dictionary that is trained, in place.
+        optimizer: AdamW. Its learning rate is a tensor, which a recording of the step reads anew in every replay.
+    """
+
+    def __init__(self, sae: SparseAutoencoder, options: TrainOptions) -> None:
+        self.sae = sae
+        self.optimizer = _optimizer(sae, options)
+        self._clip_norm = options.clip_norm
+        self._halved = options.precision == "bfloat16"
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Of all steps from now on."""
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(learning_rate)
+
+    def __call__(self, batch: PairBatch, extents: Extents | None = None) -> dict[str, Tensor]:
+        """Learn from a batch.
+
+        With `extents`, nothing waits for a GPU on the way, so the step can be recorded.
+
+        Returns:
+            The loss, "total", and its terms before their weights; detached scalars on the device.
+        """
+        with torch.autocast(batch.vision_tokens.device.type, torch.bfloat16, enabled=self._halved):
+            losses = self.sae.losses(batch, extents=extents)
+        self.optimizer.zero_grad()
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        self.sae.project_gradients()
+        nn.utils.clip_grad_norm_(self.sae.parameters(), self._clip_norm)
+        self.optimizer.step()
+        self.sae.normalise_weights()
+        return {"total": losses.total.detach(), **losses.terms}
+
+
+def _optimizer(sae: SparseAutoencoder, options: TrainOptions) -> torch.optim.AdamW:
+    matrices = [parameter for parameter in sae.parameters() if parameter.ndim > 1]
+    vectors = [parameter for parameter in sae.parameters() if parameter.ndim <= 1]
+    device = matrices[0].device
+    groups = [
+        {
+            "params": parameters,
+            "weight_decay": decay,
+            "lr": torch.tensor(options.learning_rate, device=device),
+        }
+        for parameters, decay in ((matrices, options.weight_decay), (vectors, 0.0))
+    ]
+    return torch.optim.AdamW(groups, fused=True, capturable=device.type == "cuda")
