@@ -5,15 +5,14 @@ out densely. Decoding is `Z @ decoder`; the gradient of a weight is `Z.T @ activ
 of patch codes with text codes are `Z @ text_codes.T`.
 """
 
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
-from pipeline.kernels import sparse_products
 from pipeline.kernels.availability import runs_on_triton
+from pipeline.sae import products
 
 Side = Literal["vision", "text"]
 SIDES: tuple[Side, Side] = ("vision", "text")
@@ -46,24 +45,6 @@ class SparseCodes(NamedTuple):
         """The codes written out as one column per latent: for looking at a few tokens, not for training."""
         zeros = self.values.new_zeros(len(self.values), width)
         return zeros.scatter_add(1, self.indices, self.values)
-
-
-class LatentOrder(NamedTuple):
-    """The entries of some codes sorted by latent, entries of one latent by token: what `Z.T` is read by."""
-
-    entry: Int64[Tensor, " token_k"]
-    """Place among the flattened entries [token * k]."""
-    token: Int64[Tensor, " token_k"]
-    starts: Int64[Tensor, " latent"]
-    """Where each latent's entries begin."""
-
-
-def order_by_latent(indices: Int64[Tensor, "token k"], height: int) -> LatentOrder:
-    """Sort the entries of codes over latents 0 .. height - 1, once for all products of the same `indices`."""
-    latent, entry = torch.sort(indices.flatten().int(), stable=True)
-    # Not counted: a GPU would have to be waited for, since `bincount` looks for the largest first.
-    starts = torch.searchsorted(latent, torch.arange(height, dtype=latent.dtype, device=latent.device))
-    return LatentOrder(entry, entry // indices.shape[1], starts)
 
 
 def gather_sum(
@@ -117,14 +98,14 @@ class _GatherSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, indices, table):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(values, indices, table)
-        return _gather_sum(values, indices, table)
+        return products.gather_sum(values, indices, table)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         values, indices, table = ctx.saved_tensors
         need_values, _, need_table = ctx.needs_input_grad
-        of_values = _sampled_dot(table, indices, gradient) if need_values else None
-        of_table = _scatter_sum(values, indices, gradient, len(table)) if need_table else None
+        of_values = products.sampled_dot(table, indices, gradient) if need_values else None
+        of_table = products.scatter_sum(values, indices, gradient, len(table)) if need_table else None
         return of_values, None, of_table
 
 
@@ -132,55 +113,15 @@ class _ScatterSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values, indices, rows, height):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(values, indices, rows)
-        return _scatter_sum(values, indices, rows, height)
+        return products.scatter_sum(values, indices, rows, height)
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         values, indices, rows = ctx.saved_tensors
         need_values, _, need_rows, _ = ctx.needs_input_grad
-        of_values = _sampled_dot(gradient, indices, rows) if need_values else None
-        of_rows = _gather_sum(values, indices, gradient) if need_rows else None
+        of_values = products.sampled_dot(gradient, indices, rows) if need_values else None
+        of_rows = products.gather_sum(values, indices, gradient) if need_rows else None
         return of_values, None, of_rows, None
-
-
-def _gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
-    if runs_on_triton(values, table):
-        return sparse_products.gather_sum(values, indices, table)
-    return F.embedding_bag(indices, table, per_sample_weights=values, mode="sum")
-
-
-def _scatter_sum(
-    values: Tensor, indices: Tensor, rows: Tensor, height: int, order: LatentOrder | None = None
-) -> Tensor:
-    # Sorting the entries by latent turns the scatter into a gather, which needs no atomics: faster than
-    # `index_add_` on a CPU, and the same sum in the same order on every run.
-    entry, token, starts = order or order_by_latent(indices, height)
-    if runs_on_triton(values, rows):
-        return sparse_products.scatter_sum(values, rows, entry, starts)
-    weights = values.flatten().index_select(0, entry)
-    return F.embedding_bag(token, rows, starts, per_sample_weights=weights, mode="sum")
-
-
-def _sum_by_latent(values: Tensor, indices: Tensor, height: int, order: LatentOrder) -> Tensor:
-    """Sum of the values of every latent, [height]: `Z.T @ 1`."""
-    if runs_on_triton(values):
-        ones = values.new_ones(len(values), 1)
-        return sparse_products.scatter_sum(values, ones, order.entry, order.starts)[:, 0]
-    return torch.bincount(indices.flatten(), values.flatten(), height).to(values.dtype)
-
-
-def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
-    """`rows @ table.T` at the k columns that each token names, and nowhere else: [token, k]."""
-    if runs_on_triton(table, rows):
-        return sparse_products.sampled_dot(table, indices, rows)
-    # The gradient of `embedding_bag` by its weights is this product, and torch's only fused form of it:
-    # gathering the rows first writes [token, k, channel].
-    tokens, k = indices.shape
-    bag = torch.arange(tokens, device=indices.device)
-    product = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        rows.contiguous(), table, indices.flatten(), bag * k, bag.repeat_interleave(k), 0
-    )
-    return cast(Tensor, product).view(tokens, k)
 
 
 def pool_codes(

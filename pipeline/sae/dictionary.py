@@ -9,7 +9,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.sae.codes import SparseCodes, _sampled_dot, gather_sum
+from pipeline.sae import products
+from pipeline.sae.codes import SparseCodes, gather_sum
 from pipeline.sae.topk import Group, sparse_autoencode, sparse_encode
 
 
@@ -113,7 +114,7 @@ class Dictionary(nn.Module):
         """Drop the part of the decoder's gradient along each (unit) direction, which only changes its norm."""
         if self.decoder.grad is not None:
             latent = torch.arange(len(self.decoder), device=self.decoder.device)[:, None]
-            along = _sampled_dot(
+            along = products.sampled_dot(
                 self.decoder, latent, self.decoder.grad
             )  # a plain product writes out a third matrix
             self.decoder.grad.addcmul_(along, self.decoder, value=-1)

@@ -10,15 +10,9 @@ from torch.nn import functional as F
 
 from pipeline.kernels.availability import runs_on_triton
 from pipeline.kernels.top_k import fits_top_k, top_k_per_group
-from pipeline.sae.codes import (
-    LatentOrder,
-    SparseCodes,
-    _gather_sum,
-    _sampled_dot,
-    _scatter_sum,
-    _sum_by_latent,
-    order_by_latent,
-)
+from pipeline.sae import products
+from pipeline.sae.codes import SparseCodes
+from pipeline.sae.products import LatentOrder, order_by_latent
 
 _PRE_ACTIVATIONS_AT_ONCE = {"cpu": 1 << 24, "cuda": 1 << 29}
 """Bounds the one dense intermediate, [token, latent] in fp32: to 64 MiB, and on a GPU to 2 GiB, so the paper's step
@@ -148,16 +142,16 @@ class _SparseAutoencode(torch.autograd.Function):
         ctx.relu = relu
         ctx.mark_non_differentiable(indices)
         ctx.save_for_backward(centred, encoder, decoder, values, indices)
-        return values, indices, _gather_sum(values, indices, decoder)
+        return values, indices, products.gather_sum(values, indices, decoder)
 
     @staticmethod
     def backward(ctx, of_values, _, of_combined):  # type: ignore[no-untyped-def]
         centred, encoder, decoder, values, indices = ctx.saved_tensors
-        of_scores = of_values + _sampled_dot(decoder, indices, of_combined)
+        of_scores = of_values + products.sampled_dot(decoder, indices, of_combined)
         if ctx.relu:
             of_scores = of_scores * (values > 0)
         order = order_by_latent(indices, len(encoder))
-        of_decoder = _scatter_sum(values, indices, of_combined, len(decoder), order)
+        of_decoder = products.scatter_sum(values, indices, of_combined, len(decoder), order)
         of_encoder = _of_encoder(of_scores, indices, order, centred, encoder, ctx.needs_input_grad)
         return *of_encoder, of_decoder, None, None
 
@@ -172,10 +166,10 @@ def _of_encoder(
 ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
     """Gradients of activations, centre, weight and bias from those of the k kept pre-activations."""
     need_activations, need_centre, *_ = needed
-    of_weight = _scatter_sum(of_scores, indices, centred, len(weight), order)
-    of_bias = _sum_by_latent(of_scores, indices, len(weight), order)
+    of_weight = products.scatter_sum(of_scores, indices, centred, len(weight), order)
+    of_bias = products.sum_by_latent(of_scores, indices, len(weight), order)
     of_centre = -(of_bias @ weight) if need_centre else None
-    of_activations = _gather_sum(of_scores, indices, weight) if need_activations else None
+    of_activations = products.gather_sum(of_scores, indices, weight) if need_activations else None
     return of_activations, of_centre, of_weight, of_bias
 
 

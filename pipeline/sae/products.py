@@ -1,0 +1,92 @@
+"""The products of sparse codes on whichever path a device takes, without gradients of their own.
+
+`pipeline.sae.codes` and `pipeline.sae.topk` build differentiable functions from them.
+"""
+
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.kernels import sparse_products
+from pipeline.kernels.availability import runs_on_triton
+
+
+class LatentOrder(NamedTuple):
+    """The entries of some codes sorted by latent, entries of one latent by token: what `Z.T` is read by."""
+
+    entry: Int64[Tensor, " token_k"]
+    """Place among the flattened entries [token * k]."""
+    token: Int64[Tensor, " token_k"]
+    starts: Int64[Tensor, " latent"]
+    """Where each latent's entries begin."""
+
+
+def order_by_latent(indices: Int64[Tensor, "token k"], height: int) -> LatentOrder:
+    """Sort the entries of codes over latents 0 .. height - 1, once for all products of the same `indices`."""
+    latent, entry = torch.sort(indices.flatten().int(), stable=True)
+    # Not counted: a GPU would have to be waited for, since `bincount` looks for the largest first.
+    starts = torch.searchsorted(latent, torch.arange(height, dtype=latent.dtype, device=latent.device))
+    return LatentOrder(entry, entry // indices.shape[1], starts)
+
+
+def gather_sum(
+    values: Float[Tensor, "token k"], indices: Int64[Tensor, "token k"], table: Float[Tensor, "row channel"]
+) -> Float[Tensor, "token channel"]:
+    """`Z @ table`: for every token the sum of its k rows of `table`, each times its value."""
+    if runs_on_triton(values, table):
+        return sparse_products.gather_sum(values, indices, table)
+    return F.embedding_bag(indices, table, per_sample_weights=values, mode="sum")
+
+
+def scatter_sum(
+    values: Float[Tensor, "token k"],
+    indices: Int64[Tensor, "token k"],
+    rows: Float[Tensor, "token channel"],
+    height: int,
+    order: LatentOrder | None = None,
+) -> Float[Tensor, "{height} channel"]:
+    """`Z.T @ rows`: for every one of `height` latents the sum of the rows that fire it.
+
+    `order` is that of the indices, where it is known already.
+    """
+    # Sorting the entries by latent turns the scatter into a gather, which needs no atomics: faster than
+    # `index_add_` on a CPU, and the same sum in the same order on every run.
+    entry, token, starts = order or order_by_latent(indices, height)
+    if runs_on_triton(values, rows):
+        return sparse_products.scatter_sum(values, rows, entry, starts)
+    weights = values.flatten().index_select(0, entry)
+    return F.embedding_bag(token, rows, starts, per_sample_weights=weights, mode="sum")
+
+
+def sum_by_latent(
+    values: Float[Tensor, "token k"],
+    indices: Int64[Tensor, "token k"],
+    height: int,
+    order: LatentOrder,
+) -> Float[Tensor, " {height}"]:
+    """`Z.T @ 1`: the sum of the values of every latent."""
+    if runs_on_triton(values):
+        ones = values.new_ones(len(values), 1)
+        return sparse_products.scatter_sum(values, ones, order.entry, order.starts)[:, 0]
+    return torch.bincount(indices.flatten(), values.flatten(), height).to(values.dtype)
+
+
+def sampled_dot(
+    table: Float[Tensor, "row channel"],
+    indices: Int64[Tensor, "token k"],
+    rows: Float[Tensor, "token channel"],
+) -> Float[Tensor, "token k"]:
+    """`rows @ table.T` at the k columns that each token names, and nowhere else."""
+    if runs_on_triton(table, rows):
+        return sparse_products.sampled_dot(table, indices, rows)
+    # The gradient of `embedding_bag` by its weights is this product, and torch's only fused form of it:
+    # gathering the rows first writes [token, k, channel].
+    tokens, k = indices.shape
+    bag = torch.arange(tokens, device=indices.device)
+    product = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        rows.contiguous(), table, indices.flatten(), bag * k, bag.repeat_interleave(k), 0
+    )
+    return cast(Tensor, product).view(tokens, k)
