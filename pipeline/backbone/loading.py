@@ -12,6 +12,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from safetensors import SafetensorError
 
+from pipeline.backbone.freed_memory import keep_freed_memory
 from pipeline.backbone.model import Backbone, Model
 from pipeline.backbone.options import RANDOM, BackboneOptions
 from pipeline.errors import BackboneError
@@ -22,7 +23,8 @@ LOCAL, HUB = "local-dir:", "hf-hub:"
 def load_backbone(options: BackboneOptions) -> Backbone:
     """Load the model that the options name, frozen, on its device.
 
-    Random weights are a choice, never an accident: they need `weights: random`, and are drawn from `seed`.
+    Random weights are a choice, never an accident: they need `weights: random`, and are drawn from `seed`. On a CPU
+    the process keeps freed memory from now on, see `keep_freed_memory`.
 
     Raises:
         BackboneError: the model, its weights or its tokenizer is unknown or does not fit.
@@ -41,7 +43,10 @@ def load_backbone(options: BackboneOptions) -> Backbone:
             f"backbone.model: {options.model} has no patch tokens that its head can pool one by one; "
             "choose a model with a ViT vision tower, such as ViT-B-16-SigLIP"
         )
-    return Backbone(model, options, source)
+    backbone = Backbone(model, options, source)
+    if backbone.device.type == "cpu":
+        keep_freed_memory()
+    return backbone
 
 
 def _random_model(options: BackboneOptions) -> Model:
