@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.dense_lucid import dense_losses
 from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
@@ -29,6 +29,7 @@ from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_l
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES
 from pipeline.sae.dictionary import Dictionary
+from pipeline.sae.extents import Extents
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.topk import Group
 from pipeline.training import TrainOptions
@@ -78,7 +79,7 @@ class SingleSide(nn.Module):
         )
         self.activity = LatentActivity(shape.latents)
 
-    def losses(self, batch: PairBatch, extents: None = None) -> Losses:
+    def losses(self, batch: PairBatch, extents: Extents | None = None) -> Losses:
         """Squared error and AuxK of the patches."""
         options = AuxiliaryOptions()
         scaled = self.dictionary.scaled(batch.vision_tokens.flatten(0, 1))
@@ -105,7 +106,9 @@ class SingleSide(nn.Module):
 class DenseLucid(LucidSAE):
     """LUCID with dense codes and padded text."""
 
-    def losses(self, batch: PairBatch, structural_mask: None = None, extents: None = None) -> Losses:
+    def losses(
+        self, batch: PairBatch, structural_mask: Tensor | None = None, extents: Extents | None = None
+    ) -> Losses:
         """The same total as LUCID's; no terms."""
         return Losses(dense_losses(self, batch, CONTEXT_LENGTH), {})
 

@@ -8,12 +8,14 @@ import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from pipeline.backbone.options import BackboneOptions
+from pipeline.classification.options import ClassificationOptions
 from pipeline.config import Options
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.scenes.write import ScenesOptions
 from pipeline.encoding import EncodeOptions
 from pipeline.errors import ConfigError
 from pipeline.interpretation import InterpretOptions
+from pipeline.language_models.options import HallucinationOptions
 from pipeline.metrics.evaluation import EvaluateOptions
 from pipeline.report import ReportOptions
 from pipeline.sae.lucid import LucidOptions
@@ -58,7 +60,8 @@ class Variant(Options):
 class Params(Options):
     """All of `params.yaml`; `variants` hold only what differs from `train` and `sae`.
 
-    A variant of another architecture than `sae` differs from that architecture's own defaults instead.
+    A variant of another architecture than `sae` differs from that architecture's own defaults instead. `hallucination`
+    may be left out: it takes a vision-language decoder, which can also be named on the command line.
     """
 
     scenes: ScenesOptions
@@ -70,6 +73,8 @@ class Params(Options):
     variants: dict[str, Variant] = Field(min_length=1)
     evaluate: EvaluateOptions
     interpret: InterpretOptions
+    classify: ClassificationOptions
+    hallucination: HallucinationOptions | None = None
     report: ReportOptions
     study: StudyOptions
 

@@ -16,6 +16,7 @@ class StudyOptions(Options):
 
     variants: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
+    classify: list[str] = Field(default=[], description="variants whose dictionaries also classify pictures")
 
 
 class Column(NamedTuple):
@@ -54,6 +55,13 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         Column("recovery T", ("concepts.recovery.text",)),
         Column("patch AP", ("concepts.patch_ap.mean",)),
         Column("same latent", ("concepts.same_latent.share",)),
+    ),
+    "Names of shared latents": (
+        Column("named", ("interpretation.named",)),
+        Column("names right", ("interpretation.correct",)),
+        Column("share right", ("interpretation.share",)),
+        Column("right about captions", ("interpretation.correct_in_captions",)),
+        Column("same concept on both sides", ("interpretation.same_on_both_sides",)),
     ),
     "Alignment and consistency": (
         Column("intra", ("alignment.intra_similarity",)),

@@ -1,14 +1,16 @@
-"""Zero-shot classification with and without a trained variant's concepts."""
+"""Zero-shot classification with and without the concepts of a variant's trained dictionaries."""
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from cache import ActivationCache
 from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.model import Backbone
 from pipeline.classification.comparison import compare
 from pipeline.classification.concept_encoder import ConceptEncoder
 from pipeline.classification.image_folder import (
@@ -22,6 +24,7 @@ from pipeline.classification.options import ClassificationOptions
 from pipeline.classification.pictures import LabelledPicture
 from pipeline.classification.scoring import ScoredPictures, score_pictures
 from pipeline.classification.splits import Split, stratified_split
+from pipeline.classification.table import RULES, percent
 from pipeline.classification.world import (
     WORLD_TASKS,
     Vocabulary,
@@ -33,100 +36,158 @@ from pipeline.datasets.scenes.lexicon import ZERO_SHOT_TEMPLATES
 from pipeline.datasets.scenes.sampling import Combinations
 from pipeline.errors import ConfigError
 from pipeline.params import Params
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, load_sae
+from stages.paths import cache_path
 from stages.progress import progress_bar
 
 Part = tuple[Vocabulary, Combinations, Literal["tuning", "test"]]
 """Pictures that are drawn once per seed, whichever tasks they serve."""
 
-RULES = {
-    "alpha_0": "backbone alone",
-    "alpha_fixed": "fixed alpha",
-    "alpha_tuned": "tuned alpha",
-    "concepts_only": "concepts alone",
-}
+
+class Folders(NamedTuple):
+    """Pictures of the user's, by class.
+
+    Attributes:
+        images: the folder that is scored.
+        tuning: one of the same classes to tune alpha on; without it, `images` is split.
+        templates: prompts with {} for the class.
+    """
+
+    images: Path
+    tuning: Path | None = None
+    templates: Sequence[str] = DEFAULT_TEMPLATES
+
+
+class Task(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        described: classes and templates, and what was skipped.
+        splits: per dictionary its pictures, in the same splits.
+        overlap: what `confidence_interval` is to know of the splits.
+    """
+
+    described: dict[str, Any]
+    splits: Sequence[Sequence[Split]]
+    overlap: float = 0.0
 
 
 def classify_pictures(
     params: Params,
-    run: Path,
     options: ClassificationOptions,
-    images: Path | None = None,
-    tuning_images: Path | None = None,
-    templates: Sequence[str] | None = None,
+    runs: Sequence[Path],
+    output: Path,
+    folders: Folders | None = None,
     *,
     untrained: bool = False,
 ) -> None:
-    """Measure, print a table per task, and write `classification.json` into the folder `run`.
-
-    The control, `untrained`, writes `classification-untrained.json`.
+    """Measure, print a table per task, and write the JSON file `output`.
 
     Args:
         params: The backbone, and how codes of patches and tokens are pooled.
-        run: A trained run.
         options: How much is measured.
-        images: A folder of pictures per class to score; without one, the embedded world's tasks.
-        tuning_images: A folder of the same classes to tune alpha on; without one, `images` is split.
-        templates: Prompts with {} for the class, for `images`.
-        untrained: Measure a dictionary of the same options whose weights are as they were drawn.
+        runs: Trained runs of one variant, at least one.
+        output: File of the results, replaced.
+        folders: Pictures to score; without them, the embedded world's tasks.
+        untrained: Measure the control beside them: as many dictionaries of the same options as they are before the
+            first step of training, drawn from the seeds 0, 1, ...
 
     Raises:
-        ConfigError, DatasetError: the folders, the templates or their combination cannot be used.
-        RunError: the run is not trained, or was trained on another backbone's activations.
+        ConfigError, DatasetError: the folders or the templates cannot be used.
+        RunError: a run is not trained, or was trained on another backbone's activations.
+        CacheError: `untrained`, and the training cache is missing or another backbone's.
     """
-    if images is None and (tuning_images or templates):
-        raise ConfigError("--tuning-images, --template: belong to pictures of yours; give --images, too")
-    if images and tuning_images and images.resolve() == tuning_images.resolve():
-        raise ConfigError(
-            f"--tuning-images: alpha must not be tuned on the pictures that are scored, and both are {images}; leave "
-            "--tuning-images out to split that folder"
-        )
-    folders = [open_image_folder(path) for path in (images, tuning_images) if path]
-    sae = load_sae(run)
+    opened = _open(folders) if folders else []
+    backbone = load_backbone(params.backbone)
+    saes = {"trained": [load_sae(run) for run in runs]}
     if untrained:
-        sae = build_sae(sae.options, sae.vision_channels, sae.text_channels).eval()
+        saes["untrained"] = _before_training(saes["trained"][0], len(runs), backbone)
     pooling = params.evaluate.concept_pooling
-    encoder = ConceptEncoder(sae, load_backbone(params.backbone), pooling, options.batch_size)
-    if folders:
-        tasks = {str(images): _measure_folders(encoder, options, folders, templates or DEFAULT_TEMPLATES)}
-    else:
-        tasks = _measure_world(encoder, options)
+    of_all = [sae for of_kind in saes.values() for sae in of_kind]
+    encoder = ConceptEncoder(of_all, backbone, pooling, options.batch_size)
+    tasks = (
+        {str(folders.images): _measure_folders(encoder, options, opened, folders.templates)}
+        if folders
+        else _measure_world(encoder, options)
+    )
+    measured = {name: _compared(task, options, saes) for name, task in tasks.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.unlink(missing_ok=True)  # DVC may keep the old file under another name
     result = {
         "options": options.model_dump(mode="json") | {"concept_pooling": pooling},
-        "backbone": encoder.backbone.identity,
-        "tasks": tasks,
+        "backbone": backbone.identity,
+        "runs": [str(run) for run in runs],
+        "tasks": measured,
     }
-    for name, task in tasks.items():
-        Console().print(_table(f"{run.name}{', untrained' * untrained} · {name}", task))
-    path = run / ("classification-untrained.json" if untrained else "classification.json")
-    path.unlink(missing_ok=True)  # DVC may keep the old file under another name
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for name, task in measured.items():
+        for kind in saes:
+            Console().print(_table(f"{runs[0].name} · {name} · {kind}", task, task[kind], len(runs)))
 
 
-def _measure_world(encoder: ConceptEncoder, options: ClassificationOptions) -> dict[str, Any]:
+def _open(folders: Folders) -> list[ImageFolder]:
+    if folders.tuning and folders.images.resolve() == folders.tuning.resolve():
+        raise ConfigError(
+            "--tuning-images: alpha must not be tuned on the pictures that are scored, and both are "
+            f"{folders.images}; leave --tuning-images out to split that folder"
+        )
+    return [open_image_folder(path) for path in (folders.images, folders.tuning) if path]
+
+
+def _before_training(sae: SparseAutoencoder, count: int, backbone: Backbone) -> list[SparseAutoencoder]:
+    """Dictionaries like `sae` as training would begin with them, its scales and means included."""
+    cache = ActivationCache.open(cache_path("train"), backbone=backbone.identity)
+    statistics = input_statistics(cache, sae.inputs)
+    drawn = []
+    for seed in range(count):
+        new = build_sae(sae.options, sae.vision_channels, sae.text_channels, seed)
+        new.initialise(statistics)
+        drawn.append(new.eval())
+    return drawn
+
+
+def _compared(
+    task: Task, options: ClassificationOptions, saes: dict[str, list[SparseAutoencoder]]
+) -> dict[str, Any]:
+    first = task.splits[0]
+    counts = {
+        "splits": len(first),
+        "tuning_pictures": len(first[0].tuning),
+        "test_pictures": len(first[0].test),
+    }
+    compared, start = {}, 0
+    for kind, of_kind in saes.items():
+        compared[kind] = compare(task.splits[start : start + len(of_kind)], options, task.overlap)
+        start += len(of_kind)
+    return task.described | counts | compared
+
+
+def _measure_world(encoder: ConceptEncoder, options: ClassificationOptions) -> dict[str, Task]:
     """Every seed draws pictures of its own, so that seeds are independent; tasks of one vocabulary tune on the same."""
     names = {task.vocabulary: class_names(task.vocabulary) for task in WORLD_TASKS.values()}
     classes = {vocabulary: encoder.classes(class_prompts(of)) for vocabulary, of in names.items()}
     parts: list[Part] = [(vocabulary, "seen", "tuning") for vocabulary in names]
     parts += [(task.vocabulary, task.test, "test") for task in WORLD_TASKS.values()]
-    splits: dict[str, list[Split]] = {name: [] for name in WORLD_TASKS}
+    by_seed: list[dict[Part, list[ScoredPictures]]] = []
     with progress_bar("draw and encode", "pictures") as advance:
-        total = options.seeds * len(parts) * options.pictures
         for seed in range(options.seeds):
-            scored: dict[Part, ScoredPictures] = {}
-            for number, part in enumerate(parts):
-                vocabulary, combinations, role = part
+            by_seed.append({})
+            for number, (vocabulary, combinations, role) in enumerate(parts, start=seed * len(parts)):
                 drawn = draw_pictures(vocabulary, combinations, options.pictures, f"{role}/{seed}")
-                scored[part] = score_pictures(encoder, classes[vocabulary], drawn, options.batch_size)
-                advance((seed * len(parts) + number + 1) * options.pictures, total)
-            for name, task in WORLD_TASKS.items():
-                tuning = scored[task.vocabulary, "seen", "tuning"]
-                splits[name].append(Split(tuning, scored[task.vocabulary, task.test, "test"]))
-    return {
-        name: {"classes": len(names[task.vocabulary]), "templates": list(ZERO_SHOT_TEMPLATES)}
-        | compare(splits[name], options)
-        for name, task in WORLD_TASKS.items()
-    }
+                scored = score_pictures(encoder, classes[vocabulary], drawn, options.batch_size)
+                by_seed[-1][vocabulary, combinations, role] = scored
+                advance((number + 1) * options.pictures, options.seeds * len(parts) * options.pictures)
+    tasks = {}
+    for name, task in WORLD_TASKS.items():
+        tuning: Part = (task.vocabulary, "seen", "tuning")
+        test: Part = (task.vocabulary, task.test, "test")
+        of_seeds = [zip(scored[tuning], scored[test], strict=True) for scored in by_seed]
+        splits = [[Split(*parts) for parts in of_dictionary] for of_dictionary in zip(*of_seeds, strict=True)]
+        described = {"classes": len(names[task.vocabulary]), "templates": list(ZERO_SHOT_TEMPLATES)}
+        tasks[name] = Task(described, splits)
+    return tasks
 
 
 def _measure_folders(
@@ -134,25 +195,24 @@ def _measure_folders(
     options: ClassificationOptions,
     folders: Sequence[ImageFolder],
     templates: Sequence[str],
-) -> dict[str, Any]:
+) -> Task:
     """The first folder is scored; a second one is tuned on, otherwise every seed splits the first."""
     if len(folders) == 2:
         refuse_other_classes(folders[1], folders[0])
     names = folders[0].classes
     classes = encoder.classes(fill_templates(names, templates))
     scored = [score_pictures(encoder, classes, _read(folder), options.batch_size) for folder in folders]
-    if len(folders) == 2:
-        splits, overlap = [Split(tuning=scored[1], test=scored[0])], 0.0
-    else:
-        splits = [
-            stratified_split(scored[0], names, options.tuning_share, seed) for seed in range(options.seeds)
-        ]
-        overlap = len(splits[0].test) / len(splits[0].tuning)
     skipped = {
         f"{folder.root}/{file}": reason for folder in folders for file, reason in folder.skipped.items()
     }
     described = {"classes": len(names), "templates": list(templates), "skipped": skipped}
-    return described | compare(splits, options, overlap)
+    if len(folders) == 2:
+        return Task(described, [[Split(tuning, test)] for test, tuning in zip(*scored, strict=True)])
+    splits = [
+        [stratified_split(pictures, names, options.tuning_share, seed) for seed in range(options.seeds)]
+        for pictures in scored[0]
+    ]
+    return Task(described, splits, overlap=len(splits[0][0].test) / len(splits[0][0].tuning))
 
 
 def _read(folder: ImageFolder) -> Iterator[LabelledPicture]:
@@ -163,16 +223,14 @@ def _read(folder: ImageFolder) -> Iterator[LabelledPicture]:
             advance(number + len(folder.skipped), total)
 
 
-def _table(title: str, task: dict[str, Any]) -> Table:
-    over = (
-        f"{task['splits']} splits"
-        if task["interval_over"] == "splits"
-        else f"{task['test_pictures']} pictures"
-    )
+def _table(title: str, task: dict[str, Any], rules: dict[str, Any], runs: int) -> Table:
+    over = f"{task['splits']} splits" if task["splits"] > 1 else f"{task['test_pictures']} pictures"
+    if runs > 1:
+        over += f" ± over {runs} dictionaries"
     caption = (
         f"{task['classes']} classes, {task['test_pictures']} pictures scored and {task['tuning_pictures']} tuned on; "
         f"accuracy and its difference to the backbone alone: "
-        f"mean and 95 % interval over {over}"
+        f"mean ± 95 % interval over {over}"
     )
     if task.get("skipped"):
         caption += f"; skipped: {len(task['skipped'])}"
@@ -181,14 +239,9 @@ def _table(title: str, task: dict[str, Any]) -> Table:
     for column in ("alpha", "accuracy %", "difference"):
         table.add_column(column, justify="right")
     for rule, label in RULES.items():
-        row = task["rules"][rule]
-        alphas = dict.fromkeys(f"{alpha:g}" for alpha in sorted(row.get("alpha", ())))
-        difference = "" if rule == "alpha_0" else _percent(row["difference"], "+.2f")
-        table.add_row(label, ", ".join(alphas), _percent(row["accuracy"], ".2f"), difference)
+        row = rules[rule]
+        alphas = sorted({alpha for of_run in row.get("alpha", ()) for alpha in of_run})
+        difference = "" if rule == "alpha_0" else percent(row["difference"], "+z.2f")
+        shown = ", ".join(f"{alpha:g}" for alpha in alphas)
+        table.add_row(label, shown, percent(row["accuracy"], "z.2f"), difference)
     return table
-
-
-def _percent(interval: dict[str, float | None], form: str) -> str:
-    mean, half_width = interval["mean"], interval["half_width"]
-    shown = f"{100 * (mean or 0.0):{form}}"
-    return shown if half_width is None else f"{shown} ± {100 * half_width:.2f}"

@@ -2,6 +2,7 @@
 
 # ruff: noqa: PLC0415
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +10,10 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from cache import CacheError
 from pipeline.errors import ConcordError, ConfigError
 from stages.cache_cli import cache_app
-from stages.paths import PARAMS, RUNS, SCENES
+from stages.figure_cli import figure_app
+from stages.paths import PARAMS, RUNS
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,7 +32,9 @@ class Commands(TyperGroup):
         earlier = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
-        except (ConcordError, CacheError) as error:
+        except Exception as error:
+            if not _is_for_the_user(error):
+                raise
             console.print("error:", style="bold red", end=" ")
             console.print(str(error))
             raise typer.Exit(1) from None
@@ -43,12 +46,19 @@ class Commands(TyperGroup):
             signal.signal(signal.SIGTERM, earlier)
 
 
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether the message says it all. `cache` loads torch; where it is not loaded, none of its errors is raised."""
+    errors = sys.modules.get("cache.errors")
+    return isinstance(error, ConcordError) or (errors is not None and isinstance(error, errors.CacheError))
+
+
 def _terminate(*_: object) -> None:
     raise Terminated
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cache_app, name="cache")
+app.add_typer(figure_app, name="figure")
 ParamsOption = Annotated[Path, typer.Option("--params", help="The file of options.")]
 VariantArgument = Annotated[str, typer.Argument(help="A key of `variants` in the options.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of train.seed.")]
@@ -72,6 +82,24 @@ def backbone(
     from stages.backbone import train_backbone
 
     train_backbone(folder)
+
+
+@app.command()
+def companions() -> None:
+    """Draw the embedded decoder's pictures: a world whose nouns have companions, and one whose nouns have none."""
+    from stages.companions import draw_companions
+
+    draw_companions()
+
+
+@app.command()
+def decoder(
+    folder: Annotated[Path, typer.Argument(help="Where the trained weights go.")],
+) -> None:
+    """Train the embedded tiny LLaVA (ten minutes of one core; its weights are committed, so this is rarely needed)."""
+    from stages.decoder import train_decoder
+
+    train_decoder(folder)
 
 
 @app.command()
@@ -169,24 +197,34 @@ def study(params: ParamsOption = PARAMS) -> None:
 
 @app.command()
 def hallucination(
-    model: Annotated[str, typer.Argument(help="A Hugging Face folder, or hf-hub:NAME to download.")],
-    layer: Annotated[int, typer.Option(help="The decoder layer whose input is read and moved.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A Hugging Face folder, or hf-hub:NAME, instead of states.model.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="Instead of states.layer.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="The prompt, with <image> and {text}, instead of states.prompt.template."),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="A data set in COCO layout, instead of dataset.root.")
+    ] = None,
     run: Annotated[Path, typer.Option(help="Where the results go.")] = RUNS / "hallucination",
-    root: Annotated[Path, typer.Option(help="A data set in COCO layout with train and val.")] = SCENES,
-    template: Annotated[str | None, typer.Option(help="The prompt, with <image> and {text}.")] = None,
     questions: Annotated[
         list[Path] | None, typer.Option(help="POPE question files about val, instead of built ones.")
     ] = None,
+    params: ParamsOption = PARAMS,
 ) -> None:
-    """Ask a vision-language decoder POPE's questions, with and without VL-SAE's decoding."""
-    from pipeline.language_models.options import HallucinationOptions
+    """Ask a vision-language decoder POPE's questions about the data set, with and without VL-SAE's decoding."""
+    from pipeline.language_models.options import hallucination_options
+    from pipeline.params import load_params
     from stages.hallucination import measure_hallucination
 
-    prompt = {"prompt": {"template": template}} if template is not None else {}
-    options = HallucinationOptions.parse(
-        {"states": {"model": model, "layer": layer, **prompt}}, "hallucination"
-    )
-    measure_hallucination(options, root, run, questions or ())
+    recipes = load_params(params)
+    options = hallucination_options(recipes.hallucination, model, layer, template)
+    dataset = options.dataset or recipes.dataset
+    if root is not None:
+        dataset = dataset.model_copy(update={"root": root})
+    measure_hallucination(options, dataset, run, questions or ())
 
 
 @app.command()
@@ -201,25 +239,36 @@ def classify(
     template: Annotated[
         list[str] | None, typer.Option(help="A prompt for --images, with {} for the class; may be repeated.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="The fixed weight of the concepts' similarity.")] = 1.0,
-    seeds: Annotated[int, typer.Option(help="Draws of the pictures, or splits of --images.")] = 5,
-    pictures: Annotated[int, typer.Option(help="Of the embedded world, per seed and part.")] = 104,
+    alpha: Annotated[float | None, typer.Option(help="Instead of classify.alpha.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Instead of classify.seeds.")] = None,
+    pictures: Annotated[int | None, typer.Option(help="Instead of classify.pictures.")] = None,
     untrained: Annotated[
-        bool, typer.Option("--untrained", help="The control: the same dictionary with random weights.")
+        bool, typer.Option("--untrained", help="The control beside it: dictionaries as training begins with.")
     ] = False,
     params: ParamsOption = PARAMS,
-    run: RunOption = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run's folder; may be repeated, for several trainings. runs/VARIANT by default."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file of results; classification.json of the run by default.")
+    ] = None,
 ) -> None:
     """Measure zero-shot classification with and without a trained variant's concepts."""
     from pipeline.classification.options import ClassificationOptions
     from pipeline.params import load_params
-    from stages.classify import classify_pictures
+    from stages.classify import Folders, classify_pictures
 
-    options = ClassificationOptions.parse({"alpha": alpha, "seeds": seeds, "pictures": pictures}, "classify")
-    folder = run or RUNS / variant
-    classify_pictures(
-        load_params(params), folder, options, images, tuning_images, template, untrained=untrained
-    )
+    if images is None and (tuning_images or template):
+        raise ConfigError("--tuning-images, --template: belong to pictures of yours; give --images, too")
+    recipes = load_params(params)
+    changes = {"alpha": alpha, "seeds": seeds, "pictures": pictures}
+    given = {key: value for key, value in changes.items() if value is not None}
+    options = ClassificationOptions.parse(recipes.classify.model_dump() | given, "classify")
+    runs = run or [RUNS / variant]
+    folders = Folders(images, tuning_images, *([template] if template else [])) if images else None
+    file = output or runs[0] / "classification.json"
+    classify_pictures(recipes, options, runs, file, folders, untrained=untrained)
 
 
 @app.command()

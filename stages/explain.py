@@ -7,8 +7,9 @@ from rich.table import Table
 
 from pipeline.backbone.loading import load_backbone
 from pipeline.datasets.pictures import read_upright
+from pipeline.figures.explanation import explanation_figure
+from pipeline.figures.style import check_outputs, save_figure
 from pipeline.interpretation.explanation import Explanation, explain
-from pipeline.interpretation.explanation_figure import explanation_figure, save_figure
 from pipeline.interpretation.latent_table import read_latents
 from pipeline.params import Params
 from pipeline.sae.registry import load_sae
@@ -21,10 +22,11 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
     Latents have names if the run was interpreted.
 
     Raises:
-        ConfigError: the variant knows no places, or the text has no words or too many.
+        ConfigError: the variant knows no places, the text has no words or too many, or `output` has an unknown suffix.
         DatasetError: the picture cannot be read.
         RunError: the run is not trained.
     """
+    check_outputs([output])
     picture = read_upright(image)
     sae = load_sae(run)
     names = _names(run / "latents.parquet")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 SCENES = Path("data/scenes")
+COMPANIONS = Path("data/companions")
 CACHES = Path("data/cache")
 RUNS = Path("runs")
 REPORT = Path("report")

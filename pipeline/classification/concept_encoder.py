@@ -1,4 +1,4 @@
-"""Class names and pictures as what is compared: the backbone's embeddings and the dictionary's codes."""
+"""Class names and pictures as what is compared: the backbone's embeddings and dictionaries' codes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Features(NamedTuple):
 
     Attributes:
         embedding: x, the backbone's pooled embeddings.
-        concepts: h, the dictionary's shared codes, dense.
+        concepts: h, a dictionary's shared codes, dense.
     """
 
     embedding: Float[Tensor, "item embedding"]
@@ -28,39 +28,44 @@ class Features(NamedTuple):
 
 
 class ConceptEncoder:
-    """The frozen backbone and the dictionary that was trained on its activations.
+    """The frozen backbone, which runs once, and the dictionaries that were trained on its activations.
 
     A dictionary of pooled embeddings encodes the embedding itself, as long as the backbone makes it. A dictionary of
     patches and tokens encodes each valid one; `pooling` makes them one code per picture or text.
 
     Args:
-        sae: The trained dictionary.
-        backbone: The backbone of its cache.
+        saes: The dictionaries, on one device.
+        backbone: The backbone of their cache.
         pooling: How the codes of patches and tokens become a picture's or a text's.
         batch_size: Prompts per forward pass, which bounds memory.
 
     Raises:
-        RunError: the dictionary reads activations of another width than this backbone makes.
+        RunError: a dictionary reads activations of another width than this backbone makes.
     """
 
     def __init__(
-        self, sae: SparseAutoencoder, backbone: Backbone, pooling: Pooling = "max", batch_size: int = 64
+        self,
+        saes: Sequence[SparseAutoencoder],
+        backbone: Backbone,
+        pooling: Pooling = "max",
+        batch_size: int = 64,
     ) -> None:
-        _refuse_other_widths(sae, backbone)
+        for sae in saes:
+            _refuse_other_widths(sae, backbone)
         self.backbone = backbone
-        self._sae, self._pooling, self._batch_size = sae, pooling, batch_size
-        self._device = next(sae.parameters()).device
+        self._saes, self._pooling, self._batch_size = saes, pooling, batch_size
+        self._device = next(saes[0].parameters()).device
 
     @torch.inference_mode()
-    def images(self, pixels: Float[Tensor, "image 3 height width"]) -> Features:
-        """What pictures, preprocessed, are compared by."""
+    def images(self, pixels: Float[Tensor, "image 3 height width"]) -> list[Features]:
+        """What pictures, preprocessed, are compared by, per dictionary."""
         activations = self.backbone.encode_images(pixels)
         every_patch = torch.ones(activations.tokens.shape[:2], dtype=torch.bool)
         return self._features("vision", activations, every_patch)
 
     @torch.inference_mode()
-    def classes(self, prompts: Sequence[Sequence[str]]) -> Features:
-        """What classes are compared by: the mean over a class's prompts, of embeddings and of codes alike.
+    def classes(self, prompts: Sequence[Sequence[str]]) -> list[Features]:
+        """What classes are compared by, per dictionary: the mean over a class's prompts, of embeddings and of codes.
 
         Each prompt is embedded and brought to unit length; their mean is, too (CLIP, arXiv 2103.00020, 3.1.4). The
         code of a class is formed in the same way from the codes of its prompts, not from its mean embedding: the
@@ -74,36 +79,50 @@ class ConceptEncoder:
         """
         templates = len(prompts[0])
         at_once = max(1, self._batch_size // templates)
-        spelled: dict[bytes, str] = {}
-        parts = []
+        first_prompts: dict[bytes, str] = {}
+        parts: list[list[Features]] = [[] for _ in self._saes]
         for start in range(0, len(prompts), at_once):
             chunk = prompts[start : start + at_once]
             token_ids, valid = self.backbone.tokenize([text for texts in chunk for text in texts])
             for texts, ids in zip(chunk, token_ids.view(len(chunk), -1), strict=True):
-                other = spelled.setdefault(ids.numpy().tobytes(), texts[0])
-                if other != texts[0]:
-                    raise ConfigError(
-                        f"the backbone's tokenizer cannot tell {texts[0]!r} from {other!r}: it knows neither's words, "
-                        "or cuts them off; rename or leave out one of the classes, or choose another backbone"
-                    )
-            features = self._features("text", self.backbone.encode_texts(token_ids), valid)
-            parts.append([_mean_direction(rows, templates) for rows in features])
-        return Features(*(torch.cat(of_kind) for of_kind in zip(*parts, strict=True)))
+                _refuse_same_tokens(texts[0], first_prompts.setdefault(ids.numpy().tobytes(), texts[0]))
+            seen = self._features("text", self.backbone.encode_texts(token_ids), valid)
+            for of_dictionary, features in zip(parts, seen, strict=True):
+                of_dictionary.append(Features(*(_mean_direction(rows, templates) for rows in features)))
+        return [Features(*map(torch.cat, zip(*of_dictionary, strict=True))) for of_dictionary in parts]
 
-    def _features(self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]) -> Features:
+    def _features(
+        self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]
+    ) -> list[Features]:
+        embedding = normalize(activations.pooled.to(self._device), dim=-1)
         valid = valid.to(activations.tokens.device)
-        if self._sae.inputs == "pooled":
+        return [
+            Features(embedding, normalize(self._concepts(sae, side, activations, valid), dim=-1))
+            for sae in self._saes
+        ]
+
+    def _concepts(
+        self, sae: SparseAutoencoder, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]
+    ) -> Float[Tensor, "item latent"]:
+        if sae.inputs == "pooled":
             rows, counts = activations.pooled, torch.ones_like(valid[:, 0], dtype=torch.int64)
         else:
             rows, counts = activations.tokens[valid], valid.sum(dim=1)
-        codes = self._sae.encode(side, rows.to(self._device), "shared")
+        codes = sae.encode(side, rows.to(self._device), "shared")
         offsets = pad(counts.cumsum(dim=0), (1, 0)).to(self._device)
-        concepts = pool(codes, offsets, self._sae.shared_width, self._pooling)
-        return Features(normalize(activations.pooled.to(self._device), dim=-1), normalize(concepts, dim=-1))
+        return pool(codes, offsets, sae.shared_width, self._pooling)
 
 
 def _mean_direction(rows: Float[Tensor, "prompt channel"], templates: int) -> Float[Tensor, "class channel"]:
     return normalize(rows.view(-1, templates, rows.shape[1]).mean(dim=1), dim=-1)
+
+
+def _refuse_same_tokens(prompt: str, other: str) -> None:
+    if prompt != other:
+        raise ConfigError(
+            f"the backbone's tokenizer cannot tell {prompt!r} from {other!r}: it knows neither's words, or cuts them "
+            "off; rename or leave out one of the classes, or choose another backbone"
+        )
 
 
 def _refuse_other_widths(sae: SparseAutoencoder, backbone: Backbone) -> None:

@@ -12,7 +12,7 @@ Weight = Annotated[float, Field(ge=0)]
 class ClassificationOptions(Options):
     """The weights of the concepts, and how many pictures and repetitions they are measured on."""
 
-    alpha: float = Field(default=1.0, gt=0, description="the fixed weight of the concepts' similarity")
+    alpha: Weight = Field(default=1.0, description="the fixed weight of the concepts' similarity")
     alphas: tuple[Weight, ...] = Field(
         default=(0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
         min_length=1,

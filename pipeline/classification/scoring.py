@@ -14,7 +14,7 @@ from pipeline.classification.pictures import LabelledPicture
 
 @dataclass(frozen=True, eq=False)
 class ScoredPictures:
-    """Pictures of known class with their cosines to every class, which is all that scoring needs of them.
+    """Pictures of known class with their cosines to every class by one dictionary, all that scoring needs of them.
 
     Attributes:
         names: what messages call them.
@@ -40,24 +40,34 @@ class ScoredPictures:
 
 
 def score_pictures(
-    encoder: ConceptEncoder, classes: Features, pictures: Iterable[LabelledPicture], batch_size: int
-) -> ScoredPictures:
-    """Compare every picture with every class; memory holds one batch of pictures and all cosines."""
+    encoder: ConceptEncoder,
+    classes: Sequence[Features],
+    pictures: Iterable[LabelledPicture],
+    batch_size: int,
+) -> list[ScoredPictures]:
+    """Compare every picture with every class, once per dictionary; memory holds a batch of pictures and all cosines.
+
+    Args:
+        encoder: The backbone and the dictionaries.
+        classes: Per dictionary, as `encoder.classes` makes them.
+        pictures: At least one, taken a batch at a time.
+        batch_size: Pictures per forward pass.
+    """
     names: list[str] = []
     digests: list[str] = []
     labels: list[int] = []
-    embedding, concepts = ([np.zeros((0, len(rows)), np.float32)] for rows in classes)
+    cosines: list[tuple[list[np.ndarray], list[np.ndarray]]] = [([], []) for _ in classes]
     remaining = iter(pictures)
     while batch := list(islice(remaining, batch_size)):
         seen = encoder.images(torch.stack([encoder.backbone.preprocess(one.image) for one in batch]))
-        embedding.append((seen.embedding @ classes.embedding.T).cpu().numpy())
-        concepts.append((seen.concepts @ classes.concepts.T).cpu().numpy())
+        for found, of_pictures, of_classes in zip(cosines, seen, classes, strict=True):
+            for parts, mine, theirs in zip(found, of_pictures, of_classes, strict=True):
+                parts.append((mine @ theirs.T).cpu().numpy())
         names += [one.name for one in batch]
         digests += [one.digest() for one in batch]
         labels += [one.label for one in batch]
-    return ScoredPictures(
-        names, digests, np.array(labels, dtype=np.int64), np.concatenate(embedding), np.concatenate(concepts)
-    )
+    of_class = np.array(labels, dtype=np.int64)
+    return [ScoredPictures(names, digests, of_class, *map(np.concatenate, found)) for found in cosines]
 
 
 def hits(pictures: ScoredPictures, alpha: float) -> Bool[np.ndarray, "picture"]:

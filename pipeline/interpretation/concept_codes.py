@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.metrics.pooling import Pooling, pool
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import SparseCodes
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
@@ -23,12 +24,10 @@ class ConceptCodes:
     Attributes:
         codes: float32 `[concept, latent]`, `z_c` over the shared latents, never negative.
         idf: float32 `[latent]`, the weight of each latent; zero for one that every concept uses.
-        embeddings: float32 `[concept, embedding]`, the backbone's own pooled text embedding of each concept.
     """
 
     codes: Float[Tensor, "concept latent"]
     idf: Float[Tensor, "latent"]
-    embeddings: Float[Tensor, "concept embedding"]
 
     @property
     def weight(self) -> Float[Tensor, "concept"]:
@@ -48,28 +47,39 @@ def encode_concepts(
 ) -> ConceptCodes:
     """Send every term through the backbone's text side and the dictionary's shared text encoder.
 
+    A dictionary of pooled embeddings reads the prompt as it reads a caption: as one token, the pooled embedding.
+
     Args:
         sae: A trained dictionary.
         backbone: The backbone whose activations it was trained on.
         terms: The concept list.
         prompt: Text with `{term}` in it.
-        pooling: How the codes of a term's tokens become one code **[open in the paper]**. "max" keeps a latent that
-            one token fires at full strength however many other tokens the prompt has; "mean" dilutes it.
+        pooling: How the codes of a term's tokens become one code **[open in the paper]**. "mean" is how LUCID's own
+            losses pool a caption (3.2.3); "max" keeps a latent that one token fires at full strength.
         weighted: Whether latents are weighted by `idf_m = log(N / df_m)`, with df_m of the list's N concepts firing
             latent m (algorithm 1, stage 2); all weights are 1 if not.
         batch_terms: Terms per forward pass.
     """
     device = next(sae.parameters()).device
-    codes, embeddings = [], []
+    codes = []
     for start in range(0, len(terms), batch_terms):
         texts = [prompt.replace("{term}", term) for term in terms[start : start + batch_terms]]
-        token_ids, valid = backbone.tokenize(texts)
-        activations = backbone.encode_texts(token_ids)
-        offsets = torch.nn.functional.pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)).to(device)
-        tokens = activations.tokens[valid.to(activations.tokens.device)].to(device)
-        token_codes = sae.encode("text", tokens, "shared")
-        codes.append(pool(token_codes, offsets, sae.shared_width, pooling))
-        embeddings.append(activations.pooled.float().to(device))
+        token_codes, offsets = _encode_texts(sae, backbone, texts, device)
+        codes.append(pool(token_codes, offsets, sae.shared_width, pooling).clamp(min=0))
     pooled = torch.cat(codes)
     idf = inverse_document_frequency(pooled) if weighted else torch.ones_like(pooled[0])
-    return ConceptCodes(pooled, idf, torch.cat(embeddings))
+    return ConceptCodes(pooled, idf)
+
+
+def _encode_texts(
+    sae: SparseAutoencoder, backbone: "Backbone", texts: list[str], device: torch.device
+) -> tuple[SparseCodes, Tensor]:
+    """Shared codes of the texts' tokens, packed, and the offsets of the texts."""
+    token_ids, valid = backbone.tokenize(texts)
+    activations = backbone.encode_texts(token_ids)
+    if sae.inputs == "pooled":
+        tokens, lengths = activations.pooled, torch.ones(len(texts), dtype=torch.int64)
+    else:
+        tokens, lengths = activations.tokens[valid.to(activations.tokens.device)], valid.sum(dim=1)
+    offsets = torch.nn.functional.pad(lengths.cumsum(dim=0), (1, 0)).to(device)
+    return sae.encode("text", tokens.to(device), "shared"), offsets

@@ -7,13 +7,13 @@ can be scored where a dataset knows its truth.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from pipeline.errors import ConfigError
 
-EMBEDDED = ("world",)
+EMBEDDED = ("english", "world")
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,14 @@ class ConceptList:
     truth: Mapping[str, str]
     sha256: str
 
+    def restricted_to(self, terms: tuple[str, ...]) -> "ConceptList":
+        """The same list with only these of its terms."""
+        truth = {term: concept for term, concept in self.truth.items() if term in terms}
+        return replace(self, terms=terms, truth=truth)
+
 
 def load_concept_list(source: str) -> ConceptList:
-    """Read the embedded list called `source` ("world"), or else the file at the path `source`.
+    """Read the embedded list called `source` ("english", "world"), or else the file at the path `source`.
 
     Raises:
         ConfigError: the file is missing, not UTF-8, has no term, an empty term or a term twice (line named).

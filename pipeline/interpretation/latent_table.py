@@ -1,4 +1,11 @@
-"""The table `latents.parquet`: one row per shared latent, with all that a page about it needs besides the pictures."""
+"""The table `latents.parquet`: one row per shared latent, with all that a page about it needs besides the pictures.
+
+Under the key `concord` the schema's metadata holds JSON: `inputs` of the dictionary ("tokens" or "pooled") and its
+`dictionary_sha256`; what was read: `cache_sha256`, `split`, numbers of `images` and `captions`; `options`;
+`concept_list` (name and sha256), `concepts` (how many were matched), `unknown_concepts` (left out, as the tokenizer
+does not know them) and `silent_concepts` (no shared latent expresses them); `score`, as `score_names` gives it, null
+without ground truth.
+"""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +55,8 @@ LATENT_SCHEMA = pa.schema(
         # Share of all patches (tokens) that fire the latent.
         ("vision_frequency", pa.float64()),
         ("text_frequency", pa.float64()),
-        # Strongest first; `patch` is the peak patch, counted along rows of the patch grid.
+        # Strongest first; `patch` is the peak patch, counted along rows of the patch grid; null where the dictionary
+        # reads whole images (metadata `inputs` is "pooled").
         (
             "top_images",
             pa.list_(
@@ -63,6 +71,7 @@ LATENT_SCHEMA = pa.schema(
             ),
         ),
         # Strongest first; `position` is the peak token. `activations` has the latent's value at each of `tokens`.
+        # Where the dictionary reads whole captions, `position` is null and the two lists are empty.
         (
             "top_captions",
             pa.list_(
@@ -100,12 +109,20 @@ def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     return table, json.loads(metadata)
 
 
-def image_records(cache: ActivationCache, top: TopItems) -> list[list[dict[str, object]]]:
+def image_records(
+    sae: SparseAutoencoder, cache: ActivationCache, top: TopItems
+) -> list[list[dict[str, object]]]:
     """The rows of `top_images`, per latent."""
     file = _by_pair(cache, "file")
+    has_places = sae.inputs == "tokens"
     return [
         [
-            {"pair": pair, "file": file[pair], "patch": patch, "activation": activation}
+            {
+                "pair": pair,
+                "file": file[pair],
+                "patch": patch if has_places else None,
+                "activation": activation,
+            }
             for pair, patch, activation in top.ranked(latent)
         ]
         for latent in range(len(top.item))
@@ -122,6 +139,15 @@ def caption_records(
     """The rows of `top_captions`, per latent; reads just these captions once more for their tokens."""
     caption = _by_pair(cache, "caption")
     ranked = [top.ranked(latent) for latent in range(len(top.item))]
+    if sae.inputs == "pooled":
+        whole: dict[str, object] = {"position": None, "tokens": [], "activations": []}
+        return [
+            [
+                {"pair": pair, "caption": caption[pair], "activation": value, **whole}
+                for pair, _, value in ranks
+            ]
+            for ranks in ranked
+        ]
     latents_of_pair: dict[int, list[int]] = {}
     for latent, ranks in enumerate(ranked):
         for pair, _, _ in ranks:

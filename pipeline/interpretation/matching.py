@@ -1,93 +1,173 @@
 """Where images show concepts: LUCID (arXiv 2602.07311) 3.5.1 stage 2 and algorithm 1, stage 3."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.interpretation.concept_codes import ConceptCodes
 from pipeline.sae.codes import SparseCodes
 
+Reference = Literal["typical", "own"]
 
-class Matches(NamedTuple):
-    """The best place of every concept in every image.
+_ELEMENTS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
+"""Bounds every intermediate, whatever the batch: on a CPU to 4 MiB of float32, which its caches hold."""
+
+_ROUNDING = 1e-5
+"""By how much a bound is raised, relative to it, so that the order of a float32 sum cannot make it too low."""
+
+
+class Hits(NamedTuple):
+    """The concepts found in a batch of images, image after image; one hit is one concept in one image.
 
     Attributes:
-        confidence: float32 `[image, concept]` in [0, 1]; see `match`.
-        patch: int64 `[image, concept]`, the peak patch (lowest on ties).
-        latent: int64 `[image, concept]`, the dominant shared latent at that patch.
+        image: int64 `[hit]`, the image's place in the batch.
+        concept: int64 `[hit]`.
+        confidence: float32 `[hit]`, beyond the threshold.
+        patch: int64 `[hit]`, the concept's peak patch (lowest on ties).
+        latent: int64 `[hit]`, the dominant shared latent at that patch (lowest on ties).
     """
 
-    confidence: Float[Tensor, "image concept"]
-    patch: Int[Tensor, "image concept"]
-    latent: Int[Tensor, "image concept"]
+    image: Int[Tensor, "hit"]
+    concept: Int[Tensor, "hit"]
+    confidence: Float[Tensor, "hit"]
+    patch: Int[Tensor, "hit"]
+    latent: Int[Tensor, "hit"]
 
 
 class ConceptIndex:
-    """Concepts listed by the latents that they use, so that a patch meets only concepts it shares a latent with.
+    """A concept list made ready for matching: per concept the latents that it uses.
 
-    A patch has k active latents and a latent belongs to few concepts, which makes this about a hundred times
-    less work than comparing every patch with every concept (1,200 concepts, 1,536 latents, k 16).
+    The activation map `A_c(p) = sum_m min(z_p,m, z_c,m) idf_m` of every concept over every patch is most of the work
+    of interpretation, and nearly all of it is thrown away, since only a peak beyond the threshold counts. No patch
+    exceeds the map of the image's largest activations, `sum_m min(max_p z_p,m, z_c,m) idf_m`. That bound costs one
+    row per image and leaves only few concepts whose map must be computed. The hits are exactly the same.
     """
 
-    def __init__(self, concepts: ConceptCodes) -> None:
-        by_latent = concepts.codes.T
-        used = by_latent > 0
-        self._concept = torch.nonzero(used, as_tuple=True)[1]
-        self._value = by_latent[used]
-        self._count = used.sum(dim=1)
-        self._start = torch.cumsum(self._count, dim=0) - self._count
-        self._codes = concepts.codes
+    def __init__(self, concepts: ConceptCodes, reference: Reference) -> None:
+        weighted = concepts.codes * concepts.idf
+        most = max(1, int((weighted > 0).sum(dim=1).max()))
+        self._values, latents = weighted.topk(most, dim=1)
+        # Unused places name a latent with value 0, so their overlap is 0; ascending, so that ties go to the lowest.
+        self._latents, order = latents.sort(dim=1)
+        self._values = self._values.gather(1, order)
         self._idf = concepts.idf
-        self._weight = concepts.weight
+        self._reference = reference_weights(concepts, reference)
 
-    def activation_maps(self, codes: SparseCodes) -> Float[Tensor, "patch concept"]:
-        """`A_i(p) = sum_m min(z_p,m, z_c,m) idf_m` for every patch and concept, from the patches' shared codes."""
-        value, latent = codes.values.flatten(), codes.indices.flatten()
-        count = self._count[latent]
-        slot = torch.repeat_interleave(count)
-        first = torch.cumsum(count, dim=0) - count
-        entry = torch.arange(len(slot), device=value.device) - first[slot] + self._start[latent][slot]
-        overlap = torch.minimum(value[slot], self._value[entry]) * self._idf[latent][slot]
-        patches, k = codes.values.shape
-        concepts = len(self._codes)
-        target = slot.div(k, rounding_mode="floor") * concepts + self._concept[entry]
-        return value.new_zeros(patches * concepts).index_add_(0, target, overlap).view(patches, concepts)
+    def match(
+        self,
+        codes: SparseCodes,
+        largest: Float[Tensor, "image latent"],
+        threshold: float,
+    ) -> Hits:
+        """Find the concepts whose confidence exceeds `threshold` in an image, with their peaks.
 
-    def match(self, codes: SparseCodes, images: int) -> Matches:
-        """Find each concept's peak patch in each image, and the latent that contributes most there.
-
-        The paper thresholds a "peak confidence" without saying what it is a share of **[open]**. Here it is the
-        peak of the activation map divided by the largest value the map could take, `sum_m z_c,m idf_m`: 1 where a
-        patch holds the concept's whole code. So one threshold serves concepts with strong and with weak codes.
+        The paper thresholds a "peak confidence" without saying what it is a share of **[open]**. Here it is the peak
+        of the concept's activation map divided by its `reference_weights`.
 
         Args:
-            codes: Shared codes of all patches, image after image.
-            images: Number of images; each has equally many patches.
+            codes: Shared codes of all patches, image after image, equally many patches each. Negative activations
+                (a dictionary without a relu has some) share nothing with a concept.
+            largest: float32, the largest activation of every latent in every image, 0 where none is positive
+                (`Peaks.activation`).
+            threshold: At least 0.
         """
+        images, latents = largest.shape
         if images == 0:
-            empty = torch.zeros(0, len(self._codes), device=codes.values.device)
-            return Matches(empty, empty.long(), empty.long())
-        maps = self.activation_maps(codes).view(images, -1, len(self._codes))
-        patch = maps.argmax(dim=1)
-        peak = maps.gather(1, patch[:, None]).squeeze(1)
-        weight = self._weight.clamp(min=torch.finfo(peak.dtype).tiny)
-        return Matches(peak / weight, patch, self._dominant_latents(codes, patch, maps.shape[1]))
+            nothing = torch.zeros(0, dtype=torch.int64, device=largest.device)
+            return Hits(nothing, nothing, largest.new_zeros(0), nothing, nothing)
+        patches = len(codes.values) // images
+        at_once = self._at_once(max(latents * patches, self._values.numel()))
+        found = [
+            self._match_few(
+                SparseCodes(*(part[first * patches : (first + at_once) * patches] for part in codes)),
+                largest[first : first + at_once],
+                threshold,
+                first,
+            )
+            for first in range(0, images, at_once)
+        ]
+        return Hits(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def _dominant_latents(
-        self, codes: SparseCodes, patch: Int[Tensor, "image concept"], patches: int
-    ) -> Int[Tensor, "image concept"]:
-        row = torch.arange(len(patch), device=patch.device)[:, None] * patches + patch
-        values, latents = codes.values[row], codes.indices[row]
-        concept = torch.arange(len(self._codes), device=patch.device)[None, :, None]
-        overlap = torch.minimum(values, self._codes[concept, latents]) * self._idf[latents]
-        return latents.gather(2, overlap.argmax(dim=2, keepdim=True)).squeeze(2)
+    def _match_few(
+        self, codes: SparseCodes, largest: Float[Tensor, "image latent"], threshold: float, first: int
+    ) -> Hits:
+        image, concept = torch.nonzero(self._possible(largest, threshold), as_tuple=True)
+        maps = self._weighted_maps(codes, *largest.shape)
+        peaks = [
+            self._peaks(maps, image[chunk], concept[chunk], largest.shape[1])
+            for chunk in self._chunks(len(image), maps.shape[1])
+        ]
+        peak, patch, latent = (torch.cat(parts) for parts in zip(*peaks, strict=True))
+        hit = peak > threshold * self._reference[concept]
+        confidence = peak[hit] / self._reference[concept[hit]]
+        return Hits(image[hit] + first, concept[hit], confidence, patch[hit], latent[hit])
+
+    def _possible(
+        self, largest: Float[Tensor, "image latent"], threshold: float
+    ) -> Bool[Tensor, "image concept"]:
+        """Whether a concept's bound in an image reaches the threshold."""
+        present = (largest * self._idf)[:, self._latents.flatten()].view(len(largest), *self._latents.shape)
+        bound = torch.minimum(present, self._values, out=present).sum(dim=2)
+        return bound * (1 + _ROUNDING) > threshold * self._reference
+
+    def _weighted_maps(
+        self, codes: SparseCodes, images: int, latents: int
+    ) -> Float[Tensor, "image*latent patch"]:
+        """`z_p,m idf_m`, a row of patches for every latent of every image."""
+        patches = len(codes.values) // images
+        values = codes.values.clamp(min=0) * self._idf[codes.indices]
+        token = torch.arange(len(values), device=values.device)
+        image, patch = token // patches, token % patches
+        slots = (image[:, None] * latents + codes.indices) * patches + patch[:, None]
+        # Added and not written: an inactive entry (value 0) may name a latent that another entry fires.
+        flat = values.new_zeros(images * latents * patches).scatter_add_(0, slots.flatten(), values.flatten())
+        return flat.view(images * latents, patches)
+
+    def _peaks(
+        self,
+        maps: Float[Tensor, "image*latent patch"],
+        image: Int[Tensor, "pair"],
+        concept: Int[Tensor, "pair"],
+        latents: int,
+    ) -> tuple[Float[Tensor, "pair"], Int[Tensor, "pair"], Int[Tensor, "pair"]]:
+        """Peak of the activation map, its patch and its dominant latent, for pairs of an image and a concept."""
+        used = self._latents[concept]
+        rows = maps.index_select(0, (image[:, None] * latents + used).flatten())
+        overlap = rows.view(*used.shape, maps.shape[1])
+        torch.minimum(overlap, self._values[concept][:, :, None], out=overlap)
+        activation = overlap.sum(dim=1)
+        patch = activation.argmax(dim=1, keepdim=True)
+        at_peak = overlap.gather(2, patch[:, None].expand(-1, used.shape[1], 1)).squeeze(2)
+        dominant = used.gather(1, at_peak.argmax(dim=1, keepdim=True))
+        return activation.gather(1, patch).squeeze(1), patch.squeeze(1), dominant.squeeze(1)
+
+    def _chunks(self, pairs: int, patches: int) -> Iterator[slice]:
+        size = self._at_once(self._latents.shape[1] * patches)
+        return (slice(start, start + size) for start in range(0, max(pairs, 1), size))
+
+    def _at_once(self, elements: int) -> int:
+        return max(1, _ELEMENTS_AT_ONCE[self._values.device.type] // max(elements, 1))
 
 
-def count_hits(matches: Matches, threshold: float, latents: int) -> Int[Tensor, "latent concept"]:
-    """How many images put each concept on each latent's list: one hit wherever confidence exceeds `threshold`."""
-    concepts = matches.confidence.shape[1]
-    image, concept = torch.nonzero(matches.confidence > threshold, as_tuple=True)
-    slots = matches.latent[image, concept] * concepts + concept
+def reference_weights(concepts: ConceptCodes, reference: Reference) -> Float[Tensor, "concept"]:
+    """What a peak is a share of, per concept; infinite for a concept without a weighted code, which nothing shows.
+
+    `weight_c = sum_m z_c,m idf_m` is the largest value that the activation map of concept c can take. "own" divides
+    by it, so that 1 is a patch that holds the concept's whole code however faint that is; "typical" divides by the
+    list's median weight, which is the paper's plain threshold on the map in a unit that fits any dictionary: a concept
+    that the shared latents hardly express needs as much of a patch as every other, and may be unable to hit.
+    """
+    weight = concepts.weight
+    expressed = weight[weight > 0]
+    if reference == "typical" and len(expressed):
+        return torch.where(weight > 0, expressed.median(), torch.inf)
+    return torch.where(weight > 0, weight, torch.inf)
+
+
+def count_hits(hits: Hits, latents: int, concepts: int) -> Int[Tensor, "latent concept"]:
+    """How many images put each concept on each latent's list."""
+    slots = hits.latent * concepts + hits.concept
     return torch.bincount(slots, minlength=latents * concepts).view(latents, concepts)

@@ -1,77 +1,28 @@
 """Name the shared latents of a dictionary in one pass over a cache: LUCID (arXiv 2602.07311) 3.5 and A.2."""
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Int
-from pydantic import Field, field_validator
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cache import ActivationCache
-from pipeline.config import Options
-from pipeline.errors import ConfigError
+from pipeline.interpretation.cluster_embeddings import cluster_embeddings
 from pipeline.interpretation.clustering import greedy_cosine_clusters, purity
 from pipeline.interpretation.concept_codes import ConceptCodes, encode_concepts
 from pipeline.interpretation.concept_list import ConceptList, load_concept_list
+from pipeline.interpretation.identity import dictionary_sha256
+from pipeline.interpretation.known_terms import split_by_tokenizer
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, caption_records, image_records
-from pipeline.interpretation.matching import ConceptIndex, count_hits
-from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
+from pipeline.interpretation.options import InterpretOptions
+from pipeline.interpretation.scan import Advance, scan_cache
 from pipeline.interpretation.scoring import score_names
-from pipeline.metrics.pooling import Pooling
 from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
-
-Advance = Callable[[int, int], None]
-
-
-class InterpretOptions(Options):
-    """How latents are named. Defaults are the paper's where it gives them (sigma, purity)."""
-
-    concepts: str = Field("world", description="An embedded concept list's name, or the path of one.")
-    prompt: str = Field(
-        "{term}",
-        description="Text in which a term is encoded; 'a photo of a {term}' is SigLIP's habit, but its other words "
-        "fire latents of their own, which only the IDF weights remove.",
-    )
-    pooling: Pooling = Field("max", description="How a term's token codes become one code.")
-    idf: bool = Field(True, description="Weigh latents by log(concepts / concepts that activate them).")
-    threshold: float = Field(
-        0.3,
-        ge=0,
-        lt=1,
-        description="Share of a concept's own weighted code that a patch must hold to be a hit.",
-    )
-    similarity: float = Field(
-        0.78, ge=-1, le=1, description="Cosine at which two terms share a cluster (sigma)."
-    )
-    minimum_purity: float = Field(
-        0.55, ge=0, le=1, description="Least share of hits in a named latent's cluster."
-    )
-    minimum_hits: int = Field(5, ge=1, description="Fewest hits of a named latent.")
-    top_images: int = Field(12, ge=1, description="Images kept per latent.")
-    top_captions: int = Field(8, ge=1, description="Captions kept per latent.")
-    batch_pairs: int = Field(64, ge=1, description="Pairs in memory at once.")
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_has_a_place_for_the_term(cls, prompt: str) -> str:
-        if "{term}" not in prompt:
-            raise ValueError("the prompt has no {term} in it")
-        return prompt
-
-
-class Scan(NamedTuple):
-    """What one pass over a cache gathers: hits `[latent, concept]`, and the peaks on both sides."""
-
-    hits: Int[Tensor, "latent concept"]
-    images: TopItems
-    captions: TopItems
 
 
 def interpret(
@@ -85,6 +36,7 @@ def interpret(
 
     The cache is read once, `options.batch_pairs` pairs at a time; memory does not depend on its size. An image
     with several captions is matched once. A split that knows its true concepts is read once more to score the names.
+    A dictionary of pooled embeddings is named likewise, a whole image being its one place.
 
     Args:
         sae: A trained dictionary.
@@ -94,32 +46,30 @@ def interpret(
         progress: Receives (pairs done, pairs in all) after every batch.
 
     Returns:
-        One row per shared latent in `LATENT_SCHEMA`; the schema's metadata records options,
-        concept list, cache, and `score` (see `score_names`; null without ground truth).
+        One row per shared latent in `LATENT_SCHEMA`; the schema's metadata is described there.
 
     Raises:
-        ConfigError: the concept list is missing, empty or has a term twice, or the dictionary reads pooled embeddings.
+        ConfigError: the concept list is missing, empty, has a term twice or none that the tokenizer knows; or the
+            sentence encoder is not installed.
     """
-    if sae.inputs != "tokens":
-        raise ConfigError(
-            "this dictionary reads pooled embeddings, and its latents have no place in a picture to be named by; "
-            "interpret a variant that reads tokens"
-        )
-    concept_list = load_concept_list(options.concepts)
+    listed = load_concept_list(options.concepts)
+    concept_list, unknown = split_by_tokenizer(listed, backbone)
+    embeddings = cluster_embeddings(concept_list.terms, options.cluster_encoder, backbone)
     concepts = encode_concepts(
         sae, backbone, concept_list.terms, options.prompt, options.pooling, weighted=options.idf
     )
     scan = scan_cache(sae, cache, concepts, options, progress)
     columns = {
         "latent": list(range(sae.shared_width)),
-        **name_latents(scan.hits, concepts, concept_list, options),
+        **name_latents(scan.hits, embeddings, concept_list, options),
         "vision_frequency": scan.images.frequency.tolist(),
         "text_frequency": scan.captions.frequency.tolist(),
-        "top_images": image_records(cache, scan.images),
+        "top_images": image_records(sae, cache, scan.images),
         "top_captions": caption_records(sae, cache, backbone, scan.captions),
     }
     table = pa.table(columns, schema=LATENT_SCHEMA)
-    metadata = _metadata(cache, concept_list, concepts, options) | {
+    metadata = _metadata(sae, cache, concept_list, concepts, options) | {
+        "unknown_concepts": list(unknown),
         "images": scan.images.items,
         "captions": scan.captions.items,
         "score": score_names(table, sae, cache, concept_list.truth, options.batch_pairs),
@@ -128,10 +78,16 @@ def interpret(
 
 
 def _metadata(
-    cache: ActivationCache, concept_list: ConceptList, concepts: ConceptCodes, options: InterpretOptions
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    concept_list: ConceptList,
+    concepts: ConceptCodes,
+    options: InterpretOptions,
 ) -> dict[str, Any]:
     silent = (concepts.weight == 0).tolist()
     return {
+        "inputs": sae.inputs,
+        "dictionary_sha256": dictionary_sha256(sae),
         "cache_sha256": cache.manifest.sha256,
         "split": cache.manifest.dataset["split"],
         "options": options.model_dump(),
@@ -143,40 +99,9 @@ def _metadata(
     }
 
 
-@torch.inference_mode()
-def scan_cache(
-    sae: SparseAutoencoder,
-    cache: ActivationCache,
-    concepts: ConceptCodes,
-    options: InterpretOptions,
-    progress: Advance | None = None,
-) -> Scan:
-    """Match every image with every concept and keep the strongest images and captions of each latent."""
-    device = concepts.codes.device
-    width = sae.shared_width
-    index = ConceptIndex(concepts)
-    hits = torch.zeros(width, len(concepts.codes), dtype=torch.int64, device=device)
-    images = TopItems(width, options.top_images, device)
-    captions = TopItems(width, options.top_captions, device)
-    new_image = torch.from_numpy(np.isin(np.arange(cache.pairs), first_pairs(cache)))
-    done = 0
-    for batch in cache.iterate(options.batch_pairs):
-        new = new_image[batch.pair]
-        tokens = batch.vision_tokens[new].to(device)
-        codes = sae.encode("vision", tokens.flatten(0, 1), "shared")
-        hits += count_hits(index.match(codes, len(tokens)), options.threshold, width)
-        images.update(image_peaks(codes, len(tokens), width), batch.pair[new].to(device))
-        codes = sae.encode("text", batch.text_tokens.to(device), "shared")
-        captions.update(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
-        done += len(batch.pair)
-        if progress is not None:
-            progress(done, cache.pairs)
-    return Scan(hits, images, captions)
-
-
 def name_latents(
     hits: Int[Tensor, "latent concept"],
-    concepts: ConceptCodes,
+    embeddings: Float[Tensor, "concept embedding"],
     concept_list: ConceptList,
     options: InterpretOptions,
 ) -> dict[str, list[object]]:
@@ -185,7 +110,7 @@ def name_latents(
     for latent_hits in hits.cpu():
         listed = torch.nonzero(latent_hits).flatten()
         counts = latent_hits[listed].tolist()
-        clusters = greedy_cosine_clusters(concepts.embeddings[listed].cpu(), counts, options.similarity)
+        clusters = greedy_cosine_clusters(embeddings[listed], counts, options.similarity)
         terms = [concept_list.terms[concept] for concept in listed.tolist()]
         pure, total = purity(clusters), sum(counts)
         names["name"].append(terms[clusters[0].terms[0]] if clusters else None)

@@ -6,11 +6,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from cache import ActivationCache
 from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import SIDES, Side
+from pipeline.sae.inputs import select_inputs
 
 
 def score_names(
@@ -24,33 +27,41 @@ def score_names(
 
     A latent's true concept is the one that its peak activation in an image tells apart best (`best_told_apart`),
     among the concepts that some term of the list names (so that every latent could have been named right).
+    A name comes from the text side. So the same is asked of captions: how many names are right about those, and how
+    many latents tell the same concept apart on both sides, which bounds how many names can be right at all.
 
     Args:
         latents: The table that `interpret` made.
         sae: The dictionary it describes.
-        cache: A split with ground truth; every image of it is read once.
+        cache: A split with ground truth; every pair of it is read once.
         truth: Ground-truth concept by term (`ConceptList.truth`); several terms are synonyms of one concept.
         batch_pairs: Pairs in memory at once.
 
     Returns:
-        `{"named", "correct", "share", "kinds": {kind: {"named", "correct"}}}`, kinds being those of the true concepts;
-        `share` is absent when nothing is named. None if the split has no ground truth or the list names none of it.
+        `named` and `correct`, their ratio `share` (absent when nothing is named), `correct_in_captions`,
+        `same_on_both_sides`, and `kinds`: `named` and `correct` by kind of the true concept. None if the split has no
+        ground truth or the list names none of it.
     """
     concepts = sorted(set(truth.values()) & _concepts_shown(cache))
     if not concepts:
         return None
-    scores, labels = _scores_and_labels(sae, cache, concepts, batch_pairs)
     named = latents.filter(latents["named"])
-    columns = named["latent"].to_numpy()
-    best: list[int] = best_told_apart(scores[:, columns], labels).tolist() if len(columns) else []
+    given = [truth.get(name) for name in named["name"].to_pylist()]
+    told = _told_apart(sae, cache, concepts, named["latent"].to_numpy(), batch_pairs)
     kinds: dict[str, dict[str, int]] = {}
-    for name, concept in zip(named["name"].to_pylist(), best, strict=True):
-        count = kinds.setdefault(concepts[concept].partition(":")[0], {"named": 0, "correct": 0})
+    for name, concept in zip(given, told["vision"], strict=True):
+        count = kinds.setdefault(concept.partition(":")[0], {"named": 0, "correct": 0})
         count["named"] += 1
-        count["correct"] += truth.get(name) == concepts[concept]
+        count["correct"] += name == concept
     correct = sum(count["correct"] for count in kinds.values())
-    result: dict[str, object] = {"named": len(columns), "correct": correct, "kinds": kinds}
-    return result | ({"share": correct / len(columns)} if len(columns) else {})
+    result: dict[str, object] = {
+        "named": len(given),
+        "correct": correct,
+        "correct_in_captions": _equal(given, told["text"]),
+        "same_on_both_sides": _equal(told["vision"], told["text"]),
+        "kinds": kinds,
+    }
+    return result | ({"share": correct / len(given)} if given else {})
 
 
 def best_told_apart(
@@ -59,14 +70,19 @@ def best_told_apart(
     """The concept that each latent singles out most: average precision above chance, as a share of the possible.
 
     A random ranking reaches a concept's prevalence, so the plain average precision would choose whatever is most
-    common ("one" object) for every latent that means something rarer. A concept of all items is never chosen.
+    common ("one" object) for every latent that means something rarer. A concept of all items, or of none, is never
+    chosen.
     """
     prevalence = labels.mean(axis=0)
     above_chance = average_precision(scores, labels) - prevalence
     lift = np.full_like(above_chance, -np.inf)
-    np.divide(above_chance, 1 - prevalence, out=lift, where=prevalence < 1)
-    best: Int[np.ndarray, "latent"] = np.nanargmax(lift, axis=1)
+    np.divide(above_chance, 1 - prevalence, out=lift, where=(prevalence > 0) & (prevalence < 1))
+    best: Int[np.ndarray, "latent"] = lift.argmax(axis=1)
     return best
+
+
+def _equal(some: list[str | None] | list[str], others: list[str]) -> int:
+    return sum(one == other for one, other in zip(some, others, strict=True))
 
 
 def _concepts_shown(cache: ActivationCache) -> set[str]:
@@ -75,19 +91,50 @@ def _concepts_shown(cache: ActivationCache) -> set[str]:
     return {concept for concepts in used.to_pylist() for concept in concepts or ()}
 
 
+def _told_apart(
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    concepts: list[str],
+    latents: Int[np.ndarray, "latent"],
+    batch_pairs: int,
+) -> dict[Side, list[str]]:
+    """The concept that each of `latents` tells apart best among images, and among captions."""
+    if not len(latents):
+        return {side: [] for side in SIDES}
+    scores = _peaks(sae, cache, latents, batch_pairs)
+    shown: dict[Side, str] = {"vision": "image_concepts", "text": "caption_concepts"}
+    best = {
+        side: best_told_apart(np.concatenate(scores[side]), _labels(cache, column, concepts))
+        for side, column in shown.items()
+    }
+    return {side: [concepts[concept] for concept in of_side] for side, of_side in best.items()}
+
+
 @torch.inference_mode()
-def _scores_and_labels(
-    sae: SparseAutoencoder, cache: ActivationCache, concepts: list[str], batch_pairs: int
-) -> tuple[Float[np.ndarray, "pair latent"], Bool[np.ndarray, "pair concept"]]:
-    """Peak of every latent in the image of every pair, and which of the concepts that image shows."""
-    samples = cache.samples
-    shown = dict(zip(samples["pair"].to_pylist(), samples["image_concepts"].to_pylist(), strict=True))
+def _peaks(
+    sae: SparseAutoencoder, cache: ActivationCache, latents: Int[np.ndarray, "latent"], batch_pairs: int
+) -> dict[Side, list[Float[np.ndarray, "pair latent"]]]:
+    """The peak of every latent in the item of every pair, batch after batch."""
     device = next(sae.parameters()).device
-    scores = []
-    for batch in cache.iterate(batch_pairs):
+    columns = torch.from_numpy(latents.astype(np.int64)).to(device)
+    found: dict[Side, list[Float[np.ndarray, "pair latent"]]] = {side: [] for side in SIDES}
+    for stored in cache.iterate(batch_pairs):
+        batch = select_inputs(stored, sae.inputs)
         pairs, patches, _ = batch.vision_tokens.shape
-        codes = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
-        offsets = torch.arange(pairs + 1, device=device) * patches
-        scores.append(pool(codes, offsets, sae.shared_width, "max").cpu().numpy())
+        packed: dict[Side, tuple[Tensor, Tensor]] = {
+            "vision": (batch.vision_tokens.flatten(0, 1), torch.arange(pairs + 1) * patches),
+            "text": (batch.text_tokens, batch.text_offsets),
+        }
+        for side, (tokens, offsets) in packed.items():
+            codes = sae.encode(side, tokens.to(device), "shared")
+            peaks = pool(codes, offsets.to(device), sae.shared_width, "max")
+            found[side].append(peaks[:, columns].cpu().numpy())
+    return found
+
+
+def _labels(cache: ActivationCache, column: str, concepts: list[str]) -> Bool[np.ndarray, "pair concept"]:
+    """Which of the concepts the image (or caption) of every pair shows."""
+    samples = cache.samples
+    shown = dict(zip(samples["pair"].to_pylist(), samples[column].to_pylist(), strict=True))
     labels = [[concept in (shown[pair] or ()) for concept in concepts] for pair in range(cache.pairs)]
-    return np.concatenate(scores), np.array(labels, dtype=bool)
+    return np.array(labels, dtype=bool)

@@ -166,10 +166,11 @@ def _check_template(template: str, placeholder: str) -> None:
     for slot in (placeholder, "{text}"):
         if template.count(slot) != 1:
             raise BackboneError(
-                f"prompt.template: needs {slot} exactly once, and {template!r} has it {template.count(slot)} times"
+                f"hallucination.states.prompt.template: needs {slot} exactly once, and {template!r} has it "
+                f"{template.count(slot)} times"
             )
     if template.index(placeholder) > template.index("{text}"):
         raise BackboneError(
-            f"prompt.template: {placeholder} must come before {{text}}, as the text's states are those after "
-            f"the image (got {template!r})"
+            f"hallucination.states.prompt.template: {placeholder} must come before {{text}}, as the text's states are "
+            f"those after the image (got {template!r})"
         )

@@ -12,7 +12,7 @@ from pipeline.language_models.layers import check_layer
 from pipeline.language_models.options import StateOptions
 from pipeline.training import resolve_device
 
-HUB = "hf-hub:"
+LOCAL, HUB = "local-dir:", "hf-hub:"
 
 
 def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
@@ -23,9 +23,11 @@ def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
         RunError: the device does not exist here.
     """
     device = resolve_device(options.device)
-    source = options.model.removeprefix(HUB)
-    if source == options.model and not Path(source).is_dir():
-        raise BackboneError(f"states.model: {source!r} is no folder; to download a model write {HUB}NAME")
+    source = options.model.removeprefix(HUB).removeprefix(LOCAL)
+    if not options.model.startswith(HUB) and not Path(source).is_dir():
+        raise BackboneError(
+            f"hallucination.states.model: {source!r} is no folder; to download a model write {HUB}OWNER/NAME"
+        )
     try:
         load_processor: Any = AutoProcessor.from_pretrained
         processor = load_processor(source)
@@ -33,8 +35,8 @@ def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise BackboneError(
-            f"states.model: {options.model!r} is no vision-language decoder that can be loaded ({reason}); it needs "
-            "config.json, model.safetensors and a processor, as llava-hf/llava-1.5-7b-hf has them"
+            f"hallucination.states.model: {options.model!r} is no vision-language decoder that can be loaded "
+            f"({reason}); it needs config.json, model.safetensors and a processor, as llava-hf/llava-1.5-7b-hf has them"
         ) from None
     check_layer(model, options.layer)
     cast(nn.Module, model).to(device)

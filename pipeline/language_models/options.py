@@ -1,8 +1,12 @@
 """The options of VL-SAE's decoding, apart from it: they are read where no language model is loaded."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config import Options
+from pipeline.datasets.coco import DatasetOptions
+from pipeline.errors import ConfigError
 from pipeline.language_models.polling import PollingOptions
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
 from pipeline.sae.vl_sae_options import VLSAEOptions
@@ -22,7 +26,8 @@ class StateOptions(Options):
     """Which states of which model are read."""
 
     model: str = Field(
-        description="a model like LlavaForConditionalGeneration: its folder, or hf-hub:NAME to download it"
+        description="a model like LlavaForConditionalGeneration: local-dir:FOLDER, the folder alone, or "
+        "hf-hub:OWNER/NAME to download it"
     )
     prompt: PromptOptions = PromptOptions()
     layer: int = Field(
@@ -58,9 +63,17 @@ class DecodingOptions(Options):
 
 
 class HallucinationOptions(Options):
-    """POPE with and without VL-SAE's decoding; training defaults are for states of width 128."""
+    """POPE with and without VL-SAE's decoding; training defaults are for states of width 128.
+
+    A group of which only some options are given keeps the defaults of this class for the others.
+    """
 
     states: StateOptions
+    dataset: DatasetOptions | None = Field(
+        default=None,
+        description="captioned pictures with instances, in the splits `train` and `val`; the section `dataset`'s by "
+        "default",
+    )
     pairs: int = Field(
         default=3000, ge=2, description="captioned training pictures whose states are learned from"
     )
@@ -76,3 +89,41 @@ class HallucinationOptions(Options):
     decoding: DecodingOptions = DecodingOptions()
     polling: PollingOptions = PollingOptions(images=150, objects=2)
     seeds: int = Field(default=3, ge=1, description="draws of questions, from polling.seed on")
+
+    @field_validator("autoencoder", "sae", "train", "polling", mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any, info: ValidationInfo) -> Any:
+        defaults = cls.model_fields[str(info.field_name)].default
+        return defaults.model_dump() | values if isinstance(values, dict) else values
+
+    @field_validator("sae")
+    @classmethod
+    def _reads_the_embeddings(cls, sae: VLSAEOptions) -> VLSAEOptions:
+        if sae.inputs != "pooled":
+            raise ValueError(
+                "inputs must be pooled: what is edited are the auxiliary autoencoder's embeddings"
+            )
+        return sae
+
+
+def hallucination_options(
+    section: HallucinationOptions | None,
+    model: str | None = None,
+    layer: int | None = None,
+    template: str | None = None,
+) -> HallucinationOptions:
+    """The section `hallucination` of `params.yaml`, if there is one, with what a command line says instead.
+
+    Raises:
+        ConfigError: neither names a model, or a value is out of range.
+    """
+    values = section.model_dump() if section else {"states": {}}
+    prompt = {"template": template} if template is not None else None
+    changes = {"model": model, "layer": layer, "prompt": prompt}
+    states = values["states"] | {key: value for key, value in changes.items() if value is not None}
+    if "model" not in states:
+        raise ConfigError(
+            "hallucination.states.model: no vision-language decoder is named; name one there in params.yaml or as the "
+            "command's argument: local-dir:FOLDER, or hf-hub:OWNER/NAME to download it"
+        )
+    return HallucinationOptions.parse(values | {"states": states}, "hallucination")

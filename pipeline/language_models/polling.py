@@ -86,8 +86,8 @@ def build_questions(
     asked = [name for name in sorted(objects) if len(objects[name]) >= options.objects]
     if len(asked) < options.images:
         raise DatasetError(
-            f"polling.images: {options.images} images with at least {options.objects} objects are asked for, and "
-            f"there are {len(asked)}; lower polling.images or polling.objects"
+            f"hallucination.polling.images: {options.images} images with at least {options.objects} objects are asked "
+            f"for, and there are {len(asked)}; lower it, or hallucination.polling.objects"
         )
     images = random.Random(f"{options.seed}/images").sample(asked, options.images)
     questions: list[Question] = []
@@ -134,4 +134,6 @@ def _first_absent(names: list[str], taken: set[str], image: str) -> str:
     for name in names:
         if name not in taken:
             return name
-    raise DatasetError(f"{image}: no object is left that it does not show; lower polling.objects")
+    raise DatasetError(
+        f"{image}: no object is left that it does not show; lower hallucination.polling.objects"
+    )

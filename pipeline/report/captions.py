@@ -30,29 +30,30 @@ class Piece:
 
 @dataclass(frozen=True)
 class LitCaption:
-    """A caption token by token, and the activation at its peak."""
+    """A caption token by token, and the latent's activation at its peak; without a peak one that was read whole."""
 
     pieces: tuple[Piece, ...]
     activation: float
 
     @property
+    def peak(self) -> int | None:
+        """Position of the token that fires the latent most."""
+        return next((position for position, piece in enumerate(self.pieces) if piece.peak), None)
+
+    @property
     def before(self) -> tuple[Piece, ...]:
         """What precedes the peak, as the left half of a concordance's line."""
-        return self.pieces[: self._peak]
+        return self.pieces[: self.peak or 0]
 
     @property
     def after(self) -> tuple[Piece, ...]:
         """The peak and what follows, as the right half."""
-        return self.pieces[self._peak :]
+        return self.pieces[self.peak or 0 :]
 
     @property
-    def keyword(self) -> str:
+    def keyword(self) -> str | None:
         """The peak's text, in lower case."""
-        return self.pieces[self._peak].text.lower()
-
-    @property
-    def _peak(self) -> int:
-        return next(position for position, piece in enumerate(self.pieces) if piece.peak)
+        return None if self.peak is None else self.pieces[self.peak].text.lower()
 
 
 class Spelled(NamedTuple):
@@ -65,14 +66,23 @@ class Spelled(NamedTuple):
 
 def keywords(captions: Sequence[LitCaption]) -> tuple[tuple[str, int], ...]:
     """At which tokens (punctuation left out) the captions peak, with how often, the most frequent first."""
-    counts = Counter(caption.keyword for caption in captions)
+    counts = Counter(caption.keyword for caption in captions if caption.keyword is not None)
     return tuple((word, count) for word, count in counts.most_common() if any(map(str.isalnum, word)))
 
 
 def lit_captions(records: Sequence[Mapping[str, Any]]) -> tuple[LitCaption, ...]:
-    """Rows of `top_captions` of one latent, made ready to show; strengths are relative to the first one's peak."""
+    """Rows of `top_captions` of one latent, made ready to show; strengths are relative to the first one's peak.
+
+    A row without a position is of a dictionary that reads whole captions, and stays unlit.
+    """
     strongest = max((record["activation"] for record in records), default=1.0)
-    return tuple(_lit(record, strongest) for record in records)
+    return tuple(
+        _lit(record, strongest) if record["position"] is not None else _whole(record) for record in records
+    )
+
+
+def _whole(record: Mapping[str, Any]) -> LitCaption:
+    return LitCaption((Piece(record["caption"], False, 0.0, False, False),), record["activation"])
 
 
 def _lit(record: Mapping[str, Any], strongest: float) -> LitCaption:

@@ -1,34 +1,27 @@
-"""What the pages show of a latent: pictures with its heat map and peak patch, and captions with its tokens lit."""
+"""What the pages show of a latent in a picture: the image file, the heat map over it, the peak patch and its crop."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import torch
-from jaxtyping import Float
 
 from cache import ActivationCache
-from pipeline.datasets.geometry import ResizeMode
-from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks
 from pipeline.report.heat import heat_image
 from pipeline.report.pictures import Picture, PictureShelf
-from pipeline.sae.base import SparseAutoencoder
-
-Ranking = list[tuple[int, int, float]]
-"""(pair, peak patch, activation), strongest first."""
+from pipeline.report.sightings import Sighting, Window, crop_around, resize_mode_of
 
 
 @dataclass(frozen=True)
-class PatchBox:
-    """The peak patch, in percent of the picture's width and height."""
+class Peak:
+    """The patch at which a latent peaks.
 
-    left: float
-    top: float
-    width: float
-    height: float
+    Attributes:
+        row, column: its place in the grid.
+        crop: the patches around it that are shown closer.
+        aspect: width by height of that crop in the picture's pixels.
+    """
+
+    row: int
+    column: int
+    crop: Window
+    aspect: float
 
 
 @dataclass(frozen=True)
@@ -37,117 +30,37 @@ class Evidence:
 
     Attributes:
         picture: the image file.
-        heat: the heat map as a `data:` URI.
-        peak: where the peak patch lies.
-        activation: the latent's value there.
+        activation: the latent's largest value in it.
         caption: the pair's caption.
+        heat: the heat map as a `data:` URI; None where a dictionary reads whole pictures.
+        peak: the strongest patch; None like `heat`.
     """
 
     picture: Picture
-    heat: str
-    peak: PatchBox
     activation: float
     caption: str
+    heat: str | None
+    peak: Peak | None
 
 
-class SplitEvidence:
-    """Looks up pictures and heat maps of one split.
+def show(sighting: Sighting, split: str, cache: ActivationCache, shelf: PictureShelf) -> Evidence:
+    """Put a sighting's picture on the shelf and draw its heat map.
 
-    Args:
-        split: What the report calls the split.
-        cache: The split's activations.
-        sae: The dictionary whose latents are shown.
-        shelf: Where pictures are written.
+    Raises:
+        DatasetError: the picture cannot be read any more.
     """
-
-    def __init__(
-        self, split: str, cache: ActivationCache, sae: SparseAutoencoder, shelf: PictureShelf
-    ) -> None:
-        self._cache = cache
-        self._sae = sae
-        self._shelf = shelf
-        self._resize_mode = resize_mode_of(cache)
-        self._split = split
-
-    @property
-    def images(self) -> int:
-        """Images of the split that are part of a pair."""
-        return len(first_pairs(self._cache))
-
-    @torch.inference_mode()
-    def search(self, ranks: int, images_at_most: int) -> TopItems:
-        """The images of this split that fire each latent most, among at most `images_at_most` evenly spaced ones."""
-        device = next(self._sae.parameters()).device
-        top = TopItems(self._sae.shared_width, ranks, device)
-        pairs = first_pairs(self._cache)
-        chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, images_at_most).round().astype(np.int64))]
-        for batch in _read(self._cache, chosen):
-            codes = self._sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
-            top.update(image_peaks(codes, len(batch.pair), self._sae.shared_width), batch.pair.to(device))
-        return top
-
-    def collect(self, rankings: Mapping[int, Ranking]) -> dict[int, list[Evidence]]:
-        """Pictures and heat maps for the ranked images of every latent.
-
-        A heat map is the latent's own code at every patch, scaled by its strongest activation among the images shown.
-        """
-        strongest = {latent: ranking[0][2] for latent, ranking in rankings.items() if ranking}
-        codes = self._codes(rankings)
-        rows = rows_of_pairs(self._cache, sorted({pair for pair, _ in codes}))
-        return {
-            latent: [
-                self._evidence(rows[pair], patch, activation, codes[pair, latent] / strongest[latent])
-                for pair, patch, activation in ranking
-            ]
-            for latent, ranking in rankings.items()
-        }
-
-    @torch.inference_mode()
-    def _codes(self, rankings: Mapping[int, Ranking]) -> dict[tuple[int, int], Float[np.ndarray, "patch"]]:
-        """A latent's code at every patch of an image, by (pair, latent)."""
-        wanted: dict[int, list[int]] = {}
-        for latent, ranking in rankings.items():
-            for pair, _, _ in ranking:
-                wanted.setdefault(pair, []).append(latent)
-        device = next(self._sae.parameters()).device
-        found: dict[tuple[int, int], Float[np.ndarray, "patch"]] = {}
-        for batch in _read(self._cache, np.array(sorted(wanted), dtype=np.int64)):
-            for pair, tokens in zip(batch.pair.tolist(), batch.vision_tokens.to(device), strict=True):
-                codes = self._sae.encode("vision", tokens, "shared")
-                for latent in wanted[pair]:
-                    found[pair, latent] = (codes.values * (codes.indices == latent)).sum(dim=1).cpu().numpy()
-        return found
-
-    def _evidence(
-        self, row: Mapping[str, Any], patch: int, activation: float, heat: Float[np.ndarray, "patch"]
-    ) -> Evidence:
-        grid, size = self._cache.manifest.grid, (row["width"], row["height"])
-        picture = self._shelf.place(self._split, row["file"], size, grid, self._resize_mode)
-        peak = patch_box(patch, grid)
-        return Evidence(picture, heat_image(heat.reshape(grid)), peak, activation, row["caption"])
+    row, grid = sighting.row, cache.manifest.grid
+    size = (row["width"], row["height"])
+    picture = shelf.place(split, row["file"], size, grid, resize_mode_of(cache))
+    if sighting.patch is None or sighting.heat is None:
+        return Evidence(picture, sighting.activation, row["caption"], None, None)
+    heat, peak = heat_image(sighting.heat), peak_at(sighting.patch, grid, picture)
+    return Evidence(picture, sighting.activation, row["caption"], heat, peak)
 
 
-def patch_box(patch: int, grid: tuple[int, int]) -> PatchBox:
-    """Where a patch lies, counted along rows of the grid."""
-    rows, columns = grid
-    top, left = divmod(patch, columns)
-    return PatchBox(100 * left / columns, 100 * top / rows, 100 / columns, 100 / rows)
-
-
-def resize_mode_of(cache: ActivationCache) -> ResizeMode:
-    """How the cache's backbone fits an image to its input."""
-    identity: Any = cache.manifest.backbone
-    mode: ResizeMode = identity["preprocessing"]["resize_mode"]
-    return mode
-
-
-def rows_of_pairs(cache: ActivationCache, pairs: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """File, size, caption and categories by pair, for these pairs only: a large split has too many to hold them all."""
-    table = cache.samples.select(["pair", "file", "width", "height", "caption", "categories"])
-    wanted = table.filter(pc.is_in(table["pair"], pa.array(pairs, pa.int64())))
-    return {row["pair"]: row for row in wanted.to_pylist()}
-
-
-def _read(cache: ActivationCache, pairs: np.ndarray, batch_pairs: int = 64) -> Iterator[Any]:
-    for start in range(0, len(pairs), batch_pairs):
-        yield cache.read_pairs(pairs[start : start + batch_pairs])
+def peak_at(patch: int, grid: tuple[int, int], picture: Picture) -> Peak:
+    """A patch, counted along rows of the grid, with the crop of the picture around it."""
+    row, column = divmod(patch, grid[1])
+    crop = crop_around(row, column, grid)
+    width, height = picture.width * crop.columns / grid[1], picture.height * crop.rows / grid[0]
+    return Peak(row, column, crop, round(width / height, 4))

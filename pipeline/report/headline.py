@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.latents import Dictionary
+from pipeline.report.dictionaries import Dictionary
 from pipeline.report.runs import Run
 
 
@@ -21,7 +21,7 @@ def headlines(runs: Sequence[Run], variant: str, dictionary: Dictionary | None) 
     metrics: Mapping[str, float] = next((run.metrics for run in runs if run.name == variant), {})
     found: list[Headline] = []
     if dictionary:
-        score = dictionary.metadata["score"]
+        score = dictionary.score
         note = f"{score['correct']} of {score['named']} right" if score else f"of {dictionary.latents:,}"
         found.append(Headline("Named latents", f"{len(dictionary.named):,}", note))
     vision, text = (_full(metrics, side) for side in ("vision", "text"))

@@ -20,6 +20,10 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVW"
 """One character per step of the scale, for heat maps that a page's script paints."""
 
 
+OPACITY = 0.62
+"""Of a heat map over its picture, here and in the pages' style sheet."""
+
+
 def levels(heat: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
     """The step of `SCALE` of each value: 0 at or below 0, the last one at or above 1, evenly spaced between."""
     steps: UInt8[np.ndarray, "..."] = np.round(np.clip(heat, 0, 1) * (len(SCALE) - 1)).astype(np.uint8)
@@ -28,11 +32,19 @@ def levels(heat: Float[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
 
 def heat_image(heat: Float[np.ndarray, "row column"]) -> str:
     """A heat map as a `data:` URI of a PNG with one pixel per patch; browsers smooth it when they stretch it."""
-    image = Image.fromarray(levels(heat), "P")
-    image.putpalette(bytes.fromhex("".join(colour[1:] for colour in SCALE)))
+    used, steps = np.unique(levels(heat), return_inverse=True)  # only their colours: most maps have few
+    image = Image.fromarray(steps.reshape(heat.shape).astype(np.uint8), "P")
+    image.putpalette(bytes.fromhex("".join(SCALE[step][1:] for step in used)))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def overlay(picture: Image.Image, heat: Float[np.ndarray, "row column"]) -> Image.Image:
+    """A heat map over a picture that has lost its colours, RGB, as the pages' style sheet lays it."""
+    colours = np.array([tuple(bytes.fromhex(colour[1:])) for colour in SCALE], np.uint8)[levels(heat)]
+    smooth = Image.fromarray(colours).resize(picture.size, Image.Resampling.BILINEAR)
+    return Image.blend(picture.convert("L").convert("RGB"), smooth, OPACITY)
 
 
 def heat_text(heat: Float[np.ndarray, "patch"]) -> str:

@@ -9,10 +9,11 @@ class ReportOptions(Options):
     """How much of the runs goes on pages. The defaults keep a report of the embedded world under 15 MB."""
 
     title: str = Field("Concord", min_length=1, description="Heading of the first page.")
-    variant: str = Field("lucid", min_length=1, description="The variant whose latents get pages.")
+    variant: str = Field("lucid", min_length=1, description="The variant that the first page is about.")
     latents: int = Field(
-        256, ge=0, description="Latents with a page of their own at most; named ones come first."
+        256, ge=0, description="Latents of `variant` with a page of their own at most; named ones come first."
     )
+    other_latents: int = Field(64, ge=0, description="Latents of each other variant with a page at most.")
     images: int = Field(
         9, ge=1, description="Top images on a latent's page (never more than `interpret` kept)."
     )

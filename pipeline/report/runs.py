@@ -22,6 +22,7 @@ class Run:
         metrics: figures of `metrics.json` by dotted key.
         curves: (step, value) points by term of the loss, as DVCLive logged them.
         not_defined: why a figure does not exist for this variant, by the dotted key (or its start) that it lacks.
+        naming: the group `interpretation` of `metrics.json`: names held against the truth; empty where it is not there.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Run:
     metrics: Mapping[str, float]
     curves: Mapping[str, Series]
     not_defined: Mapping[str, str] = field(default_factory=dict)
+    naming: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> Run:
@@ -40,7 +42,8 @@ def read_run(folder: Path) -> Run:
     metrics = _read_metrics(folder / "metrics.json")
     reasons = metrics.get("not_defined")
     not_defined = {key: str(why) for key, why in reasons.items()} if isinstance(reasons, dict) else {}
-    return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined)
+    naming = metrics.get("interpretation") or {}
+    return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined, naming)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

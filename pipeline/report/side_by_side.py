@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from jaxtyping import Float
 
 from cache import ActivationCache, PairBatch
+from pipeline.interpretation import read_latents
 from pipeline.report.captions import Spelled, spell
-from pipeline.report.evidence import PatchBox, patch_box, resize_mode_of, rows_of_pairs
 from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf
 from pipeline.report.runs import Run
+from pipeline.report.sightings import resize_mode_of, rows_of_pairs
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import MODEL_FILE, load_sae
 
@@ -26,12 +28,13 @@ class WordMap:
 
     Attributes:
         image: the map as a `data:` URI.
-        peak: the patch that gets most of the word.
+        row, column: the patch that gets most of the word.
         empty: whether no patch gets anything of it: guidance may leave a word without mass.
     """
 
     image: str
-    peak: PatchBox
+    row: int
+    column: int
     empty: bool
 
 
@@ -91,22 +94,22 @@ def compare_variants(
     runs: Sequence[Run],
     split: str,
     cache: ActivationCache,
-    latents: pa.Table,
+    table: Path,
     shelf: PictureShelf,
     count: int,
 ) -> SideBySide:
     """Lay the plans of all trained `runs` side by side for `count` pairs of a split.
 
-    The pairs are among those whose tokens `interpret` spelled (in the captions of `latents`), so that no tokenizer is
-    needed here: together they show as many categories as possible.
+    The pairs are among those whose tokens `interpret` spelled (in the captions of `table`, a `latents.parquet`), so
+    that no tokenizer is needed here: together they show as many categories as possible.
 
     Raises:
         RunError: a model cannot be read.
         DatasetError: a picture cannot be read.
     """
     saes, missing = _dictionaries(runs)
-    tokens = _spelled_captions(latents)
-    rows = rows_of_pairs(cache, sorted(tokens))
+    tokens = _spelled_captions(read_latents(table)[0])
+    rows = rows_of_pairs(cache, set(tokens))
     pairs = _varied(rows, count) if saes else []
     plans = {variant: _plans(sae, cache, pairs) for variant, sae in saes.items()}
     specimens = tuple(
@@ -176,8 +179,9 @@ def _plans(
         patches = batch.vision_tokens.shape[1]
         vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
         text = sae.encode("text", batch.text_tokens.to(device), "shared")
-        plan, valid = sae.transport(vision, text, batch.text_offsets.to(device), patches)
-        for pair, matrix, is_token in zip(batch.pair.tolist(), plan, valid, strict=True):
+        plans_of_batch = sae.transport(vision, text, batch.text_offsets.to(device), patches)
+        matrices = zip(batch.pair.tolist(), plans_of_batch.plan, plans_of_batch.valid, strict=True)
+        for pair, matrix, is_token in matrices:
             columns = matrix[:, is_token].T
             peak = columns.amax(dim=1, keepdim=True).clamp_min(torch.finfo(columns.dtype).tiny)
             plans[pair] = (columns / peak).cpu().numpy()
@@ -206,7 +210,8 @@ def _specimen(
 
 
 def _word_map(heat: Float[np.ndarray, "patch"], grid: tuple[int, int]) -> WordMap:
-    return WordMap(heat_image(heat.reshape(grid)), patch_box(int(heat.argmax()), grid), not heat.any())
+    row, column = divmod(int(heat.argmax()), grid[1])
+    return WordMap(heat_image(heat.reshape(grid)), row, column, not heat.any())
 
 
 def _telling_word(

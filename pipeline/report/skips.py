@@ -25,8 +25,8 @@ def skipped_samples(caches: Mapping[str, ActivationCache]) -> tuple[Skip, ...]:
 
 def _of_split(split: str, cache: ActivationCache) -> list[Skip]:
     files: dict[str, list[str]] = {}
-    for row in cache.samples.select(["file", "skip_reason"]).to_pylist():
-        if row["skip_reason"] is not None:
-            files.setdefault(row["skip_reason"].partition(":")[0], []).append(row["file"])
+    samples = cache.samples.select(["file", "skip_reason"])
+    for row in samples.filter(samples["skip_reason"].is_valid()).to_pylist():
+        files.setdefault(row["skip_reason"].partition(":")[0], []).append(row["file"])
     skips = (Skip(split, reason, len(some), tuple(some[:EXAMPLES])) for reason, some in files.items())
     return sorted(skips, key=lambda skip: -skip.count)

@@ -54,9 +54,15 @@ class Table:
     rows: tuple[Row, ...]
 
     @property
+    def in_paper(self) -> tuple[bool, ...]:
+        """Of which variants the paper has any of its figures."""
+        columns = zip(*(row.cells for row in self.rows), strict=True)
+        return tuple(any(cell.paper is not None for cell in column) for column in columns)
+
+    @property
     def has_paper(self) -> bool:
         """Whether the paper has any of its figures."""
-        return any(cell.paper is not None for row in self.rows for cell in row.cells)
+        return any(self.in_paper)
 
 
 def _grounding(kind: str, name: str, better: Better) -> tuple[Metric, ...]:

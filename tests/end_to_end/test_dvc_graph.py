@@ -33,7 +33,14 @@ def test_the_demo_ends_in_a_report_and_in_metrics_of_every_variant_it_trains(
     assert "<html" in (finished_project.folder / "report/index.html").read_text(encoding="utf-8")
     for variant in ("lucid", "shared_only", "separate"):
         metrics = json.loads((finished_project.folder / f"runs/{variant}/metrics.json").read_text())
-        assert {"reconstruction", "grounding", "degeneracy", "concepts", "counts"} <= metrics.keys()
+        assert {
+            "reconstruction",
+            "grounding",
+            "degeneracy",
+            "concepts",
+            "counts",
+            "interpretation",
+        } <= metrics.keys()
 
 
 def test_a_second_reproduction_runs_nothing(finished_project: Project) -> None:
@@ -42,14 +49,29 @@ def test_a_second_reproduction_runs_nothing(finished_project: Project) -> None:
 
 def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(project: Project) -> None:
     project.change(variants={"separate": {"train": {"learning_rate": 0.002}}})
-    assert project.stages_run("report") == {"train@separate", "evaluate@separate", "report"}
+    assert project.stages_run("report") == {
+        "train@separate",
+        "interpret@separate",
+        "evaluate@separate",
+        "report",
+    }
 
 
 def test_a_new_variant_of_another_method_trains_only_itself_and_encodes_nothing(project: Project) -> None:
-    project.change(variants={"pooled": {"sae": {"architecture": "vl_sae", "latents": 64, "k": 8}}})
-    assert project.stages_run("evaluate@pooled", "report") == {"train@pooled", "evaluate@pooled"}
+    project.change(
+        variants={"pooled": {"sae": {"architecture": "vl_sae", "latents": 64, "k": 8}}},
+        study={"variants": ["pooled"], "classify": ["pooled"]},
+    )
+    assert project.stages_run("evaluate@pooled", "report") == {
+        "train@pooled",
+        "interpret@pooled",
+        "evaluate@pooled",
+    }
     metrics = json.loads((project.folder / "runs/pooled/metrics.json").read_text())
-    assert {"reconstruction", "alignment", "consistency", "not_defined"} <= metrics.keys()
+    assert {"reconstruction", "alignment", "consistency", "interpretation", "not_defined"} <= metrics.keys()
+    edges = project.succeed("dvc", "dag", "--dot", "classify@pooled")
+    for training in ("train@pooled", "replicate@pooled-1", "replicate@pooled-2"):
+        assert f'"{training}" -> "classify@pooled"' in edges
 
 
 def test_editing_the_report_trains_and_encodes_nothing(project: Project) -> None:
@@ -63,7 +85,7 @@ def test_an_experiment_changes_the_option_it_names(project: Project) -> None:
         "dvc", "exp", "run", "--set-param", "+variants.lucid.train.epochs=1", "evaluate@lucid"
     )
     ran = {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
-    assert ran == {"train@lucid", "evaluate@lucid"}
+    assert ran == {"train@lucid", "interpret@lucid", "evaluate@lucid"}
     assert json.loads((project.folder / "runs/lucid/metrics.json").read_text()) != before
 
 

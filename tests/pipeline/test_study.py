@@ -41,3 +41,11 @@ def test_what_a_variant_does_not_have_is_a_dash() -> None:
 
 def test_self_reconstruction_falls_back_to_the_global_code_of_a_variant_without_private_latents() -> None:
     assert cells(study_tables({"shared_only": [metrics(0.5)]}), "shared_only", "V self") == "0.250"
+
+
+def test_names_are_counted_where_a_run_was_interpreted() -> None:
+    interpreted = metrics(0.5) | {"interpretation": {"named": 4, "correct": 3, "share": 0.75}}
+    table = study_tables({"lucid": [interpreted], "separate": [metrics(0.5)]})
+    assert cells(table, "lucid", "names right") == "3.000"
+    assert cells(table, "lucid", "share right") == "0.750"
+    assert cells(table, "separate", "share right") == "–"

@@ -4,6 +4,7 @@ Nothing on the disk changes between two of them, so that these are all the state
 a process that has imported everything saves doing so for every kill; nothing may have started threads before.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class Calls:
 
 def in_child(work: Callable[[], None]) -> int:
     """Run `work` in a forked process; returns its exit status, negative the signal that ended it."""
+    gc.freeze()  # a child that collected the objects of before would copy every page they lie on
     child = os.fork()
     if child == 0:
         status = 1

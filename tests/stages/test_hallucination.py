@@ -1,10 +1,12 @@
 """The stage on a world of 12 pictures and a LLaVA of random weights: every file and every refusal is real."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
@@ -20,13 +22,24 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
+from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.scenes.lexicon import VOCABULARY
 from pipeline.datasets.scenes.write import ScenesOptions, write_scenes
-from pipeline.language_models.options import HallucinationOptions
+from pipeline.errors import ConfigError
+from pipeline.language_models.options import (
+    HallucinationOptions,
+    PromptOptions,
+    StateOptions,
+    hallucination_options,
+)
+from pipeline.language_models.polling import PollingOptions
 from pipeline.language_models.questions import Question, write_questions
+from pipeline.params import load_params
+from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
 from stages.cli import app
 from stages.hallucination import measure_hallucination
 
+ROOT = Path(__file__).parents[2]
 SPECIAL = ["<pad>", "</s>", "<unk>", "<image>"]
 
 
@@ -72,16 +85,20 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetOptions:
     root = tmp_path_factory.mktemp("scenes")
     write_scenes(root, ScenesOptions(image_size=32, train=8, val=8, ood=1))
-    return root
+    return DatasetOptions(root=root, splits={"train": "train", "val": "val"})
 
 
 def options(model_folder: Path) -> HallucinationOptions:
     return HallucinationOptions.model_validate(
         {
-            "states": {"model": str(model_folder), "layer": 1, "prompt": {"template": "<image> {text}"}},
+            "states": {
+                "model": f"local-dir:{model_folder}",
+                "layer": 1,
+                "prompt": {"template": "<image> {text}"},
+            },
             "pairs": 8,
             "autoencoder": {"batch_pairs": 4, "epochs": 2},
             "sae": {"latents": 16, "k": 4},
@@ -93,15 +110,16 @@ def options(model_folder: Path) -> HallucinationOptions:
 
 
 def test_every_poll_is_scored_under_every_strategy_twice_alike(
-    model_folder: Path, scenes: Path, tmp_path: Path
+    model_folder: Path, dataset: DatasetOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for run in ("a", "b"):
-        measure_hallucination(options(model_folder), scenes, tmp_path / run)
+        measure_hallucination(options(model_folder), dataset, tmp_path / run)
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert list(metrics) == [
         f"{kind}/{seed}" for kind in ("random", "popular", "adversarial") for seed in (0, 1)
     ]
     assert metrics["random/0"]["greedy"] == metrics["random/0"]["greedy_mask"]
+    assert "adversarial: 2 draws of questions" in capsys.readouterr().out
     assert set(metrics["popular/1"]["sampled_edit"]) == {"accuracy", "precision", "recall", "f1", "yes_ratio"}
     assert metrics == json.loads((tmp_path / "b" / "metrics.json").read_text())
     for name in (
@@ -113,11 +131,57 @@ def test_every_poll_is_scored_under_every_strategy_twice_alike(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_questions_from_a_file_are_asked_instead(model_folder: Path, scenes: Path, tmp_path: Path) -> None:
-    picture = sorted((scenes / "val").iterdir())[0].name
+def test_questions_from_a_file_are_asked_instead(
+    model_folder: Path, dataset: DatasetOptions, tmp_path: Path
+) -> None:
+    picture = sorted((dataset.root / "val").iterdir())[0].name
     write_questions(tmp_path / "mine.jsonl", [Question(1, picture, "Is there a boat in the image?", "no")])
-    measure_hallucination(options(model_folder), scenes, tmp_path / "run", [tmp_path / "mine.jsonl"])
+    measure_hallucination(options(model_folder), dataset, tmp_path / "run", [tmp_path / "mine.jsonl"])
     assert list(json.loads((tmp_path / "run" / "metrics.json").read_text())) == ["mine"]
+
+
+def test_the_command_line_comes_before_the_section_and_the_section_before_the_defaults() -> None:
+    section = HallucinationOptions.model_validate(
+        {"states": {"model": "hf-hub:a/b", "layer": 7}, "edit": {"strength": 0.5}, "seeds": 1}
+    )
+    assert hallucination_options(section) == section
+    changed = hallucination_options(section, model="local-dir:mine", template="<image>{text}")
+    assert changed.states == section.states.model_copy(
+        update={"model": "local-dir:mine", "prompt": PromptOptions(template="<image>{text}")}
+    )
+    assert (changed.edit, changed.seeds) == (section.edit, 1)
+    assert hallucination_options(None, "mine", 3) == HallucinationOptions(
+        states=StateOptions(model="mine", layer=3)
+    )
+    with pytest.raises(ConfigError, match=r"hallucination\.states\.layer: .* 0 \(got -1\)"):
+        hallucination_options(section, layer=-1)
+
+
+def test_a_group_given_in_part_keeps_the_other_defaults_of_this_section() -> None:
+    values = {"states": {"model": "mine"}, "train": {"seed": 4}, "polling": {"images": 9}, "sae": {"k": 3}}
+    options, default = (
+        HallucinationOptions.model_validate(given) for given in (values, {"states": {"model": "mine"}})
+    )
+    assert options.train == default.train.model_copy(update={"seed": 4})
+    assert options.polling == default.polling.model_copy(update={"images": 9})
+    assert options.sae == default.sae.model_copy(update={"k": 3})
+    with pytest.raises(ConfigError, match=r"hallucination\.sae: .*inputs must be pooled"):
+        HallucinationOptions.parse(values | {"sae": {"inputs": "tokens"}}, "hallucination")
+
+
+def test_the_documented_values_of_the_paper_are_a_section_that_is_understood(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "hallucination.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(shipped | yaml.safe_load(block)), encoding="utf-8")
+    options = load_params(tmp_path / "params.yaml").hallucination
+    assert options is not None
+    assert (options.states.model, options.states.layer) == ("hf-hub:llava-hf/llava-1.5-7b-hf", 30)
+    assert options.autoencoder == AuxiliaryAutoencoderOptions()  # its defaults are the paper's for this model
+    assert (options.sae.latents, options.sae.k, options.train.learning_rate) == (8 * 4096, 256, 1e-4)
+    assert (options.edit.strength, options.edit.vision_share) == (0.8, 0.9)
+    assert (options.decoding.edited_weight, options.decoding.plausibility) == (0.6, 0.8)
+    assert options.polling == PollingOptions()  # POPE's
 
 
 @pytest.mark.parametrize(
@@ -126,13 +190,16 @@ def test_questions_from_a_file_are_asked_instead(model_folder: Path, scenes: Pat
         ({"--layer": "30"}, "layer 30: LlavaForConditionalGeneration has 2 decoder layers"),
         ({"--template": "{text}"}, "prompt.template: needs <image> exactly once"),
         ({"--questions": "absent.jsonl"}, "question 1 is about 'absent.jpg'"),
-        ({"model": "none"}, "states.model: 'none' is no folder; to download a model write hf-hub:NAME"),
-        ({"model": "."}, "states.model: '.' is no vision-language decoder that can be loaded"),
+        ({"model": "none"}, "states.model: 'none' is no folder; to download a model write hf-hub:OWNER/NAME"),
+        ({"model": "local-dir:."}, "states.model: 'local-dir:.' is no vision-language decoder that can be"),
+        ({"model": ""}, "hallucination.states.model: no vision-language decoder is named"),
+        ({"val": "validation"}, "questions are about 'val'; there is no 'val'"),
+        ({"--root": "elsewhere"}, "elsewhere/val: no pictures there to ask about"),
     ],
 )
 def test_a_mistake_ends_the_command_in_one_clear_line(
     model_folder: Path,
-    scenes: Path,
+    dataset: DatasetOptions,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, str],
@@ -141,12 +208,16 @@ def test_a_mistake_ends_the_command_in_one_clear_line(
     monkeypatch.chdir(tmp_path)
     polls = [Question(1, "absent.jpg", "Is there a boat in the image?", "no")]
     write_questions(Path("absent.jsonl"), polls)
-    picture = sorted((scenes / "val").iterdir())[0].name
+    picture = sorted((dataset.root / "val").iterdir())[0].name
     write_questions(Path("present.jsonl"), [polls[0]._replace(image=picture)])
     arguments = {"model": str(model_folder), "--layer": "1", "--template": "<image> {text}"}
-    arguments |= {"--root": str(scenes), "--questions": "present.jsonl"} | changes
-    model = arguments.pop("model")
+    arguments |= {"--questions": "present.jsonl", "val": "val"} | changes
+    model, val = arguments.pop("model"), arguments.pop("val")
+    section = {"root": str(dataset.root), "splits": {"train": "train", val: "val"}}
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values = shipped | {"dataset": section, "hallucination": None}
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     flat = [part for argument in arguments.items() for part in argument]
-    result = CliRunner().invoke(app, ["hallucination", model, *flat])
+    result = CliRunner().invoke(app, ["hallucination", *([model] if model else []), *flat])
     assert result.exit_code == 1
     assert complaint in " ".join(result.output.split())

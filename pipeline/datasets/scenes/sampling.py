@@ -1,6 +1,7 @@
 """Which scenes there are: facts drawn from the world, combination by combination."""
 
 import random
+from collections.abc import Callable
 from typing import Literal
 
 from pipeline.datasets.scenes.layout import SCALES, arrange
@@ -20,6 +21,8 @@ from pipeline.datasets.scenes.world import (
 )
 
 Combinations = Literal["seen", "unseen"]
+DrawNouns = Callable[[random.Random, int], list[str]]
+"""Draws so many distinct nouns."""
 
 SINGLE_OBJECT = 0.35
 """Share of scenes that show one object and nothing else."""
@@ -32,29 +35,38 @@ _CROWDED = 0.45  # The share of the picture that the boxes of several groups may
 _FULL = 0.62  # Likewise of a single group.
 
 
-def sample_scene(rng: random.Random, combinations: Combinations) -> Scene:
+def independent_nouns(rng: random.Random, count: int) -> list[str]:
+    """Any nouns, all equally often: which ones a scene shows says nothing about the others."""
+    return rng.sample(NOUNS, count)
+
+
+def sample_scene(
+    rng: random.Random, combinations: Combinations, draw_nouns: DrawNouns = independent_nouns
+) -> Scene:
     """A scene of one object, of two related ones, or of one to four groups.
 
     "seen" scenes contain no (noun, colour) combination of `HELD_OUT`, "unseen" scenes contain exactly one.
     """
     while True:
-        description = sample_description(rng, combinations)
+        description = sample_description(rng, combinations, draw_nouns)
         if (scene := arrange(description, rng)) is not None:
             return scene
 
 
-def sample_description(rng: random.Random, combinations: Combinations) -> Description:
+def sample_description(
+    rng: random.Random, combinations: Combinations, draw_nouns: DrawNouns = independent_nouns
+) -> Description:
     """The facts of a scene, before it is known whether everything finds a place."""
     setting = rng.choice(SETTINGS)
     shape = rng.random()
     if shape < SINGLE_OBJECT:
-        return Description(setting, tuple(_sample_things(rng, combinations, ["one"])))
+        return Description(setting, tuple(_sample_things(rng, combinations, ["one"], draw_nouns)))
     if shape < SINGLE_OBJECT + TWO_OBJECTS:
-        things = tuple(_sample_things(rng, combinations, ["one", "one"]))
+        things = tuple(_sample_things(rng, combinations, ["one", "one"], draw_nouns))
         return Description(setting, things, rng.choice(RELATIONS))
     while True:
         counts = _sample_counts(rng)
-        things = tuple(_sample_things(rng, combinations, counts))
+        things = tuple(_sample_things(rng, combinations, counts, draw_nouns))
         if _area(things) < (_FULL if len(things) == 1 else _CROWDED):
             return Description(setting, things)
 
@@ -67,8 +79,10 @@ def _sample_counts(rng: random.Random) -> list[str]:
             return counts
 
 
-def _sample_things(rng: random.Random, combinations: Combinations, counts: list[str]) -> list[Thing]:
-    nouns = rng.sample(NOUNS, len(counts))
+def _sample_things(
+    rng: random.Random, combinations: Combinations, counts: list[str], draw_nouns: DrawNouns
+) -> list[Thing]:
+    nouns = draw_nouns(rng, len(counts))
     colours = [rng.choice([c for c in COLOURS if not held_out(noun, c)]) for noun in nouns]
     if combinations == "unseen":
         chosen = rng.randrange(len(nouns))

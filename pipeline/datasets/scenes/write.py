@@ -30,6 +30,8 @@ COMBINATIONS: Mapping[Split, Combinations] = {"train": "seen", "val": "seen", "o
 CAPTIONS_PER_IMAGE = 5
 
 OnProgress = Callable[[int, int], None]
+SceneOf = Callable[[int, Split, int], Scene]
+"""From (seed, split, index) to a scene."""
 Entry = dict[str, Any]
 
 _IDS_PER_SPLIT = 10_000_000  # Image ids are unique across splits, as COCO's are.
@@ -59,6 +61,11 @@ class _Annotated(NamedTuple):
     instances: list[Entry]
 
 
+def scene_of(seed: int, split: Split, index: int) -> Scene:
+    """The scene on image `index`, counted from 0, of a split."""
+    return sample_scene(random.Random(f"{seed}/{split}/{index}"), COMBINATIONS[split])
+
+
 def write_scenes(root: Path, options: ScenesOptions, on_progress: OnProgress | None = None) -> None:
     """Write every split below `root`; `on_progress` is called with (images written, images in all)."""
     counts: dict[Split, int] = {"train": options.train, "val": options.val, "ood": options.ood}
@@ -84,13 +91,14 @@ def write_split(
     image_size: int = 224,
     seed: int = 0,
     workers: int = 1,
+    scene: SceneOf = scene_of,
     on_progress: OnProgress | None = None,
 ) -> None:
     """Write `count` images to `root/split` and their annotations to `root/annotations`.
 
     An earlier split of that name is replaced. Its captions file goes first and the new one comes last, in one step:
     without it there is no data set, so that one that exists is complete. After an interruption the same call starts
-    over and ends in the same files.
+    over and ends in the same files. Workers must be able to import `scene`, which gives the facts.
     """
     folder = root / split
     files = {kind: root / "annotations" / f"{kind}_{split}.json" for kind in ("instances", "captions")}
@@ -99,7 +107,7 @@ def write_split(
     files["captions"].parent.mkdir(exist_ok=True)
     drawn: list[_Annotated] = []
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    for chunk in _mapped(partial(_draw_chunk, folder, split, seed, image_size), chunks, workers):
+    for chunk in _mapped(partial(_draw_chunk, folder, split, seed, image_size, scene), chunks, workers):
         drawn.extend(chunk)
         if on_progress is not None:
             on_progress(len(drawn), count)
@@ -108,17 +116,17 @@ def write_split(
         _write_whole(files[kind], json.dumps(content, separators=(",", ":")))
 
 
-def scene_of(seed: int, split: Split, index: int) -> Scene:
-    """The scene on image `index`, counted from 0, of a split."""
-    return sample_scene(random.Random(f"{seed}/{split}/{index}"), COMBINATIONS[split])
+def _draw_chunk(
+    folder: Path, split: Split, seed: int, image_size: int, scene_of: SceneOf, indices: range
+) -> list[_Annotated]:
+    return [
+        _draw_image(folder, split, seed, image_size, index, scene_of(seed, split, index)) for index in indices
+    ]
 
 
-def _draw_chunk(folder: Path, split: Split, seed: int, image_size: int, indices: range) -> list[_Annotated]:
-    return [_draw_image(folder, split, seed, image_size, index) for index in indices]
-
-
-def _draw_image(folder: Path, split: Split, seed: int, image_size: int, index: int) -> _Annotated:
-    scene = scene_of(seed, split, index)
+def _draw_image(
+    folder: Path, split: Split, seed: int, image_size: int, index: int, scene: Scene
+) -> _Annotated:
     image_id = SPLITS.index(split) * _IDS_PER_SPLIT + index + 1
     first_id = image_id * _IDS_PER_IMAGE
     image: Entry = {

@@ -20,7 +20,6 @@ function painter({ scale, rows, columns }) {
 function compare() {
   const paint = painter(specimens.dataset);
   const columns = Number(specimens.dataset.columns);
-  const rows = Number(specimens.dataset.rows);
 
   function choose(button) {
     const section = button.closest("section");
@@ -34,8 +33,8 @@ function compare() {
       figure.querySelector(".heat").src = paint(map);
       figure.querySelector(".empty").hidden = strongest !== "0";
       box.hidden = strongest === "0";
-      box.style.left = `${(100 * (peak % columns)) / columns}%`;
-      box.style.top = `${(100 * Math.floor(peak / columns)) / rows}%`;
+      box.style.setProperty("--x", peak % columns);
+      box.style.setProperty("--y", Math.floor(peak / columns));
     });
   }
 

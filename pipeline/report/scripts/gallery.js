@@ -1,5 +1,5 @@
 "use strict";
-// The gallery's filters. They live in the address (concepts.html#q=boat&kind=noun), so that a view can be linked to.
+// The gallery's filters. They live in the address (lucid/concepts.html#q=boat&kind=noun), so that a view can be linked to.
 
 const filters = document.getElementById("filters");
 

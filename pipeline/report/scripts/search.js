@@ -18,15 +18,17 @@ function rank(lines, query) {
 }
 
 function bestEntries(query, count) {
+  const here = (entry) => Number(entry.variant !== document.body.dataset.variant); // this page's variant comes first
   return ENTRIES.map((entry) => ({ ...entry, rank: rank(entry.search, query) }))
     .filter((entry) => entry.rank < Infinity)
-    .sort((one, other) => one.rank - other.rank)
+    .sort((one, other) => Math.floor(one.rank) - Math.floor(other.rank) || here(one) - here(other) || one.rank - other.rank)
     .slice(0, count);
 }
 
 /** The field with its list of suggestions, after the pattern "combobox with list autocomplete". */
 function serveField(field, list) {
   const root = document.body.dataset.root;
+  const several = new Set(ENTRIES.map((entry) => entry.variant)).size > 1;
   let selected = -1;
 
   function select(place) {
@@ -55,7 +57,7 @@ function serveField(field, list) {
     item.dataset.page = root + entry.page;
     const terms = document.createElement("span");
     terms.className = "quiet";
-    terms.textContent = entry.search.split("\n").slice(1, 4).join(", ");
+    terms.textContent = [...(several ? [entry.variant] : []), ...entry.search.split("\n").slice(1, 4)].join(", ");
     item.append(entry.title, terms);
     return item;
   }
@@ -79,7 +81,7 @@ function serveField(field, list) {
     } else if (event.key === "Enter") {
       event.preventDefault();
       location.href = selected < 0
-        ? `${root}concepts.html#${new URLSearchParams({ q: field.value, name: "any" })}`
+        ? `${document.body.dataset.gallery}#${new URLSearchParams({ q: field.value, name: "any" })}`
         : list.children[selected].dataset.page;
     }
   });

@@ -23,10 +23,10 @@ PROMPTS = [
 ]
 
 
-def build(options: dict[str, object], width: int | None = None) -> SparseAutoencoder:
+def build(options: dict[str, object], width: int | None = None, seed: int = 3) -> SparseAutoencoder:
     pooled = options["architecture"] == "vl_sae" and "inputs" not in options
     channels = width or (8 if pooled else 16)
-    return build_sae(options, channels, channels, seed=3).eval()
+    return build_sae(options, channels, channels, seed).eval()
 
 
 def unit(row: Tensor) -> Tensor:
@@ -52,7 +52,10 @@ def test_a_class_is_the_mean_direction_of_its_prompts(
     backbone: Backbone, options: dict[str, object], pooling: Pooling
 ) -> None:
     sae = build(options)
-    found = ConceptEncoder(sae, backbone, pooling, batch_size=4).classes(PROMPTS)
+    other = build(options, seed=4)
+    found, of_other = ConceptEncoder([sae, other], backbone, pooling, batch_size=4).classes(PROMPTS)
+    assert torch.equal(found.embedding, of_other.embedding)
+    assert not torch.allclose(found.concepts, of_other.concepts, atol=0.1)
     for label, texts in enumerate(PROMPTS):
         embeddings, codes = [], []
         for text in texts:
@@ -75,7 +78,7 @@ def test_a_picture_is_its_embedding_and_its_pooled_code(
 ) -> None:
     sae = build(options)
     pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = ConceptEncoder(sae, backbone).images(pixels)
+    found = ConceptEncoder([build(AFFINE), sae], backbone).images(pixels)[1]
     for number in range(3):
         seen = backbone.encode_images(pixels[number : number + 1])
         rows = seen.pooled if sae.inputs == "pooled" else seen.tokens[0]
@@ -89,10 +92,10 @@ def test_a_dictionary_of_another_width_is_refused(
     backbone: Backbone, options: dict[str, object], width: int, made: int
 ) -> None:
     with pytest.raises(RunError, match=f"{width} wide, and backbone .* makes them {made} wide"):
-        ConceptEncoder(build(options, width), backbone)
+        ConceptEncoder([build(POOLED), build(options, width)], backbone)
 
 
 def test_classes_that_the_tokenizer_cannot_tell_apart_are_refused(backbone: Backbone) -> None:
-    encoder = ConceptEncoder(build(POOLED), backbone, batch_size=1)
+    encoder = ConceptEncoder([build(POOLED)], backbone, batch_size=1)
     with pytest.raises(ConfigError, match="cannot tell 'a photo of a zebra' from 'a photo of a gnu'"):
         encoder.classes([["a photo of a gnu"], ["a photo of a cat"], ["a photo of a zebra"]])

@@ -64,8 +64,8 @@ def test_concepts_alone_ignore_the_embedding() -> None:
 
 
 def test_batches_of_pictures_are_scored_as_single_ones_are(backbone: Backbone) -> None:
-    sae = build_sae({"architecture": "vl_sae", "latents": 32, "k": 4}, 8, 8, seed=1)
-    encoder = ConceptEncoder(sae, backbone)
+    options = {"architecture": "vl_sae", "latents": 32, "k": 4}
+    encoder = ConceptEncoder([build_sae(options, 8, 8, seed) for seed in (1, 2)], backbone)
     classes = encoder.classes([["a photo of a cat"], ["a photo of a boat"], ["a photo of a dog"]])
     shots = [Image.new("RGB", (8 + n, 9), (40 * n, 250 - 50 * n, 90)) for n in range(5)]
     taken: list[int] = []
@@ -75,14 +75,17 @@ def test_batches_of_pictures_are_scored_as_single_ones_are(backbone: Backbone) -
             taken.append(number)
             yield LabelledPicture(str(number), number % 3, image)
 
-    result = score_pictures(encoder, classes, pictures(), batch_size=2)
-    assert result.names == list("01234")
-    assert result.labels.tolist() == [0, 1, 2, 0, 1]
-    assert len(set(result.digests)) == 5
+    results = score_pictures(encoder, classes, pictures(), batch_size=2)
+    assert taken == list(range(5)), "pictures are decoded once, however many dictionaries there are"
+    for result in results:
+        assert result.names == list("01234")
+        assert result.labels.tolist() == [0, 1, 2, 0, 1]
+        assert len(set(result.digests)) == 5
     for row, image in enumerate(shots):
         seen = encoder.images(backbone.preprocess(image)[None])
-        for label in range(3):
-            for kind in ("embedding", "concepts"):
-                pair = (getattr(seen, kind)[0], getattr(classes, kind)[label])
-                cosine = torch.nn.functional.cosine_similarity(*pair, dim=0)
-                assert getattr(result, kind)[row, label] == pytest.approx(float(cosine), abs=1e-5)
+        for result, of_picture, of_classes in zip(results, seen, classes, strict=True):
+            for label in range(3):
+                for kind in ("embedding", "concepts"):
+                    pair = (getattr(of_picture, kind)[0], getattr(of_classes, kind)[label])
+                    cosine = torch.nn.functional.cosine_similarity(*pair, dim=0)
+                    assert getattr(result, kind)[row, label] == pytest.approx(float(cosine), abs=1e-5)

@@ -23,4 +23,4 @@ def cache(tmp_path_factory):
 def options(tmp_path_factory):
     path = tmp_path_factory.mktemp("lists") / "pictures.txt"
     path.write_text(picture_world.LIST, encoding="utf-8")
-    return InterpretOptions(concepts=str(path), minimum_hits=3)
+    return InterpretOptions(concepts=str(path), prompt="{term}", minimum_hits=3)

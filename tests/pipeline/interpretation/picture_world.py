@@ -1,7 +1,8 @@
 """A tiny world whose truth is known: every concept is one channel, and every shared latent reads one channel.
 
 Pictures have a grid of 4 x 4 patches. One patch holds the object (its noun at 3, its colour at 2), all others hold the
-setting at 2. Every word of a caption that expresses a concept holds that channel at 3.
+setting at 2. Every word of a caption that expresses a concept holds that channel at 3. Pooled embeddings hold the
+largest value of each channel.
 """
 
 import re
@@ -23,6 +24,7 @@ from cache import (
 )
 from pipeline.backbone.model import Activations
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
 CONCEPTS = ("noun:boat", "noun:cat", "colour:red", "colour:blue", "setting:sea", "setting:meadow")
 WORDS = {
@@ -112,7 +114,9 @@ class WordModel:
     def tokenize(self, texts):
         ids = [[self.vocabulary.index(word) for word in words_of(text)] for text in texts]
         longest = max((len(some) for some in ids), default=0)
-        valid = torch.tensor([[place < len(some) for place in range(longest)] for some in ids])
+        valid = torch.tensor(
+            [[place < len(some) for place in range(longest)] for some in ids], dtype=torch.bool
+        )
         return torch.tensor([some + [0] * (longest - len(some)) for some in ids]), valid
 
     def encode_texts(self, token_ids):
@@ -132,6 +136,16 @@ def axis_sae() -> LucidSAE:
         for side in ("vision", "text"):
             sae.dictionary(side).encoder.copy_(torch.eye(CHANNELS))
             sae.dictionary(side).decoder.copy_(torch.eye(CHANNELS))
+    return sae.eval()
+
+
+def axis_pooled_sae() -> VLSAE:
+    """Latent i reads channel i of the pooled embeddings, on both sides."""
+    options = VLSAEOptions(latents=CHANNELS, k=3, encoder="affine")
+    sae = VLSAE(options, CHANNELS, CHANNELS)
+    with torch.no_grad():
+        sae.encoder("vision").weight.copy_(torch.eye(CHANNELS))
+        sae.encoder("vision").bias.zero_()
     return sae.eval()
 
 
@@ -159,21 +173,23 @@ def write_cache(
         shard_images=len(shown),
         shard_captions=captions_of_shards(counts, len(shown)),
     )
-    lengths, ids, rows = [], [np.zeros(0, np.int64)], []
+    lengths, ids, rows, pooled = [], [np.zeros(0, np.int64)], [], []
     for row, picture in enumerate(shown):
         for number, caption in enumerate(picture.captions):
             words = words_of(caption) if picture.skip_reason is None else []
             lengths.append(len(words))
             ids.append(np.array([model.vocabulary.index(word) for word in words], np.int64))
+            pooled.append(np.zeros(CHANNELS, np.float32))
+            pooled[-1][[WORDS[word] for word in words]] = 3
             rows.append(_sample(row, number, picture, caption, split))
     token_ids = np.concatenate(ids)
     activations = ShardActivations(
         vision_tokens=np.stack([picture.tokens for picture in shown]),
-        vision_pooled=np.zeros((len(shown), CHANNELS), np.float32),
+        vision_pooled=np.stack([picture.tokens.max(axis=0) for picture in shown]),
         text_tokens=model.encode_texts(torch.from_numpy(token_ids)[None]).tokens[0].numpy(),
         text_lengths=np.array(lengths, np.int64),
         token_ids=token_ids,
-        text_pooled=np.zeros((len(lengths), CHANNELS), np.float32),
+        text_pooled=np.stack(pooled),
     )
     writer = CacheWriter.open(path, manifest)
     writer.write_shard(0, activations, pa.Table.from_pylist(rows, schema=SAMPLES_SCHEMA))

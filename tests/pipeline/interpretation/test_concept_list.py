@@ -6,6 +6,17 @@ from pipeline.datasets.scenes.lexicon import SYNONYMS
 from pipeline.errors import ConfigError
 from pipeline.interpretation import load_concept_list
 
+COCO_CATEGORIES = (
+    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, "
+    "stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, "
+    "backpack, umbrella, handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball "
+    "bat, baseball glove, skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork, knife, "
+    "spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, "
+    "couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, "
+    "microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, "
+    "toothbrush"
+)
+
 
 def write(folder: Path, content: str | bytes) -> str:
     path = folder / "list.txt"
@@ -51,7 +62,9 @@ def test_an_unusable_list_is_refused_with_file_and_place(tmp_path, content, mess
 
 
 def test_a_missing_list_is_refused_naming_the_embedded_ones(tmp_path):
-    with pytest.raises(ConfigError, match=r"no such file, and no embedded list of that name \(world\)"):
+    with pytest.raises(
+        ConfigError, match=r"no such file, and no embedded list of that name \(english, world\)"
+    ):
         load_concept_list(str(tmp_path / "absent.txt"))
 
 
@@ -59,3 +72,12 @@ def test_the_embedded_list_has_every_wording_of_the_worlds_captions():
     truth = load_concept_list("world").truth
     wordings = {concept: {term for term in truth if truth[term] == concept} for concept in truth.values()}
     assert wordings == {concept: set(terms) for concept, terms in SYNONYMS.items()}
+
+
+def test_the_english_list_is_of_everyday_size_and_holds_the_categories_of_coco():
+    terms = load_concept_list("english").terms
+    assert 1100 <= len(terms) <= 1300
+    categories = set(COCO_CATEGORIES.split(", "))
+    assert len(categories) == 80
+    assert categories <= set(terms)
+    assert all(term == term.lower().strip() and "," not in term for term in terms)

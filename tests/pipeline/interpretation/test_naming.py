@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import picture_world
@@ -15,7 +16,11 @@ from pipeline.interpretation import (
     load_concept_list,
     read_latents,
 )
+from pipeline.interpretation.cluster_embeddings import cluster_embeddings
 from pipeline.interpretation.concept_codes import encode_concepts
+from pipeline.interpretation.identity import describes
+from pipeline.interpretation.known_terms import split_by_tokenizer
+from pipeline.interpretation.latent_table import METADATA_KEY
 from pipeline.interpretation.naming import name_latents
 from pipeline.interpretation.scoring import score_names
 from pipeline.sae.lucid import LucidOptions, LucidSAE
@@ -42,14 +47,12 @@ def latents(sae, cache, options):
 def names_of(lists: dict[int, list[tuple[str, int]]], options: InterpretOptions) -> dict[int, tuple]:
     """(name, purity, named) of latents whose concept lists are given."""
     concept_list = load_concept_list(options.concepts)
-    concepts = encode_concepts(
-        picture_world.axis_sae(), MODEL, concept_list.terms, "{term}", "max", weighted=True
-    )
+    embeddings = cluster_embeddings(concept_list.terms, "backbone", MODEL)
     hits = torch.zeros(picture_world.SHARED, len(concept_list.terms), dtype=torch.int64)
     for latent, terms in lists.items():
         for term, count in terms:
             hits[latent, concept_list.terms.index(term)] = count
-    columns = name_latents(hits, concepts, concept_list, options)
+    columns = name_latents(hits, embeddings, concept_list, options)
     return {
         latent: (columns["name"][latent], columns["purity"][latent], columns["named"][latent])
         for latent in lists
@@ -117,7 +120,7 @@ def test_a_latent_that_never_fires_has_an_empty_row(latents):
     )
 
 
-@pytest.mark.parametrize("batch_pairs", [1, 5, 1000])
+@pytest.mark.parametrize("batch_pairs", [1, 7, 1000])
 def test_the_batch_size_changes_nothing_but_its_own_record(sae, cache, options, latents, batch_pairs):
     assert interpret(sae, cache, MODEL, changed(options, batch_pairs=batch_pairs)).equals(latents)
 
@@ -132,7 +135,8 @@ def test_progress_ends_at_the_number_of_pairs(sae, cache, options):
 
 
 def test_a_threshold_above_the_colours_share_leaves_them_without_hits(sae, cache, options):
-    strict = by_latent(interpret(sae, cache, MODEL, changed(options, threshold=0.7)))  # colours hold 2 of 3
+    strict = by_latent(interpret(sae, cache, MODEL, changed(options, reference="own", threshold=0.7)))
+    # colours hold 2 of 3
     assert (strict[0]["hits"] > 0, strict[2]["hits"], strict[4]["hits"]) == (True, 0, 0)
 
 
@@ -197,6 +201,7 @@ def test_names_are_scored_against_the_concept_each_latent_tells_apart(sae, cache
     score = score_names(latents, sae, cache, truth)
     assert score["share"] == 1.0
     assert score["kinds"] == {kind: {"named": 2, "correct": 2} for kind in ("noun", "colour", "setting")}
+    assert score["correct_in_captions"] == score["same_on_both_sides"] == score["named"] == 6
 
 
 def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, options):
@@ -208,12 +213,20 @@ def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, opti
     score = score_names(table, crossed, cache, load_concept_list(options.concepts).truth)
     assert score["kinds"]["noun"] == {"named": 2, "correct": 0}
     assert (score["named"], score["correct"]) == (6, 4)
+    assert (score["correct_in_captions"], score["same_on_both_sides"]) == (6, 4)
 
 
 def test_nothing_named_has_no_share_and_no_truth_no_score(sae, cache, options):
     nothing = interpret(sae, cache, MODEL, changed(options, minimum_hits=10_000))
     truth = load_concept_list(options.concepts).truth
-    assert score_names(nothing, sae, cache, truth) == {"named": 0, "correct": 0, "kinds": {}}
+    assert not any(nothing["named"].to_pylist())
+    assert score_names(nothing, sae, cache, truth) == {
+        "named": 0,
+        "correct": 0,
+        "correct_in_captions": 0,
+        "same_on_both_sides": 0,
+        "kinds": {},
+    }
     assert score_names(nothing, sae, cache, {"boat": "noun:zeppelin"}) is None
 
 
@@ -229,5 +242,75 @@ def test_the_embedded_backbone_spells_and_encodes_every_term_of_the_embedded_lis
     assert not ((ids == unknown) & valid).any()
     concepts = encode_concepts(sae, backbone, terms, "{term}", "max", weighted=True)
     assert concepts.codes.shape == (len(terms), sae.shared_width)
-    assert concepts.embeddings.shape == (len(terms), backbone.embedding)
+    assert cluster_embeddings(terms, "backbone", backbone).shape == (len(terms), backbone.embedding)
     assert (concepts.weight >= 0).all()
+    known, unknown = split_by_tokenizer(load_concept_list("english"), backbone)
+    assert {"cat", "dog", "red", "two"} <= set(known.terms)
+    assert {"giraffe", "fire hydrant", "light blue"} <= set(unknown)  # it knows "blue", but not "light"
+
+
+@pytest.fixture(scope="module")
+def pooled_sae():
+    return picture_world.axis_pooled_sae()
+
+
+@pytest.fixture(scope="module")
+def pooled_latents(pooled_sae, cache, options):
+    return interpret(pooled_sae, cache, MODEL, options)
+
+
+def test_a_dictionary_of_whole_pictures_is_named_by_them(pooled_latents, pooled_sae, cache, options):
+    names = pooled_latents["name"].to_pylist()
+    assert names == ["boat", "cat", "red", "blue", "sea", "meadow", None, None]
+    score = score_names(pooled_latents, pooled_sae, cache, load_concept_list(options.concepts).truth)
+    assert (score["share"], score["same_on_both_sides"]) == (1.0, 6)
+
+
+def test_a_whole_picture_has_no_peak_patch_and_a_whole_caption_no_peak_token(
+    pooled_latents, latents, tmp_path
+):
+    pq.write_table(pooled_latents, tmp_path / "latents.parquet")
+    table, metadata = read_latents(tmp_path / "latents.parquet")
+    assert metadata["inputs"] == "pooled"
+    for row in table.to_pylist()[:6]:
+        assert {image["patch"] for image in row["top_images"]} == {None}
+        assert {(caption["position"], *caption["tokens"]) for caption in row["top_captions"]} == {(None,)}
+        assert all(caption["activations"] == [] for caption in row["top_captions"])
+    of_patches, of_pictures = by_latent(latents)[1], by_latent(pooled_latents)[1]
+    assert [image["pair"] for image in of_pictures["top_images"]] == [
+        image["pair"] for image in of_patches["top_images"]
+    ]
+    cats = sum(picture.noun == "cat" for picture in USED)
+    assert of_pictures["vision_frequency"] == pytest.approx(cats / len(USED))
+
+
+def test_terms_that_the_tokenizer_does_not_know_are_recorded_and_change_nothing_else(
+    sae, cache, options, latents, tmp_path
+):
+    path = tmp_path / "list.txt"
+    path.write_text(f"zeppelin\n{picture_world.LIST}dodo = noun:cat\n", encoding="utf-8")
+    table = interpret(sae, cache, MODEL, changed(options, concepts=str(path)))
+    assert table.equals(latents)
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    assert (metadata["unknown_concepts"], metadata["concepts"]) == (["zeppelin", "dodo"], 9)
+
+
+def test_a_list_of_which_the_tokenizer_knows_nothing_is_refused(sae, cache, options, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("zeppelin\ndodo\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"list\.txt: the backbone's tokenizer knows none of its 2 terms"):
+        interpret(sae, cache, MODEL, changed(options, concepts=str(path)))
+
+
+def test_a_table_describes_the_dictionary_and_the_cache_that_it_was_made_from_and_no_others(
+    latents, sae, pooled_sae, cache
+):
+    metadata = json.loads(latents.schema.metadata[METADATA_KEY])
+    retrained = picture_world.axis_sae()
+    with torch.no_grad():
+        retrained.dictionary("text").decoder_bias[0] = 0.5
+    assert describes(metadata, picture_world.axis_sae(), cache)
+    assert not describes(metadata, retrained, cache)
+    assert not describes(metadata, pooled_sae, cache)
+    assert not describes(metadata | {"cache_sha256": "00" * 32}, sae, cache)
+    assert not describes({}, sae, cache)

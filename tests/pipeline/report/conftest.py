@@ -1,88 +1,15 @@
-"""A report of the picture world, built once: real caches, a real dictionary, real pictures."""
+"""A report of the picture world, built once."""
 
-import json
+import copy
+import shutil
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "interpretation"))
+sys.path.append(str(Path(__file__).parent))
 
-import picture_world
-
-from pipeline.interpretation import InterpretOptions, interpret
-from pipeline.report import ReportOptions, build_report
-from pipeline.sae.registry import save_sae
-
-TRAP = "<script>alert('trap')</script> & \"quotes\" <b>red</b> boat"
-METRICS = {
-    "lucid": {
-        "reconstruction": {
-            "vision": {"full_joint": 0.8674266656080118, "shared": 0.5},
-            "text_to_vision": {"shared": 0.41, "full": 0.3, "leak": -0.11},
-        },
-        "grounding": {"transport": {"point_at_1": 0.6}, "swapped": {"point_at_1": 0.7}},
-        "degeneracy": {"text_to_image": 0.25, "dead_shared": {"vision": 3, "text": 12345}},
-        "counts": {"pairs": 17, "nothing": None, "word": "ignored", "flag": True},
-        "not_defined": {"alignment": "too few <b>latents</b>"},
-    },
-    "shared_only": {
-        "reconstruction": {"vision": {"full_global": 0.9, "shared": 0.9}, "text_to_vision": {"shared": 0.4}},
-        "degeneracy": {"text_to_image": 0.5},
-    },
-}
-
-
-class TrapModel(picture_world.WordModel):
-    """A backbone with a tokenizer one of whose tokens would be a tag."""
-
-    def token_texts(self, token_ids):
-        return [text.replace("meadow", "<u>meadow</u>") for text in super().token_texts(token_ids)]
-
-
-class World:
-    """Run folders, caches and pictures below one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        shown = list(picture_world.pictures())
-        shown[1] = picture_world.Picture("cat", "red", "sea", 5, (TRAP,))
-        self.data = folder / "data"
-        self.caches = {}
-        for split, some in {"val": tuple(shown), "ood": tuple(shown[5:11])}.items():
-            picture_world.write_pictures(self.data, split, some)
-            name = "pictures <i>of</i> shapes"
-            self.caches[split] = picture_world.write_cache(folder / f"{split}.zarr", split, some, name)
-        self.runs = folder / "runs"
-        for variant, metrics in METRICS.items():
-            (self.runs / variant).mkdir(parents=True)
-            (self.runs / variant / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-        self._write_curve("lucid", "total", "step\ttotal\n10\t2.5\n20\t0.5\n30\t0.05\n")
-        self.sae = picture_world.axis_sae()
-        self.list = folder / "list.txt"
-        self.list.write_text(picture_world.LIST.replace("red =", "<em>red</em> ="), encoding="utf-8")
-        for variant in METRICS:
-            save_sae(self.sae, self.runs / variant)
-        self.interpret()
-
-    def interpret(self, **values) -> None:
-        options = InterpretOptions(**({"concepts": str(self.list), "minimum_hits": 3} | values))
-        model = TrapModel()
-        pq.write_table(
-            interpret(self.sae, self.caches["val"], model, options), self.runs / "lucid" / "latents.parquet"
-        )
-
-    def build(
-        self, output: Path, variants=("lucid", "shared_only", "separate"), caches=None, **options
-    ) -> Path:
-        caches = self.caches if caches is None else caches
-        runs = [self.runs / variant for variant in variants]
-        return build_report(output, runs, caches, self.data, ReportOptions(**options)).parent
-
-    def _write_curve(self, variant: str, term: str, text: str) -> None:
-        path = self.runs / variant / "curves" / "plots" / "metrics" / f"{term}.tsv"
-        path.parent.mkdir(parents=True)
-        path.write_text(text, encoding="utf-8")
+from report_world import METRICS, TRAP, World
 
 
 @pytest.fixture(scope="session")
@@ -92,9 +19,11 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def own_world(tmp_path):
-    """Free to be changed."""
-    return World(tmp_path / "world")
+def own_world(world, tmp_path):
+    """Free to be changed: runs and pictures are copies."""
+    own = copy.copy(world)
+    own.runs, own.data = (shutil.copytree(one, tmp_path / one.name) for one in (world.runs, world.data))
+    return own
 
 
 @pytest.fixture(scope="session")

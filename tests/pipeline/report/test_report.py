@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import DatasetError, RunError
+from pipeline.report.dictionaries import kinds_by_term
 from pipeline.report.heat import SCALE, heat_text
-from pipeline.report.latents import kinds_by_term
 from pipeline.report.runs import flatten
+from pipeline.sae.registry import load_sae, save_sae
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -31,7 +32,10 @@ def linked(page: Page) -> list[str]:
 
 def heat_of(source: str) -> np.ndarray:
     """Steps of the colour scale."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+    image = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
+    pixels = np.asarray(image).reshape(-1, 3).tolist()
+    steps = [SCALE.index("#{:02x}{:02x}{:02x}".format(*pixel)) for pixel in pixels]
+    return np.array(steps).reshape(image.height, image.width)
 
 
 def entries(report: Path) -> list[dict[str, str]]:
@@ -39,12 +43,12 @@ def entries(report: Path) -> list[dict[str, str]]:
     return json.loads(script.removeprefix("const ENTRIES = ").removesuffix(";\n"))
 
 
-def test_the_report_has_an_overview_a_gallery_and_a_page_per_latent_that_fires(pages):
+def test_every_interpreted_variant_has_a_gallery_and_a_page_per_latent_that_fires(pages):
     assert set(pages) == {
         "index.html",
-        "concepts.html",
         "compare.html",
-        *(f"latents/{latent:04d}.html" for latent in range(6)),
+        *(f"{variant}/concepts.html" for variant in ("lucid", "pooled")),
+        *(f"{variant}/{latent:04d}.html" for variant in ("lucid", "pooled") for latent in range(6)),
     }
 
 
@@ -95,7 +99,7 @@ def test_the_papers_numbers_stand_beside_ours_for_the_same_variant(pages):
 
 
 def test_what_users_and_data_write_is_escaped(pages, trap):
-    page = pages["latents/0002.html"]  # red: its word comes from the list, its captions from the data
+    page = pages["lucid/0002.html"]  # red: its word comes from the list, its captions from the data
     assert page.text.count("<em>red</em>") >= 2
     everything = " ".join(page.text for page in pages.values())
     alternatives = {image["alt"] for page in pages.values() for image in page.all("img")}
@@ -103,7 +107,7 @@ def test_what_users_and_data_write_is_escaped(pages, trap):
     assert trap in alternatives
     assert "pictures <i>of</i> shapes" in pages["index.html"].text
     assert "lucid has no alignment: too few <b>latents</b>" in pages["index.html"].text
-    for name in ("concepts.html", "compare.html", "latents/0005.html"):
+    for name in ("lucid/concepts.html", "compare.html", "lucid/0005.html"):
         assert "<u>meadow</u>" in pages[name].text
     for page in pages.values():
         assert not page.all("u")
@@ -113,7 +117,7 @@ def test_what_users_and_data_write_is_escaped(pages, trap):
 
 
 def test_the_red_box_and_the_hottest_spot_of_the_heat_map_are_the_peak_patch(pages):
-    page = pages["latents/0000.html"]
+    page = pages["lucid/0000.html"]
     frames = [
         (heat, box)
         for (_, heat), (_, box) in zip(page.tags, page.tags[1:], strict=False)
@@ -122,7 +126,7 @@ def test_the_red_box_and_the_hottest_spot_of_the_heat_map_are_the_peak_patch(pag
     assert len(frames) >= 8
     for heat, box in frames:
         style = dict(part.split(":") for part in box["style"].split(";"))
-        row, column = (round(float(style[side].rstrip("%")) / 25) for side in ("top", "left"))
+        row, column = int(style["--y"]), int(style["--x"])
         steps = heat_of(heat["src"])
         assert steps.shape == (4, 4)
         assert (steps[row, column], (steps == 0).sum()) == (len(SCALE) - 1, 15)
@@ -130,14 +134,14 @@ def test_the_red_box_and_the_hottest_spot_of_the_heat_map_are_the_peak_patch(pag
 
 def test_pictures_are_small_files_that_pages_share(report, world):
     files = sorted((report / "images").rglob("*.webp"))
-    assert {path.parent.name for path in files} == {"val", "ood"}
+    assert {path.parent.name for path in files} == {"val", "ood"}  # one folder for all variants
     assert len(files) <= sum(cache.manifest.images for cache in world.caches.values())
     with Image.open(files[0]) as picture:
         assert max(picture.size) <= 256
 
 
 def test_captions_show_which_words_fire_the_latent(report):
-    page = Page(report / "latents" / "0003.html")
+    page = Page(report / "lucid" / "0003.html")
     marked = [tag for tag in page.all("mark") if "strongest" in tag.get("class", "")]
     captions = page.path.read_text(encoding="utf-8").split('class="concordance"')[1]
     assert captions.count(">blue</mark>") == len(marked) > 0
@@ -146,28 +150,29 @@ def test_captions_show_which_words_fire_the_latent(report):
 
 def test_the_latents_are_shown_on_the_unseen_split_too(pages):
     shown = [
-        image["src"]
-        for image in pages["latents/0000.html"].all("img")
-        if "images/ood/" in image.get("src", "")
+        image["src"] for image in pages["lucid/0000.html"].all("img") if "images/ood/" in image.get("src", "")
     ]
     assert shown
-    assert "On unseen combinations" in pages["latents/0000.html"].text
+    assert "On unseen combinations" in pages["lucid/0000.html"].text
 
 
 def test_a_search_finds_latents_by_name_term_caption_word_and_number(report):
     found = {entry["page"]: entry["search"].split("\n") for entry in entries(report)}
-    assert found["latents/0000.html"] == ["boat", "ship", "0"]
-    assert len(found) == 6
-    assert entries(report)[0].keys() == {"title", "page", "search"}
+    assert found["lucid/0000.html"] == ["boat", "ship", "0"]
+    assert {(entry["variant"], entry["page"].partition("/")[0]) for entry in entries(report)} == {
+        ("lucid", "lucid"),
+        ("pooled", "pooled"),
+    }
+    assert entries(report)[0].keys() == {"title", "variant", "page", "search"}
 
 
 def test_names_carry_the_kind_that_the_concept_list_gives_them(pages):
-    cards = [card for card in pages["concepts.html"].all("li") if "data-kind" in card]
+    cards = [card for card in pages["lucid/concepts.html"].all("li") if "data-kind" in card]
     assert {card["data-title"]: card["data-kind"] for card in cards}["boat"] == "noun"
     assert {card["data-kind"] for card in cards} == {"noun", "colour", "setting"}
-    assert {option["value"] for option in pages["concepts.html"].all("option") if "value" in option} >= {
-        "named"
-    }
+    assert {
+        option["value"] for option in pages["lucid/concepts.html"].all("option") if "value" in option
+    } >= {"named"}
 
 
 def test_kinds_are_left_out_when_the_list_is_gone_or_was_changed(tmp_path):
@@ -183,15 +188,15 @@ def test_kinds_are_left_out_when_the_list_is_gone_or_was_changed(tmp_path):
 
 
 def test_every_latent_links_to_the_others_as_its_neighbours(pages):
-    nearest = pages["latents/0000.html"].path.read_text(encoding="utf-8").split('class="nearest"')[1]
-    assert nearest.count('<a href="../latents/') == 5
+    nearest = pages["lucid/0000.html"].path.read_text(encoding="utf-8").split('class="nearest"')[1]
+    assert nearest.count('<a href="../lucid/') == 5
 
 
 def test_a_sample_of_a_large_split_is_said_to_be_one(world, tmp_path, pages):
-    assert "All 6 images searched" in pages["latents/0000.html"].text
+    assert "All 6 images searched" in pages["lucid/0000.html"].text
     output = world.build(tmp_path / "report", ood_pairs=3)
     told = "A sample: 3 of its 6 images were searched, evenly spaced"
-    assert told in Page(output / "latents" / "0000.html").text
+    assert told in Page(output / "lucid" / "0000.html").text
     assert "Only 3 of the 6 images of ood were searched" in Page(output / "index.html").text
 
 
@@ -227,12 +232,15 @@ def test_skips_and_failures_are_told(pages):
     assert "val image cannot be decoded 1" in text
     assert "The variant separate has no metrics" in text
     assert "1 of 7 shared latents of lucid never fire on val" in text
-    assert "1 of 9 concepts have no shared code of their own and can name nothing: unicorn" in text
+    assert (
+        "1 of 9 concepts have no shared code of their own in lucid and can name nothing there: unicorn"
+        in text
+    )
     assert "Not so here: the heat map finds the named object rather than any object" in text
 
 
 def test_names_are_held_against_the_truth(pages):
-    for name in ("index.html", "concepts.html"):
+    for name in ("index.html", "lucid/concepts.html"):
         assert "6 of 6 names are right" in pages[name].text
         assert "colour 2 of 2" in pages[name].text
 
@@ -249,7 +257,7 @@ def test_training_curves_are_drawn_with_their_last_values(pages):
 def test_the_same_input_gives_the_same_bytes_and_replaces_what_was_there(report, world, tmp_path):
     output = tmp_path / "report"
     world.build(output, latents=2)
-    stray = output / "latents" / "9999.html"
+    stray = output / "lucid" / "9999.html"
     stray.write_text("from an earlier report", encoding="utf-8")
     world.build(output)
     assert not stray.exists()
@@ -281,8 +289,9 @@ def test_a_folder_that_is_no_report_is_left_alone(world, tmp_path):
 
 def test_fewer_pages_are_shown_on_request_named_ones_first(world, tmp_path):
     output = world.build(tmp_path / "report", latents=3, images=1, ood_images=0, gallery_images=1)
-    assert len(list((output / "latents").iterdir())) == 3
-    assert "3 more latents fire; this report shows 3 at most" in Page(output / "concepts.html").text
+    assert len(list((output / "lucid").glob("0*.html"))) == 3
+    assert "3 more latents fire; this report shows 3 of lucid" in Page(output / "lucid/concepts.html").text
+    assert "Of the 6 latents of lucid that fire, 3 have a page" in Page(output / "index.html").text
     assert not (output / "images" / "ood").exists()
 
 
@@ -290,19 +299,19 @@ def test_a_dictionary_without_a_name_is_shown_by_number(own_world, tmp_path):
     own_world.interpret(minimum_hits=10_000)
     output = own_world.build(tmp_path / "report")
     assert "No latent of lucid earned a name: none had 10,000 hits" in Page(output / "index.html").text
-    gallery = Page(output / "concepts.html")
+    gallery = Page(output / "lucid/concepts.html")
     assert "No latent earned a name" in gallery.text
     assert "latent 0 boat?" in gallery.text
     assert {card["data-name"] for card in gallery.all("li") if "data-name" in card} == {"unnamed"}
-    assert "The best guess is “boat”" in Page(output / "latents" / "0000.html").text
+    assert "The best guess is “boat”" in Page(output / "lucid" / "0000.html").text
 
 
 def test_a_variant_that_was_not_interpreted_or_not_trained_is_said_to_be_so(world, tmp_path):
-    index = Page(world.build(tmp_path / "a", variant="shared_only") / "index.html")
+    index = Page(world.build(tmp_path / "a", ["shared_only"], variant="shared_only") / "index.html")
     assert "The variant shared_only has not been interpreted; run concord interpret shared_only" in index.text
     index = Page(world.build(tmp_path / "b", variants=["shared_only"]) / "index.html")
     assert "The variant lucid has not been trained" in index.text
-    assert "has not been interpreted" in Page(tmp_path / "b" / "concepts.html").text
+    assert "shared_only was not interpreted, so it has no gallery" in index.text
 
 
 def test_nothing_at_all_still_makes_pages(world, tmp_path):
@@ -314,8 +323,11 @@ def test_nothing_at_all_still_makes_pages(world, tmp_path):
 
 def test_pictures_are_missing_and_said_to_be_without_the_interpreted_cache(world, tmp_path):
     output = world.build(tmp_path / "report", caches={"ood": world.caches["ood"]})
-    assert "The cache that was interpreted (split val) was not given" in Page(output / "index.html").text
-    assert "that this report was given" in Page(output / "latents" / "0000.html").text
+    assert (
+        "The cache on which lucid was interpreted (split val) was not given"
+        in Page(output / "index.html").text
+    )
+    assert "that this report was given" in Page(output / "lucid" / "0000.html").text
 
 
 def test_progress_ends_with_all_pages(world, tmp_path):
@@ -332,6 +344,51 @@ def test_progress_ends_with_all_pages(world, tmp_path):
         lambda done, total: reports.append((done, total)),
     )
     assert reports == [(page, 9) for page in range(1, 10)]
+
+
+def test_names_of_an_earlier_training_are_refused(own_world, tmp_path):
+    retrained = load_sae(own_world.runs / "lucid")
+    retrained.dictionary("text").decoder.data.neg_()
+    save_sae(retrained, own_world.runs / "lucid")
+    with pytest.raises(RunError, match=r"lucid/latents.parquet: describes an earlier training"):
+        own_world.build(tmp_path / "report")
+
+
+def test_a_variant_named_twice_is_refused(world, tmp_path):
+    with pytest.raises(RunError, match="name each variant once"):
+        world.build(tmp_path / "report", variants=["lucid", "lucid"])
+
+
+def test_a_dictionary_of_whole_pictures_has_pages_without_places(pages):
+    page = pages["pooled/0000.html"]
+    assert page.all("img")[0]["src"].startswith("../images/val/")
+    for name in ("heat", "peak", "crop", "before", "strongest"):
+        assert not any(name in attributes.get("class", "").split() for _, attributes in page.tags), name
+    assert "reads pictures whole" in page.text
+    assert "Fires on pictures" in page.text
+    assert "Fires on captions" in page.text
+    assert "a red boat at sea" in page.text
+    assert "reads every picture and every caption whole" in pages["pooled/concepts.html"].text
+    assert "pooled is not shown: it reads one embedding of a whole picture" in pages["compare.html"].text
+
+
+def test_variants_lead_to_each_others_galleries_and_to_latents_of_the_same_name(pages):
+    galleries = {"../lucid/concepts.html", "../pooled/concepts.html"}
+    for name in ("lucid/concepts.html", "pooled/concepts.html"):
+        tabs = [link for link in pages[name].all("a") if link["href"] in galleries]
+        assert {link["href"] for link in tabs} == galleries
+        assert {link["href"] for link in tabs if "aria-current" in link} == {f"../{name}"}
+    assert "So named in other variants pooled 0" in pages["lucid/0000.html"].text
+    assert "../lucid/0000.html" in linked(pages["pooled/0000.html"])
+
+
+def test_names_held_against_the_truth_stand_by_kind_and_variant(pages):
+    text = pages["index.html"].text
+    assert "kind of concept lucid pooled" in text
+    assert "colour 2 of 2 1 of 2" in text
+    assert "size – 0 of 1" in text
+    assert "all kinds 6 of 6 1 of 3" in text
+    assert "same concept on both sides 6 of 6 2 of 3" in text
 
 
 @pytest.mark.parametrize(

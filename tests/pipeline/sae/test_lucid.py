@@ -124,7 +124,9 @@ def test_rows_that_no_caption_has_and_larger_extents_change_nothing(variant: str
     for sae in (found, wanted):
         for side in SIDES:
             sae.activity[side].pairs_since_fired[::3] = 10_000
-    padded = SimpleNamespace(**{**vars(batch), "text_tokens": torch.cat([batch.text_tokens, torch.ones(4, 5)])})
+    padded = SimpleNamespace(
+        **{**vars(batch), "text_tokens": torch.cat([batch.text_tokens, torch.ones(4, 5)])}
+    )
     extents = Extents(text_rows=13, longest_caption=8, dead=(20, 24))
     losses, expected = found.losses(padded, extents=extents), wanted.losses(batch)
     assert {"auxiliary_vision", "auxiliary_text"} <= set(losses.terms)

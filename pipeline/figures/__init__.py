@@ -1,0 +1,1 @@
+"""Figures for papers: vector text, embedded fonts, the same bytes from the same inputs."""

@@ -1,0 +1,202 @@
+"""What a figure is drawn from: a trained run, its latents, and the pictures and activations of one split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from cache import ActivationCache
+from pipeline.datasets.pictures import read_picture
+from pipeline.errors import ConfigError, RunError
+from pipeline.report.captions import lit_captions
+from pipeline.report.dictionaries import TABLE, kinds_by_term, read_latents_of
+from pipeline.report.latents import LatentPage, specimens
+from pipeline.report.pictures import as_seen
+from pipeline.report.sightings import Ranking, Sighting, SplitSightings, resize_mode_of, rows_of_pairs
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.registry import load_sae
+
+SEARCHED_IMAGES = 2000
+"""Images of a split that was not interpreted that are searched for the strongest ones, evenly spaced."""
+
+PICTURE_PIXELS = 512
+
+
+@dataclass(frozen=True)
+class FigureSource:
+    """A run and one split.
+
+    Attributes:
+        run: the run's folder.
+        cache: activations of the split.
+        dataset_root: the folder that the samples' files are relative to.
+    """
+
+    run: Path
+    cache: ActivationCache
+    dataset_root: Path
+
+    @cached_property
+    def sightings(self) -> SplitSightings:
+        """Where the run's latents fire in the split."""
+        return SplitSightings(self.cache, self._sae)
+
+    @cached_property
+    def _sae(self) -> SparseAutoencoder:
+        return load_sae(self.run)
+
+    @cached_property
+    def latents(self) -> dict[int, LatentPage]:
+        """Every latent of `latents.parquet` that fires, by number.
+
+        Raises:
+            RunError: the run was not interpreted.
+        """
+        table, metadata = self._table
+        kinds = kinds_by_term(metadata)
+        return {
+            row["latent"]: LatentPage(
+                self.run.name,
+                row,
+                kinds.get(row["name"]) if row["named"] else None,
+                (),
+                (),
+                None,
+                lit_captions(row["top_captions"]),
+                (),
+            )
+            for row in table.to_pylist()
+            if row["vision_frequency"] or row["text_frequency"]
+        }
+
+    def choose_latents(self, wanted: Sequence[str], count: int) -> list[LatentPage]:
+        """The latents asked for by number or name; without any, `count` named ones of as many kinds as there are.
+
+        Of several with the same name the one with most hits is meant.
+
+        Raises:
+            ConfigError: there is no such latent, or none has a name and none was asked for.
+        """
+        if wanted:
+            return [self._latent(one) for one in wanted]
+        named = [latent for latent in self.latents.values() if latent.row["named"]]
+        if not named:
+            raise ConfigError(
+                f"{self.run}: none of its latents has a name; choose some by number with --latent"
+            )
+        return specimens(sorted(named, key=lambda latent: -latent.row["hits"]), count)
+
+    def choose_pairs(self, wanted: Sequence[str], latents: Sequence[LatentPage], count: int) -> list[int]:
+        """The pairs asked for by number or file; without any, `count` of different images that these latents fire in.
+
+        Raises:
+            ConfigError: the split has no such pair or file, or the latents fire in none of its pictures.
+        """
+        if wanted:
+            return [self._pair(one) for one in wanted]
+        rankings = self.rankings([latent.number for latent in latents], count)
+        turns = [ranks[turn][0] for turn in range(count) for ranks in rankings.values() if turn < len(ranks)]
+        chosen = list(dict.fromkeys(turns))[:count]
+        if not chosen:
+            raise ConfigError(f"{self.run}: these latents fire in no picture of {self._split}; choose others")
+        return chosen
+
+    def rankings(self, latents: Sequence[int], count: int) -> dict[int, Ranking]:
+        """The pairs whose images fire each latent most, as `interpret` found them; in another split by a search."""
+        _, metadata = self._table
+        if metadata["cache_sha256"] == self.cache.manifest.sha256:
+            ranked = {latent: self.latents[latent].row["top_images"][:count] for latent in latents}
+            return {
+                latent: [(image["pair"], image["patch"], image["activation"]) for image in images]
+                for latent, images in ranked.items()
+            }
+        top = self.sightings.search(count, SEARCHED_IMAGES)
+        return {latent: self.sightings.ranking(top, latent) for latent in latents}
+
+    def strongest(self, latent: int, count: int) -> list[Sighting]:
+        """The pictures that fire a latent most, strongest first."""
+        return self.sightings.collect(self.rankings([latent], count))[latent]
+
+    def heat_maps(
+        self, latents: Sequence[int], pairs: Sequence[int]
+    ) -> list[list[Float[np.ndarray, "row column"]]]:
+        """Of each latent, its activation in the patches of each pair's image, as a share of its largest one here.
+
+        Raises:
+            ConfigError: the dictionary reads whole pictures.
+        """
+        if self.sightings.whole:
+            raise ConfigError(
+                f"{self.run}: reads whole pictures and knows no places; choose a variant that reads patches"
+            )
+        found = self.sightings.heat_maps(dict.fromkeys(latents, pairs))
+        scaled = []
+        for latent in latents:
+            largest = max(float(found[latent][pair].max()) for pair in pairs) or 1.0
+            scaled.append([found[latent][pair] / largest for pair in pairs])
+        return scaled
+
+    def pictures(self, pairs: Sequence[int]) -> list[Image.Image]:
+        """The images of these pairs, as the backbone sees them.
+
+        Raises:
+            DatasetError: a picture cannot be read.
+        """
+        rows = rows_of_pairs(self.cache, set(pairs))
+        return [self.picture(rows[pair]) for pair in pairs]
+
+    def picture(self, row: Mapping[str, Any]) -> Image.Image:
+        """The image of one row of the samples, as the backbone sees it.
+
+        Raises:
+            DatasetError: the picture cannot be read.
+        """
+        picture = read_picture(self.dataset_root / row["file"], (row["width"], row["height"]))
+        return as_seen(picture, self.cache.manifest.grid, resize_mode_of(self.cache), PICTURE_PIXELS)
+
+    @cached_property
+    def _table(self) -> tuple[Any, dict[str, Any]]:
+        path = self.run / TABLE
+        if not path.exists():
+            raise RunError(f"{path}: no such file; run `concord interpret {self.run.name}` first")
+        return read_latents_of(self._sae, self.run)
+
+    @property
+    def _split(self) -> str:
+        return f"the split {self.cache.manifest.dataset['split']}"
+
+    def _latent(self, wanted: str) -> LatentPage:
+        if wanted.isdecimal():
+            if int(wanted) in self.latents:
+                return self.latents[int(wanted)]
+            width = self._table[0].num_rows
+            why = "never fires" if int(wanted) < width else f"does not exist; there are 0 to {width - 1}"
+            raise ConfigError(f"--latent {wanted}: this latent of {self.run} {why}")
+        named = [latent for latent in self.latents.values() if latent.row["named"] and latent.title == wanted]
+        if not named:
+            names = sorted({latent.title for latent in self.latents.values() if latent.row["named"]})
+            known = (
+                f"names are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+                if names
+                else "none has a name"
+            )
+            raise ConfigError(f"--latent {wanted}: no latent of {self.run} is so named; {known}")
+        return max(named, key=lambda latent: latent.row["hits"])
+
+    def _pair(self, wanted: str) -> int:
+        if wanted.isdecimal():
+            if int(wanted) < self.cache.pairs:
+                return int(wanted)
+            raise ConfigError(f"--image {wanted}: {self._split} has the pairs 0 to {self.cache.pairs - 1}")
+        samples = self.cache.samples.select(["pair", "file"])
+        for pair, file in zip(samples["pair"].to_pylist(), samples["file"].to_pylist(), strict=True):
+            if pair is not None and wanted in {file, Path(file).name}:
+                return int(pair)
+        raise ConfigError(
+            f"--image {wanted}: no pair of {self._split} has this file; name a file or a pair's number"
+        )

@@ -1,0 +1,66 @@
+"""One pass over a cache: which concepts each latent dominates, and where it fires most."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cache import ActivationCache
+from pipeline.interpretation.concept_codes import ConceptCodes
+from pipeline.interpretation.matching import ConceptIndex, count_hits
+from pipeline.interpretation.options import InterpretOptions
+from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.inputs import select_inputs
+
+Advance = Callable[[int, int], None]
+
+
+class Scan(NamedTuple):
+    """What one pass over a cache gathers: hits `[latent, concept]`, and the peaks on both sides."""
+
+    hits: Int[Tensor, "latent concept"]
+    images: TopItems
+    captions: TopItems
+
+
+@torch.inference_mode()
+def scan_cache(
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    concepts: ConceptCodes,
+    options: InterpretOptions,
+    progress: Advance | None = None,
+) -> Scan:
+    """Match every image with every concept and keep the strongest images and captions of each latent.
+
+    Memory is that of `options.batch_pairs` pairs, of the counts `[latent, concept]` and of the items kept, however many
+    images there are; the result does not depend on the batches. To a dictionary of pooled embeddings an image is one
+    patch and a caption one token.
+    """
+    device = concepts.codes.device
+    width = sae.shared_width
+    index = ConceptIndex(concepts, options.reference)
+    hits = torch.zeros(width, len(concepts.codes), dtype=torch.int64, device=device)
+    images = TopItems(width, options.top_images, device)
+    captions = TopItems(width, options.top_captions, device)
+    new_image = torch.from_numpy(np.isin(np.arange(cache.pairs), first_pairs(cache)))
+    done = 0
+    for stored in cache.iterate(options.batch_pairs):
+        batch = select_inputs(stored, sae.inputs)
+        new = new_image[batch.pair]
+        activations = batch.vision_tokens[new].to(device)
+        codes = sae.encode("vision", activations.flatten(0, 1), "shared")
+        in_images = image_peaks(codes, len(activations), width)
+        found = index.match(codes, in_images.activation, options.threshold)
+        hits += count_hits(found, width, len(concepts.codes))
+        images.update(in_images, batch.pair[new].to(device))
+        codes = sae.encode("text", batch.text_tokens.to(device), "shared")
+        captions.update(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
+        done += len(batch.pair)
+        if progress is not None:
+            progress(done, cache.pairs)
+    return Scan(hits, images, captions)

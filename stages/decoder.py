@@ -1,0 +1,82 @@
+"""Train the embedded vision-language decoder anew: draw its world, train, measure."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.backbone.loading import load_backbone
+from pipeline.backbone.options import BackboneOptions
+from pipeline.datasets.pictures import read_upright
+from pipeline.instruction_tuning.alignment import align_with_siglip
+from pipeline.instruction_tuning.architecture import create_processor, create_tiny_llava
+from pipeline.instruction_tuning.conversations import vocabulary
+from pipeline.instruction_tuning.evaluation import evaluate
+from pipeline.instruction_tuning.features import image_features
+from pipeline.instruction_tuning.loop import tune
+from pipeline.instruction_tuning.options import InstructionTuningOptions
+from pipeline.language_models.examples import read_examples
+from pipeline.language_models.loading import load_decoder
+from pipeline.language_models.options import StateOptions
+from pipeline.language_models.polling import PollingOptions, read_objects
+from pipeline.pretraining.architecture import create_model
+from stages.companions import draw_companions
+from stages.paths import COMPANIONS
+from stages.progress import progress_bar
+
+TUNING = Path("data/instruction_tuning")
+BACKBONE = Path("models/tiny-siglip")
+EVALUATION_FILE, LOG_FILE = "evaluation.json", "log.jsonl"
+
+
+def train_decoder(
+    folder: Path,
+    options: InstructionTuningOptions | None = None,
+    root: Path = COMPANIONS,
+    scratch: Path = TUNING,
+    backbone: Path = BACKBONE,
+) -> None:
+    """Train the tiny LLaVA on the pictures in `root` into `folder`, a Hugging Face folder, and measure it.
+
+    Pictures are drawn if there are none. Checkpoints and a log go to `scratch`, from where an interrupted training
+    resumes. The last file written is `evaluation.json`.
+    """
+    options = options or InstructionTuningOptions()
+    if not (root / "annotations" / "captions_train.json").is_file():
+        draw_companions(options, root)
+    examples = read_examples(root, "train")
+    processor = create_processor(vocabulary())
+    model = create_tiny_llava(create_model(backbone), len(processor.tokenizer), options)
+    with progress_bar("look at the pictures", "images") as advance:
+        features = image_features(model, processor, [example.file for example in examples], advance)
+    siglip = load_backbone(BackboneOptions(model=f"local-dir:{backbone}"))
+    align_with_siglip(model, processor, siglip, features, options.seed)
+    with progress_bar("train the decoder", "steps") as advance:
+        history = tune(
+            model,
+            processor,
+            examples,
+            features,
+            options,
+            scratch / "checkpoint.safetensors",
+            lambda record: advance(int(record["step"]), options.steps),
+        )
+    scratch.mkdir(parents=True, exist_ok=True)
+    (scratch / LOG_FILE).write_text(
+        "".join(json.dumps(record) + "\n" for record in history), encoding="utf-8"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
+    processor.save_pretrained(folder)
+    figures = _measure(folder, root, options.polling)
+    (folder / EVALUATION_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    Console().print_json(data=figures)
+
+
+def _measure(folder: Path, root: Path, polling: PollingOptions) -> dict[str, dict[str, float]]:
+    decoder = load_decoder(StateOptions(model=str(folder), layer=0))
+    shown, trained = (
+        read_objects(root / "annotations" / f"instances_{split}.json") for split in ("val", "train")
+    )
+    return evaluate(decoder, shown, trained, lambda name: read_upright(root / "val" / name), polling)

@@ -1,0 +1,117 @@
+"""Draw figures for papers from trained variants."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cache import ActivationCache
+from pipeline.errors import ConfigError, RunError
+from pipeline.figures.heatmap import heatmap_figure
+from pipeline.figures.latent import latent_figure
+from pipeline.figures.source import FigureSource
+from pipeline.figures.style import IMAGE_FORMATS, WIDTHS, check_outputs, save_figure
+from pipeline.figures.table import table_figure, table_latex
+from pipeline.params import Params
+from pipeline.report.runs import read_run
+from pipeline.report.tables import metric_tables
+from stages.paths import cache_path
+from stages.progress import note
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LATEX = ".tex"
+
+
+def open_source(params: Params, run: Path, split: str) -> FigureSource:
+    """A run, and the cache and pictures of a split.
+
+    Raises:
+        ConfigError: there is no such split.
+        CacheError: its cache is missing or damaged.
+    """
+    if split not in params.dataset.splits:
+        raise ConfigError(
+            f"--split {split}: no such split; params.yaml has {', '.join(params.dataset.splits)}"
+        )
+    return FigureSource(run, ActivationCache.open(cache_path(split)), params.dataset.root)
+
+
+def draw_heatmap(
+    source: FigureSource,
+    images: Sequence[str],
+    latents: Sequence[str],
+    columns: int,
+    rows: int,
+    width: str,
+    outputs: Sequence[Path],
+) -> None:
+    """Draw where latents fire in pictures, chosen or picked: at most `rows` latents and `columns` pictures.
+
+    Raises:
+        ConfigError: a latent, an image or a file's suffix is not known, or the dictionary knows no places.
+        RunError: the run is not trained or not interpreted.
+        DatasetError: a picture cannot be read.
+    """
+    check_outputs(outputs)
+    chosen = source.choose_latents(latents, rows)
+    pairs = source.choose_pairs(images, chosen, columns)
+    maps = source.heat_maps([latent.number for latent in chosen], pairs)
+    _save(heatmap_figure(source.pictures(pairs), chosen, maps, WIDTHS[width]), outputs)
+
+
+def draw_latent(
+    source: FigureSource, latent: str, images: int, captions: int, width: str, outputs: Sequence[Path]
+) -> None:
+    """Draw the pictures and the captions that fire one latent most.
+
+    Raises:
+        ConfigError: the latent or a file's suffix is not known.
+        RunError: the run is not trained or not interpreted.
+        DatasetError: a picture cannot be read.
+    """
+    check_outputs(outputs)
+    (shown,) = source.choose_latents([latent], 1)
+    sightings = source.strongest(shown.number, images)
+    pictures = [source.picture(sighting.row) for sighting in sightings]
+    grid, units = source.cache.manifest.grid, source.sightings.units
+    _save(latent_figure(shown, sightings, pictures, captions, grid, units, WIDTHS[width]), outputs)
+
+
+def draw_table(runs: Sequence[Path], sections: Sequence[str], width: str, outputs: Sequence[Path]) -> None:
+    """Write the figures of runs beside the paper's; `sections` by their first words, else those that the paper has.
+
+    Raises:
+        ConfigError: a section or a file's suffix is not known, or the runs do not fit the width.
+        RunError: a run was not evaluated.
+    """
+    check_outputs(outputs, (*IMAGE_FORMATS, LATEX))
+    found = [read_run(folder) for folder in runs]
+    for run in found:
+        if not run.metrics:
+            raise RunError(
+                f"{run.folder}/metrics.json: no such file; run `concord evaluate {run.name}` first"
+            )
+    tables = {table.section.title.lower(): table for table in metric_tables(found)}
+    unknown = [section for section in sections if section.lower() not in tables]
+    if unknown:
+        raise ConfigError(f"--section {unknown[0]}: these runs have {', '.join(tables)}")
+    shown = [tables[section.lower()] for section in sections] or [
+        table for table in tables.values() if table.has_paper
+    ]
+    if not shown:
+        raise ConfigError("the paper has no figures of these variants; choose tables with --section")
+    for output in outputs:
+        if output.suffix == LATEX:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(table_latex(shown), encoding="utf-8")
+            note(f"written to {output}")
+    images = [output for output in outputs if output.suffix != LATEX]
+    if images:
+        _save(table_figure(shown, WIDTHS[width]), images)
+
+
+def _save(figure: "Figure", outputs: Sequence[Path]) -> None:
+    for output in outputs:
+        save_figure(figure, output)
+        note(f"drawn in {output}")

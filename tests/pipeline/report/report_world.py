@@ -1,0 +1,120 @@
+"""The picture world with trained and interpreted runs: real caches, real dictionaries, real pictures."""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+sys.path.append(str(Path(__file__).parents[1] / "interpretation"))
+
+import picture_world
+
+from pipeline.interpretation import InterpretOptions, interpret
+from pipeline.interpretation.identity import dictionary_sha256
+from pipeline.interpretation.latent_table import METADATA_KEY
+from pipeline.report import ReportOptions, build_report
+from pipeline.sae.registry import save_sae
+from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+
+TRAP = "<script>alert('trap')</script> & \"quotes\" <b>red</b> boat"
+METRICS = {
+    "lucid": {
+        "reconstruction": {
+            "vision": {"full_joint": 0.8674266656080118, "shared": 0.5},
+            "text_to_vision": {"shared": 0.41, "full": 0.3, "leak": -0.11},
+        },
+        "grounding": {"transport": {"point_at_1": 0.6}, "swapped": {"point_at_1": 0.7}},
+        "degeneracy": {"text_to_image": 0.25, "dead_shared": {"vision": 3, "text": 12345}},
+        "counts": {"pairs": 17, "nothing": None, "word": "ignored", "flag": True},
+        "not_defined": {"alignment": "too few <b>latents</b>"},
+    },
+    "pooled": {
+        "reconstruction": {"vision": {"full_global": 0.5}},
+        "interpretation": {
+            "named": 3,
+            "correct": 1,
+            "share": 1 / 3,
+            "same_on_both_sides": 2,
+            "kinds": {"colour": {"named": 2, "correct": 1}, "size": {"named": 1, "correct": 0}},
+        },
+    },
+    "shared_only": {
+        "reconstruction": {"vision": {"full_global": 0.9, "shared": 0.9}, "text_to_vision": {"shared": 0.4}},
+        "degeneracy": {"text_to_image": 0.5},
+    },
+}
+
+
+class TrapModel(picture_world.WordModel):
+    """A backbone with a tokenizer one of whose tokens would be a tag."""
+
+    def token_texts(self, token_ids):
+        return [text.replace("meadow", "<u>meadow</u>") for text in super().token_texts(token_ids)]
+
+
+class World:
+    """Run folders, caches and pictures below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        shown = list(picture_world.pictures())
+        shown[1] = picture_world.Picture("cat", "red", "sea", 5, (TRAP,))
+        self.data = folder / "data"
+        self.caches = {}
+        for split, some in {"val": tuple(shown), "ood": tuple(shown[5:11])}.items():
+            picture_world.write_pictures(self.data, split, some)
+            name = "pictures <i>of</i> shapes"
+            self.caches[split] = picture_world.write_cache(folder / f"{split}.zarr", split, some, name)
+        self.runs = folder / "runs"
+        for variant, metrics in METRICS.items():
+            (self.runs / variant).mkdir(parents=True)
+            (self.runs / variant / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+        self._write_curve("lucid", "total", "step\ttotal\n10\t2.5\n20\t0.5\n30\t0.05\n")
+        self.sae = picture_world.axis_sae()
+        self.list = folder / "list.txt"
+        self.list.write_text(picture_world.LIST.replace("red =", "<em>red</em> ="), encoding="utf-8")
+        for variant in ("lucid", "shared_only"):
+            save_sae(self.sae, self.runs / variant)
+        self.interpret()
+        self._interpret_pooled()
+
+    def interpret(self, **values) -> None:
+        options = InterpretOptions(**({"concepts": str(self.list), "minimum_hits": 3} | values))
+        model = TrapModel()
+        pq.write_table(
+            interpret(self.sae, self.caches["val"], model, options), self.runs / "lucid" / "latents.parquet"
+        )
+
+    def build(
+        self, output: Path, variants=("lucid", "shared_only", "separate", "pooled"), caches=None, **options
+    ) -> Path:
+        caches = self.caches if caches is None else caches
+        runs = [self.runs / variant for variant in variants]
+        return build_report(output, runs, caches, self.data, ReportOptions(**options)).parent
+
+    def _interpret_pooled(self) -> None:
+        """What lucid's latents would be to a dictionary that knows no places."""
+        channels = picture_world.CHANNELS
+        sae = VLSAE(VLSAEOptions(latents=8, k=2), channels, channels)
+        save_sae(sae, self.runs / "pooled")
+        table = pq.read_table(self.runs / "lucid" / "latents.parquet")
+        rows = table.to_pylist()
+        for row in rows:
+            row["top_images"] = [image | {"patch": None} for image in row["top_images"]]
+            row["top_captions"] = [
+                caption | {"position": None, "tokens": [], "activations": []}
+                for caption in row["top_captions"]
+            ]
+        metadata = json.loads(table.schema.metadata[METADATA_KEY]) | {
+            "inputs": "pooled",
+            "dictionary_sha256": dictionary_sha256(sae),
+            "score": None,
+        }
+        described = table.schema.with_metadata({METADATA_KEY: json.dumps(metadata)})
+        pq.write_table(pa.Table.from_pylist(rows, described), self.runs / "pooled" / "latents.parquet")
+
+    def _write_curve(self, variant: str, term: str, text: str) -> None:
+        path = self.runs / variant / "curves" / "plots" / "metrics" / f"{term}.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,67 @@
+"""docs/comparison.md holds what was measured, and says what was not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import RunError
+from pipeline.language_models.options import HallucinationOptions, StateOptions
+from pipeline.params import Params, load_params
+from pipeline.study import StudyOptions
+from stages.study import write_study
+
+INTERVAL = {"mean": 0.25, "over_pictures": 0.01, "over_trainings": 0.02}
+RULE = {"accuracy": INTERVAL, "difference": INTERVAL, "by_split": [[0.25, 0.25]]}
+RULES = dict.fromkeys(("alpha_0", "alpha_fixed", "alpha_tuned", "concepts_only"), RULE)
+TASK = {"classes": 26, "splits": 2, "test_pictures": 104, "trained": RULES, "untrained": RULES}
+POLL = {"greedy": dict.fromkeys(("accuracy", "precision", "recall", "f1", "yes_ratio"), 0.5)}
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A study of one variant over two seeds that also classifies pictures; everything is measured."""
+    shipped = load_params(Path(__file__).parents[2] / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    for run, point in (("runs/lucid", 0.5), ("study/lucid-seed-1", 0.7)):
+        write(f"{run}/metrics.json", {"grounding": {"transport": {"point_at_1": point}}})
+    write("study/classification/lucid.json", {"runs": ["a", "b"], "tasks": {"easy": TASK}})
+    write("runs/hallucination/metrics.json", {"random/0": POLL})
+    study = StudyOptions(variants=["lucid"], seeds=[1], classify=["lucid"])
+    decoder = HallucinationOptions(states=StateOptions(model="mine"))
+    return shipped.model_copy(update={"study": study, "hallucination": decoder})
+
+
+def write(name: str, content: Any) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_every_measurement_has_its_table(params: Params) -> None:
+    write_study(params)
+    page = Path("docs/comparison.md").read_text(encoding="utf-8")
+    assert "seeds 0, 1; mean" in page
+    assert "| 0.600 ± 0.141 |" in page
+    assert "| `lucid`, untrained | +25.0 ± 1.0 ± 2.0 |" in page
+    assert "### Random negatives" in page
+
+
+def test_what_nobody_asked_for_is_not_there(params: Params) -> None:
+    study = params.study.model_copy(update={"classify": []})
+    write_study(params.model_copy(update={"study": study, "hallucination": None}))
+    page = Path("docs/comparison.md").read_text(encoding="utf-8")
+    assert "classification" not in page
+    assert "Hallucination" not in page
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["study/lucid-seed-1/metrics.json", "study/classification/lucid.json", "runs/hallucination/metrics.json"],
+)
+def test_what_is_not_measured_yet_is_named(params: Params, missing: str) -> None:
+    Path(missing).unlink()
+    with pytest.raises(RunError, match=f"{missing}: not measured yet; run `make study`"):
+        write_study(params)
+    assert not Path("docs/comparison.md").exists()
