@@ -16,7 +16,7 @@ import pyarrow as pa
 from cache import SAMPLES_SCHEMA, ActivationCache, CacheWriter, Manifest, ShardActivations
 from cache.operations import convert, export, verify
 
-SHARDS, SHARD_IMAGES, PATCHES, CHANNELS = 8, 32, 256, 512  # 8 MB of float16 in a shard
+SHARDS, SHARD_IMAGES, PATCHES, CHANNELS = 10, 32, 256, 512  # 8 MB of float16 in a shard
 SHARD_BYTES = SHARD_IMAGES * PATCHES * CHANNELS * 2
 
 
