@@ -12,6 +12,7 @@ import argparse
 import resource
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,24 +82,21 @@ def peak_mebibytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(command_line: list[str] | None = None) -> None:
-    """Measure; print, and write to the file asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--k", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args(command_line)
-    torch.set_num_threads(1)
-    images, generator = arguments.images, torch.Generator().manual_seed(0)
+class Measured(NamedTuple):
+    """Milliseconds per image by what takes them and by round, all hits, and MiB that repeating it takes in addition."""
+
+    milliseconds: dict[str, list[float]]
+    hits: int
+    memory_growth: float
+
+
+def measure(images: int, k: int, rounds: int) -> Measured:
+    """Time the parts of a pass over random images, whose hits are compared with those of all maps first."""
+    generator = torch.Generator().manual_seed(0)
     concepts = random_concepts(generator)
-    codes = random_images(concepts, images, arguments.k, generator)
+    codes = random_images(concepts, images, k, generator)
     index, top = ConceptIndex(concepts, "typical"), TopItems(LATENTS, 12, torch.device("cpu"))
-    sae = LucidSAE(
-        LucidOptions(latents=4 * LATENTS, shared_ratio=0.25, k_shared=arguments.k), CHANNELS, CHANNELS
-    )
+    sae = LucidSAE(LucidOptions(latents=4 * LATENTS, shared_ratio=0.25, k_shared=k), CHANNELS, CHANNELS)
     tokens = torch.randn(images * PATCHES, CHANNELS, generator=generator)
     peaks = image_peaks(codes, images, LATENTS)
     hits = index.match(codes, peaks.activation, THRESHOLD)
@@ -116,7 +114,7 @@ def main(command_line: list[str] | None = None) -> None:
         top.update(image_peaks(codes, images, LATENTS), torch.arange(images))
 
     before = peak_mebibytes()
-    for _ in range(2 * arguments.rounds):
+    for _ in range(2 * rounds):
         match()
         find_peaks()
     grown = peak_mebibytes() - before
@@ -127,23 +125,38 @@ def main(command_line: list[str] | None = None) -> None:
         "peaks": find_peaks,
     }
     times = interleaved(
-        {name: lambda part=part: 1e3 * seconds(part) / images for name, part in work.items()},
-        arguments.rounds,
+        {name: lambda part=part: 1e3 * seconds(part) / images for name, part in work.items()}, rounds
     )
+    return Measured(times, len(hits.image), grown)
+
+
+def main(command_line: list[str] | None = None) -> None:
+    """Measure; print, and write to the file asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--k", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args(command_line)
+    torch.set_num_threads(1)
+    measured = measure(arguments.images, arguments.k, arguments.rounds)
+    times = measured.milliseconds
     write_result(
         arguments,
         "benchmarks.interpretation",
         ratios={"match_speedup": paired_ratio(times["match, plain"], times["match, bounded"])},
         measured={name: Spread.of(values, "ms per image") for name, values in times.items()},
         conditions={
-            "images": images,
+            "images": arguments.images,
             "patches": PATCHES,
             "latents": LATENTS,
             "k": arguments.k,
             "concepts": CONCEPTS,
             "latents_per_concept": USED,
-            "hits_per_image": round(len(hits.image) / images, 1),
-            "peak_memory_growth_mib": round(grown, 1),
+            "hits_per_image": round(measured.hits / arguments.images, 1),
+            "peak_memory_growth_mib": round(measured.memory_growth, 1),
             "rounds": arguments.rounds,
         },
         packages=("torch",),
