@@ -194,9 +194,12 @@ def _finite(
     activations: "Activations", valid: Bool[Tensor, "item token"] | None = None
 ) -> Bool[Tensor, "item"]:
     """Whether the pooled embedding of an item and its tokens, only those that are `valid` if given, are finite."""
-    sums = activations.tokens.sum(dim=(1, 2)) + activations.pooled.sum(dim=1)
-    if not sums.is_cuda and torch.isfinite(sums).all():  # no sum of others is; several times faster
-        return torch.ones(len(sums), dtype=torch.bool)
+    if (
+        activations.tokens.device.type == "cpu"
+    ):  # where a sum is several times faster; a GPU would be waited for
+        sums = activations.tokens.sum(dim=(1, 2)) + activations.pooled.sum(dim=1)
+        if torch.isfinite(sums).all():  # which no sum of other values is
+            return torch.ones(len(sums), dtype=torch.bool)
     tokens = torch.isfinite(activations.tokens).all(dim=2)
     if valid is not None:
         tokens |= ~valid.to(tokens.device)

@@ -7,25 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.scenes.lexicon import VOCABULARY
 from pipeline.datasets.scenes.write import ScenesOptions, write_scenes
 from pipeline.errors import ConfigError
+from pipeline.instruction_tuning.architecture import create_processor
 from pipeline.language_models.options import (
     HallucinationOptions,
     PromptOptions,
@@ -35,39 +24,24 @@ from pipeline.language_models.options import (
 from pipeline.language_models.polling import PollingOptions
 from pipeline.language_models.questions import Question, write_questions
 from pipeline.params import load_params
+from pipeline.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
 from stages.cli import app
 from stages.hallucination import measure_hallucination
 
 ROOT = Path(__file__).parents[2]
-SPECIAL = ["<pad>", "</s>", "<unk>", "<image>"]
 
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("llava")
-    words = dict.fromkeys([*SPECIAL, *VOCABULARY, "yes", "no", "there", "image", "?"])
-    tokenizer = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = Lowercase(), Whitespace()
-    size = {"height": 8, "width": 8}
-    processor = LlavaProcessor(
-        CLIPImageProcessor(size=size, crop_size=size),
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer,
-            pad_token="<pad>",
-            eos_token="</s>",
-            unk_token="<unk>",
-            extra_special_tokens={"image_token": "<image>"},
-        ),
-        patch_size=4,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-    )
+    words = dict.fromkeys([*VOCABULARY, "yes", "no", "there", "image", "?"])
+    processor = create_processor(words)
     small = {"intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2}
     config = LlavaConfig(
-        vision_config=CLIPVisionConfig(hidden_size=8, image_size=8, patch_size=4, **small),
+        vision_config=CLIPVisionConfig(hidden_size=8, image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, **small),
         text_config=LlamaConfig(
-            vocab_size=len(words),
+            vocab_size=len(processor.tokenizer),
             hidden_size=8,
             num_key_value_heads=2,
             bos_token_id=None,
@@ -76,7 +50,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             **small,
         ),
         image_token_index=3,
-        image_seq_length=4,
+        image_seq_length=GRID * GRID,
     )
     torch.manual_seed(0)
     LlavaForConditionalGeneration(config).save_pretrained(folder)
