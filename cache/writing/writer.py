@@ -266,22 +266,20 @@ class CacheWriter:
         sync(self.path)
 
     def _write_files(self, shard: int, stored: StoredShard, table: pa.Table) -> dict[str, WrittenFile]:
-        """Write the shard's files durably, its samples last."""
+        """Write the shard's files durably, together: most are small, and each would wait for the disk."""
         layouts = self._layouts
         names = [layout.shard_file(shard) for layout in layouts.values()]
-        # Together: most of them are small, and each would wait for the disk.
-        with ThreadPoolExecutor(len(layouts), thread_name_prefix="array") as pool:
+        samples = shard_samples_name(shard)
+        with ThreadPoolExecutor(1 + len(layouts), thread_name_prefix="file") as pool:
+            samples_written = pool.submit(write_samples, self.path / samples, [table])
             written = pool.map(
                 write_shard_file,
                 [self.path / name for name in names],
                 layouts.values(),
                 [stored.arrays[array] for array in layouts],
             )
-            files = dict(zip(names, written, strict=True))
-            list(pool.map(sync, [self.path / array for array in layouts]))
-        samples_file = shard_samples_name(shard)
-        files[samples_file] = write_samples(self.path / samples_file, [table])
-        sync(self.path / LEDGER_FOLDER)
+            files = dict(zip(names, written, strict=True)) | {samples: samples_written.result()}
+            list(pool.map(sync, [self.path / folder for folder in (*layouts, LEDGER_FOLDER)]))
         return files
 
     def _statistics(

@@ -12,8 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from cache import SAMPLES_SCHEMA, ShardActivations
+from pipeline.datasets.decoding import Decoded
 from pipeline.datasets.pairs import Caption, ImageRecord, PairDataset
 from pipeline.datasets.pictures import UnusableImageError
+from pipeline.encoding.captions import TokenizedCaptions
 from pipeline.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -61,9 +63,6 @@ _NOT_FINITE = "activations are not finite"
 _ENOUGH_TO_BLAME_THE_MODEL = 8
 """A shard with so many pairs, none of them finite, is no accident of single images."""
 
-_SPECIAL_TOKENS = 2
-"""Tokens of a cut caption that may not count as valid: where it starts and where it ends."""
-
 
 class ShardEncoder:
     """Encodes the shards of one data set with one backbone, in batches of fixed composition."""
@@ -79,10 +78,11 @@ class ShardEncoder:
         self._blank = backbone.preprocess(Image.new("RGB", (16, 16)))
 
     def encode(
-        self, rows: range, pixels: Iterator[Float[Tensor, "3 height width"] | UnusableImageError]
+        self, rows: range, tokenized: TokenizedCaptions, pixels: Iterator[Decoded]
     ) -> tuple[ShardActivations, pa.Table]:
         """Encode the images in `rows` of the data set, whose decoded pixels come next from `pixels`.
 
+        `tokenized` are their captions, image by image.
         Skipped captions have no tokens and a pooled row of zeros; images without a used caption are zero as well.
 
         Raises:
@@ -95,11 +95,15 @@ class ShardEncoder:
             for row, image in zip(rows, images, strict=True)
             for caption in image.captions or (None,)
         ]
-        captions = self._encode_captions(samples)  # first: meanwhile the first pictures are decoded
+        captioned = [sample for sample in samples if sample.caption is not None]
+        # Captions first: meanwhile the first pictures are decoded.
+        captions, unusable = self._encode_captions(tokenized)
+        for position, reason in unusable.items():
+            captioned[position].skip_reason = reason
         encoded = self._encode_images(len(images), pixels)
         for sample in samples:
             sample.skip_reason = encoded.unusable.get(sample.image_row - rows.start, sample.skip_reason)
-        used = [sample.skip_reason is None for sample in samples if sample.caption is not None]
+        used = [sample.skip_reason is None for sample in captioned]
         captions = captions.only(torch.tensor(used, dtype=torch.bool))
         _refuse_none_finite(samples)
         paired = {sample.image_row - rows.start for sample in samples if sample.skip_reason is None}
@@ -116,9 +120,7 @@ class ShardEncoder:
         )
         return activations, _samples_table(samples, self._dataset.split)
 
-    def _encode_images(
-        self, count: int, pixels: Iterator[Float[Tensor, "3 height width"] | UnusableImageError]
-    ) -> _EncodedImages:
+    def _encode_images(self, count: int, pixels: Iterator[Decoded]) -> _EncodedImages:
         """Encode the next `count` pictures; a blank one stands in for what is unusable, so that batches stay."""
         encoded = _EncodedImages(torch.empty(0), torch.empty(0), torch.empty(0), {})
         for start in range(0, count, self._batch_size):
@@ -140,42 +142,21 @@ class ShardEncoder:
             encoded.unusable.setdefault(position, f"{_NOT_FINITE}: image")
         return encoded
 
-    def _encode_captions(self, samples: list[_Sample]) -> _EncodedCaptions:
-        """Encode the samples' captions, also those that are to be skipped, so that batches stay."""
-        backbone = self._backbone
-        captioned = [sample for sample in samples if sample.caption is not None]
-        token_ids, valid = backbone.tokenize([_text(sample) for sample in captioned])
-        lengths = valid.sum(dim=1)
-        self._skip_captions(captioned, lengths.tolist())
-        tokens = [torch.zeros(0, backbone.text_channels)]
-        pooled = torch.zeros(len(captioned), backbone.embedding)
-        for start in range(0, len(captioned), self._batch_size):
+    def _encode_captions(self, tokenized: TokenizedCaptions) -> tuple[_EncodedCaptions, dict[int, str]]:
+        """Encode captions, also those that are to be skipped, so that batches stay; and why they are skipped."""
+        token_ids, valid, unusable = tokenized
+        tokens = [torch.zeros(0, self._backbone.text_channels)]
+        pooled = torch.zeros(len(token_ids), self._backbone.embedding)
+        finite = torch.empty(len(token_ids), dtype=torch.bool)
+        for start in range(0, len(token_ids), self._batch_size):
             batch = slice(start, start + self._batch_size)
-            activations = backbone.encode_texts(token_ids[batch])
-            finite = _finite(activations, valid[batch]).cpu()
-            for sample, is_finite in zip(captioned[batch], finite.tolist(), strict=True):
-                if not is_finite:
-                    sample.skip_reason = sample.skip_reason or f"{_NOT_FINITE}: caption"
+            activations = self._backbone.encode_texts(token_ids[batch])
+            finite[batch] = _finite(activations, valid[batch]).cpu()
             tokens.append(activations.tokens[valid[batch]].cpu())
             pooled[batch] = activations.pooled.cpu()
-        return _EncodedCaptions(torch.cat(tokens), lengths, token_ids[valid], pooled)
-
-    def _skip_captions(self, captioned: list[_Sample], lengths: list[int]) -> None:
-        """Give a reason to every caption that has no words, or more than the context holds."""
-        context = self._backbone.context_length
-        suspects = []
-        for sample, length in zip(captioned, lengths, strict=True):
-            if not _text(sample).strip() or length == 0:
-                sample.skip_reason = sample.skip_reason or "empty caption"
-            elif length >= context - _SPECIAL_TOKENS:
-                suspects.append(sample)
-        for sample, count in zip(
-            suspects, self._backbone.count_tokens(list(map(_text, suspects))), strict=True
-        ):
-            if count > context:
-                sample.skip_reason = (
-                    sample.skip_reason or f"caption too long: {count} tokens, the context holds {context}"
-                )
+        not_finite = dict.fromkeys((~finite).nonzero().flatten().tolist(), f"{_NOT_FINITE}: caption")
+        captions = _EncodedCaptions(torch.cat(tokens), valid.sum(dim=1), token_ids[valid], pooled)
+        return captions, not_finite | unusable
 
 
 def _room_for(count: int, activations: "Activations") -> _EncodedImages:
@@ -214,10 +195,6 @@ def _refuse_none_finite(samples: list[_Sample]) -> None:
             f"backbone: not one pair of image rows {samples[0].image_row} to {samples[-1].image_row} has finite "
             "activations; encode with backbone.precision fp32, or check the weights"
         )
-
-
-def _text(sample: _Sample) -> str:
-    return sample.caption.text if sample.caption is not None else ""
 
 
 def _samples_table(samples: list[_Sample], split: str) -> pa.Table:

@@ -1,8 +1,9 @@
-"""Stage one: from a data set's images and captions to an activation cache.
+"""Encoding a split of a data set, shard by shard.
 
-Three things happen at once: threads decode the images of the next batches, the calling thread runs the backbone,
-and one more thread writes the last complete shard. What goes into a batch depends only on the data set and the
-options, never on which thread was faster or where an interrupted run stopped, and so neither do the cache's bytes.
+Four things happen at once: threads decode the images of the next batches, another tokenizes the captions of the next
+shard, the calling thread runs the backbone, and one more thread writes the last complete shard. What goes into a batch
+depends only on the data set and the options, never on which thread was faster or where an interrupted run stopped, and
+so neither do the cache's bytes.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -19,35 +21,20 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
-from pydantic import Field
 
-from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, StorageDtype, captions_of_shards
-from pipeline.config import Options
-from pipeline.datasets.decoding import DecodedAhead
+from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, captions_of_shards
+from pipeline.ahead import Ahead
+from pipeline.datasets.decoding import decode
 from pipeline.datasets.pairs import PairDataset
-from pipeline.shard_encoder import ShardEncoder
+from pipeline.encoding.captions import tokenize_captions
+from pipeline.encoding.options import EncodeOptions
+from pipeline.encoding.shard import ShardEncoder
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
 OnProgress = Callable[[int, int], None]
 """Called with the images done, those of an earlier run included, and the images in all."""
-
-
-class EncodeOptions(Options):
-    """How stage one works. Another `batch_size` may change the last bits of activations; no other option does."""
-
-    batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
-    storage_dtype: StorageDtype = Field(default="float16", description="dtype in the cache")
-    shard_images: int = Field(
-        default=1024, gt=0, description="images in a shard, the unit of writing and resuming"
-    )
-    decode_workers: int | None = Field(
-        default=None,
-        gt=0,
-        description="threads that decode and preprocess images; null is one for every core that the backbone leaves: "
-        "more would slow it down",
-    )
 
 
 @dataclass(frozen=True)
@@ -161,18 +148,24 @@ def encode_missing(
     to_do = sum(map(len, shards.values()))
     report = _Progress(len(dataset.images) - to_do, len(dataset.images), on_progress)
     encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
-    pixels = DecodedAhead(
-        chain.from_iterable(dataset.images[rows.start : rows.stop] for rows in shards.values()),
-        dataset.root,
-        backbone.preprocess,
+    images = [dataset.images[rows.start : rows.stop] for rows in shards.values()]
+    captions = Ahead(
+        partial(tokenize_captions, backbone=backbone),
+        ([caption.text for image in shard for caption in image.captions] for shard in images),
+        workers=1,
+        ahead=1,
+    )
+    pixels = Ahead(
+        partial(decode, root=dataset.root, preprocess=backbone.preprocess),
+        chain.from_iterable(images),
         workers=options.decode_workers or _cores_left(backbone),
         ahead=2 * options.batch_size,
     )
     shard: int | None = None
     try:
-        with contextlib.closing(pixels), _background_writing(writer) as write:
+        with contextlib.closing(captions), contextlib.closing(pixels), _background_writing(writer) as write:
             for shard, rows in shards.items():
-                write(shard, *encoder.encode(rows, pixels))
+                write(shard, *encoder.encode(rows, next(captions), pixels))
     except KeyboardInterrupt as interruption:
         if shard in writer.missing_shards:
             interruption.add_note(f"shard {shard} was not whole yet and is dropped")

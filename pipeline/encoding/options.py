@@ -1,0 +1,22 @@
+"""The options of stage one."""
+
+from pydantic import Field
+
+from cache import StorageDtype
+from pipeline.config import Options
+
+
+class EncodeOptions(Options):
+    """How stage one works. Another `batch_size` may change the last bits of activations; no other option does."""
+
+    batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
+    storage_dtype: StorageDtype = Field(default="float16", description="dtype in the cache")
+    shard_images: int = Field(
+        default=1024, gt=0, description="images in a shard, the unit of writing and resuming"
+    )
+    decode_workers: int | None = Field(
+        default=None,
+        gt=0,
+        description="threads that decode and preprocess images; null is one for every core that the backbone leaves: "
+        "more would slow it down",
+    )
