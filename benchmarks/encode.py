@@ -5,12 +5,16 @@ tokenizing, forward pass, checks, statistics, durable writing) over that of the 
 are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
 The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
 Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU.
+
+`decoding_speedup` is how many times faster a thread on every core decodes and preprocesses pictures than one thread.
 """
 
 import argparse
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +23,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.measurement import Spread, file_system, interleaved, paired_ratio, seconds, write_result
+from pipeline.ahead import Ahead
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.coco import CocoDataset
-from pipeline.datasets.pictures import read_picture
+from pipeline.datasets.decoding import Decoded, decode
 from pipeline.datasets.scenes.write import write_split
 from pipeline.encoding import EncodeOptions, encode_split
 
@@ -64,6 +69,7 @@ def main(command_line: list[str] | None = None) -> None:
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
     parser.add_argument("--tiny-images", type=int, default=2560)
     parser.add_argument("--vit-b16-images", type=int, default=32)
+    parser.add_argument("--decoded-images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--torch-threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk, not in memory")
@@ -79,17 +85,23 @@ def main(command_line: list[str] | None = None) -> None:
             options = EncodeOptions(batch_size=min(64, counts[name] // 4), shard_images=counts[name] // 4)
             dataset = CocoDataset.open(folder, "train")
             taken[name] = measure(dataset, load_backbone(BACKBONES[name]), options, folder, arguments.rounds)
+        decoding = measure_decoding(folder, arguments.decoded_images, arguments.rounds)
     write_result(
         arguments,
         "benchmarks.encode",
         ratios={
             f"wall_over_forward_{name}": paired_ratio(rounds["wall"], rounds["forward"])
             for name, rounds in taken.items()
-        },
+        }
+        | {"decoding_speedup": paired_ratio(*decoding.values())},
         measured={
             f"{name}, {what}": Spread.of([counts[name] / value for value in values], "images/s")
             for name, rounds in taken.items()
             for what, values in rounds.items()
+        }
+        | {
+            f"decoding, {what}": Spread.of([arguments.decoded_images / value for value in values], "images/s")
+            for what, values in decoding.items()
         },
         conditions={
             "images": {name: counts[name] for name in taken},
@@ -101,14 +113,30 @@ def main(command_line: list[str] | None = None) -> None:
     )
 
 
-def preprocessed(dataset: CocoDataset, backbone: Backbone) -> Float[Tensor, "image 3 height width"]:
+def measure_decoding(folder: Path, images: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of decoding and preprocessing `images` pictures for the tiny backbone, by round."""
+    write_split(folder, "val", images)
+    dataset, backbone = CocoDataset.open(folder, "val"), load_backbone(BACKBONES["tiny"])
+
+    def taken(workers: int) -> float:
+        return seconds(lambda: deque(decoded(dataset, backbone, workers), maxlen=0))
+
+    candidates = {
+        "one thread": partial(taken, 1),
+        "a thread on every core": partial(taken, os.cpu_count() or 1),
+    }
+    return interleaved(candidates, rounds)
+
+
+def decoded(dataset: CocoDataset, backbone: Backbone, workers: int = 1) -> Iterator[Decoded]:
     """Every picture of the data set as the backbone wants it."""
-    return torch.stack(
-        [
-            backbone.preprocess(read_picture(dataset.root / image.file, (image.width, image.height)))
-            for image in dataset.images
-        ]
-    )
+    preprocess = partial(decode, root=dataset.root, preprocess=backbone.preprocess)
+    return Ahead(preprocess, dataset.images, workers=workers, ahead=128)
+
+
+def preprocessed(dataset: CocoDataset, backbone: Backbone) -> Float[Tensor, "image 3 height width"]:
+    """Every picture of the data set, all of which are usable, as the backbone wants them."""
+    return torch.stack([pixels for pixels in decoded(dataset, backbone) if isinstance(pixels, Tensor)])
 
 
 def _batches(dataset: CocoDataset, backbone: Backbone, size: int) -> tuple[list[Tensor], list[Tensor]]:

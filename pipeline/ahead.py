@@ -17,12 +17,18 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
     """
 
     def __init__(
-        self, function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        *,
+        workers: int,
+        ahead: int,
+        name: str = "ahead",
     ) -> None:
-        """Use `workers` threads; at most `ahead` items are begun and not yet taken."""
+        """Use `workers` threads, called `name`; at most `ahead` items are begun and not yet taken."""
         self._function = function
         self._items = iter(items)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
         self._waiting: deque[Future[Result]] = deque()
         self._begin(ahead)
 

@@ -67,7 +67,7 @@ def _kind(manifest: Manifest) -> dict[str, Any]:
 
 
 def _refuse_duplicates(sources: Sequence[ActivationCache]) -> None:
-    ids = [np.unique(source.samples["image_id"].to_numpy()) for source in sources]
+    ids = [np.unique(source.read_samples(["image_id"])["image_id"].to_numpy()) for source in sources]
     for (one, ids_of_one), (other, ids_of_other) in combinations(zip(sources, ids, strict=True), 2):
         both = np.intersect1d(ids_of_one, ids_of_other)
         if len(both):

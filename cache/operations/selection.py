@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Int
 
 from cache.errors import CacheError
+from cache.format.samples import SAMPLES_SCHEMA
 from cache.reading.reader import ActivationCache
 
 _NAMED_VALUES = 10
@@ -104,7 +105,8 @@ def pairs_where(cache: ActivationCache, conditions: Sequence[str]) -> Int[np.nda
     Raises:
         CacheError: a condition is of another form, names no column or one of objects, or no pair meets it.
     """
-    samples = cache.samples.filter(cache.samples["pair"].is_valid())
+    samples = cache.read_samples([field.name for field in SAMPLES_SCHEMA if not _holds_structs(field.type)])
+    samples = samples.filter(samples["pair"].is_valid())
     met = np.ones(len(samples), bool)
     for condition in conditions:
         met &= _met(samples, condition)
@@ -113,9 +115,9 @@ def pairs_where(cache: ActivationCache, conditions: Sequence[str]) -> Int[np.nda
 
 def _met(samples: pa.Table, condition: str) -> Bool[np.ndarray, "row"]:
     name, separator, value = condition.partition("=")
-    comparable = [field.name for field in samples.schema if not _holds_structs(field.type)]
-    if not separator or name not in comparable:
-        raise CacheError(f"where {condition!r}: not COLUMN=VALUE; the columns are {', '.join(comparable)}")
+    if not separator or name not in samples.column_names:
+        columns = ", ".join(samples.column_names)
+        raise CacheError(f"where {condition!r}: not COLUMN=VALUE; the columns are {columns}")
     column = samples[name].combine_chunks()
     is_list = pa.types.is_list(column.type)
     values = pc.list_flatten(column) if is_list else column

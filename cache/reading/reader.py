@@ -23,7 +23,7 @@ from cache.format.ledger import read_statistics
 from cache.format.ledger_check import check_ledger, progress
 from cache.format.manifest import Manifest, refuse_other_identity
 from cache.format.root import Completion, read_root
-from cache.format.samples import read_samples
+from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.format.small_array import read_small_array
 from cache.format.statistics import SideStatistics
 from cache.format.storage import Calibration, StoredRows, as_tensor
@@ -145,8 +145,21 @@ class ActivationCache:
 
     @functools.cached_property
     def samples(self) -> pa.Table:
-        """The rows of samples.parquet, columns `SAMPLES_SCHEMA`; skipped ones have a null `pair`."""
-        return self._read_samples(None)
+        """The rows of samples.parquet, columns `SAMPLES_SCHEMA`; skipped ones have a null `pair`.
+
+        All of COCO's take gigabytes, most of them outlines of objects: `read_samples` reads only some columns.
+        """
+        return self.read_samples(SAMPLES_SCHEMA.names)
+
+    def read_samples(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of `samples`, in the given order; nothing else is held in memory.
+
+        Raises:
+            CacheCorruptError: samples.parquet is missing or damaged.
+            CacheAccessError: it cannot be read.
+        """
+        written = self._completion.files.get(SAMPLES_FILE)
+        return read_samples(self._location / SAMPLES_FILE, written, list(columns))
 
     @property
     def pair_images(self) -> Int[np.ndarray, "pair"]:
@@ -308,12 +321,9 @@ class ActivationCache:
 
     @functools.cached_property
     def _pair_columns(self) -> dict[str, NDArray[np.int64]]:
-        table = self._read_samples(["pair", "image_row", "caption_row"])
+        table = self.read_samples(["pair", "image_row", "caption_row"])
         table = table.filter(table["pair"].is_valid())
         return {name: table[name].to_numpy() for name in ("image_row", "caption_row")}
-
-    def _read_samples(self, columns: list[str] | None) -> pa.Table:
-        return read_samples(self._location / SAMPLES_FILE, self._completion.files.get(SAMPLES_FILE), columns)
 
 
 def _same(location: str, manifest: Manifest, completion: Completion) -> ActivationCache:

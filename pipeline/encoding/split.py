@@ -151,15 +151,17 @@ def encode_missing(
     images = [dataset.images[rows.start : rows.stop] for rows in shards.values()]
     captions = Ahead(
         partial(tokenize_captions, backbone=backbone),
-        ([caption.text for image in shard for caption in image.captions] for shard in images),
+        ([caption.text for image in of_shard for caption in image.captions] for of_shard in images),
         workers=1,
         ahead=1,
+        name="tokenize",
     )
     pixels = Ahead(
         partial(decode, root=dataset.root, preprocess=backbone.preprocess),
         chain.from_iterable(images),
         workers=options.decode_workers or _cores_left(backbone),
         ahead=2 * options.batch_size,
+        name="decode",
     )
     shard: int | None = None
     try:
@@ -215,7 +217,7 @@ def _background_writing(writer: CacheWriter) -> Iterator[Callable[[int, ShardAct
 
 
 def _summary(path: Path, cache: ActivationCache, encoded_images: int, seconds: float) -> EncodeSummary:
-    reasons = cache.samples["skip_reason"].drop_null().to_pylist()
+    reasons = cache.read_samples(["skip_reason"])["skip_reason"].drop_null().to_pylist()
     skipped = Counter(reason.split(":")[0] for reason in reasons)
     return EncodeSummary(
         images=cache.manifest.images,

@@ -193,7 +193,7 @@ class FigureSource:
             if int(wanted) < self.cache.pairs:
                 return int(wanted)
             raise ConfigError(f"--image {wanted}: {self._split} has the pairs 0 to {self.cache.pairs - 1}")
-        samples = self.cache.samples.select(["pair", "file"])
+        samples = self.cache.read_samples(["pair", "file"])
         for pair, file in zip(samples["pair"].to_pylist(), samples["file"].to_pylist(), strict=True):
             if pair is not None and wanted in {file, Path(file).name}:
                 return int(pair)

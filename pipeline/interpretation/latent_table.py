@@ -192,5 +192,6 @@ def _read_captions(
 
 
 def _by_pair(cache: ActivationCache, column: str) -> dict[int, Any]:
-    pairs, values = cache.samples["pair"].to_pylist(), cache.samples[column].to_pylist()
+    samples = cache.read_samples(["pair", column])
+    pairs, values = (samples[name].to_pylist() for name in samples.column_names)
     return {pair: value for pair, value in zip(pairs, values, strict=True) if pair is not None}

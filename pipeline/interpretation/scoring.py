@@ -87,7 +87,8 @@ def _equal(some: list[str | None] | list[str], others: list[str]) -> int:
 
 def _concepts_shown(cache: ActivationCache) -> set[str]:
     """Every ground-truth concept that an image of a pair shows; empty without ground truth."""
-    used = cache.samples.filter(cache.samples["pair"].is_valid())["image_concepts"]
+    samples = cache.read_samples(["pair", "image_concepts"])
+    used = samples.filter(samples["pair"].is_valid())["image_concepts"]
     return {concept for concepts in used.to_pylist() for concept in concepts or ()}
 
 
@@ -134,7 +135,7 @@ def _peaks(
 
 def _labels(cache: ActivationCache, column: str, concepts: list[str]) -> Bool[np.ndarray, "pair concept"]:
     """Which of the concepts the image (or caption) of every pair shows."""
-    samples = cache.samples
+    samples = cache.read_samples(["pair", column])
     shown = dict(zip(samples["pair"].to_pylist(), samples[column].to_pylist(), strict=True))
     labels = [[concept in (shown[pair] or ()) for concept in concepts] for pair in range(cache.pairs)]
     return np.array(labels, dtype=bool)

@@ -34,9 +34,8 @@ class Items(NamedTuple):
 
 def read_items(cache: ActivationCache) -> Items:
     """The items of every pair of `cache`."""
-    table = (
-        cache.samples.select(["pair", "caption"]).filter(pc.is_valid(cache.samples["pair"])).sort_by("pair")
-    )
+    samples = cache.read_samples(["pair", "caption"])
+    table = samples.filter(pc.is_valid(samples["pair"])).sort_by("pair")
     captions: pa.DictionaryArray = table["caption"].combine_chunks().dictionary_encode()
     return Items({"vision": cache.pair_images, "text": captions.indices.to_numpy().astype(np.int64)})
 

@@ -62,6 +62,6 @@ def _joined(judge: ActivationCache, evaluated: ActivationCache) -> Int[np.ndarra
 
 def _pair_ids(cache: ActivationCache) -> list[tuple[int, int]]:
     """(image id, caption id) of every pair, in order."""
-    columns = cache.samples.select(["pair", "image_id", "caption_id"])
+    columns = cache.read_samples(["pair", "image_id", "caption_id"])
     table = columns.filter(pc.is_valid(columns["pair"])).sort_by("pair")
     return list(zip(table["image_id"].to_pylist(), table["caption_id"].to_pylist(), strict=True))

@@ -159,7 +159,7 @@ def resize_mode_of(cache: ActivationCache) -> ResizeMode:
 
 def rows_of_pairs(cache: ActivationCache, pairs: set[int]) -> dict[int, dict[str, Any]]:
     """File, size, caption and categories by pair, for these pairs only: a large split has too many to hold them all."""
-    table = cache.samples.select(["pair", "file", "width", "height", "caption", "categories"])
+    table = cache.read_samples(["pair", "file", "width", "height", "caption", "categories"])
     wanted = table.filter(pc.is_in(table["pair"], pa.array(sorted(pairs), pa.int64())))
     return {row["pair"]: row for row in wanted.to_pylist()}
 

@@ -25,7 +25,7 @@ def skipped_samples(caches: Mapping[str, ActivationCache]) -> tuple[Skip, ...]:
 
 def _of_split(split: str, cache: ActivationCache) -> list[Skip]:
     files: dict[str, list[str]] = {}
-    samples = cache.samples.select(["file", "skip_reason"])
+    samples = cache.read_samples(["file", "skip_reason"])
     for row in samples.filter(samples["skip_reason"].is_valid()).to_pylist():
         files.setdefault(row["skip_reason"].partition(":")[0], []).append(row["file"])
     skips = (Skip(split, reason, len(some), tuple(some[:EXAMPLES])) for reason, some in files.items())

@@ -38,16 +38,6 @@ class ReplayedStep:
         self._works: dict[Extents, Work] = {}
         self._recordings: dict[Extents, Work] = {}
 
-    @property
-    def shapes(self) -> int:
-        """How many shapes of batch there were."""
-        return len(self._works)
-
-    @property
-    def recorded(self) -> int:
-        """How many of them are recorded."""
-        return len(self._recordings)
-
     def __call__(self, batch: PairBatch) -> dict[str, Tensor]:
         """Learn from a batch; all batches have as many pairs and patches.
 

@@ -18,8 +18,8 @@ from benchmarks.performance_page import PAGE, performance_page
         ),
         (
             encode.main,
-            "--backbones tiny --tiny-images 4 --rounds 1",
-            {"wall_over_forward_tiny"},
+            "--backbones tiny --tiny-images 4 --decoded-images 4 --rounds 1",
+            {"wall_over_forward_tiny", "decoding_speedup"},
         ),
         (
             schedule.main,

@@ -289,6 +289,24 @@ def test_a_flipped_bit_in_any_data_file_is_found(path):
     read_everything(path)
 
 
+def test_columns_of_the_samples_are_those_of_the_whole(cache):
+    columns = ["skip_reason", "pair", "objects"]
+    assert cache.read_samples(columns).equals(cache.samples.select(columns))
+
+
+def test_columns_of_a_damaged_file_are_refused_wherever_the_damage_is(path):
+    file = path / "samples.parquet"
+    for position in (5, file.stat().st_size // 2, file.stat().st_size - 5):
+        content = bytearray(file.read_bytes())
+        content[position] ^= 4
+        file.write_bytes(content)
+        with pytest.raises(CacheCorruptError, match=r"samples\.parquet"):
+            ActivationCache.open(path).read_samples(["pair"])
+        content[position] ^= 4
+        file.write_bytes(content)
+    ActivationCache.open(path).read_samples(["pair"])
+
+
 @pytest.mark.parametrize("name", ["samples.parquet", "ledger.parquet"])
 def test_a_flipped_bit_anywhere_in_a_parquet_file_is_found(path, name):
     content = (path / name).read_bytes()
