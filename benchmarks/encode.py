@@ -67,7 +67,7 @@ def main(command_line: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
-    parser.add_argument("--tiny-images", type=int, default=2560)
+    parser.add_argument("--tiny-images", type=int, default=2048)
     parser.add_argument("--vit-b16-images", type=int, default=32)
     parser.add_argument("--decoded-images", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)

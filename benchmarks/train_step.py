@@ -6,6 +6,9 @@ with dense codes and text padded to the backbone's context. *single side* is one
 Top-K over all of its latents, on the vision tokens: what the peers train. A thirty-second of our latents is dead,
 so that caring for them costs what it does in training.
 
+Memory is malloc's as it comes, for all alike. With `--keep-freed-memory` the process keeps what is freed, as `concord
+train` arranges it on a CPU: then the peers' steps profit, too, some of them more than ours.
+
 `single_side_speed_over_sparsify` compares tokens per second, the others times. The dense step's loss and gradients are
 compared with the sparse step's before anything is timed.
 """
@@ -24,6 +27,7 @@ from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, w
 from benchmarks.peers import PEERS, Step
 from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
 from cache import PairBatch
+from pipeline.freed_memory import keep_freed_memory
 from pipeline.objectives import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
 from pipeline.sae.base import SparseAutoencoder
@@ -217,10 +221,13 @@ def main(command_line: list[str] | None = None) -> None:
     )
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--peers", nargs="*", choices=[*PEERS], default=[*PEERS])
+    parser.add_argument("--keep-freed-memory", action="store_true", help="from step to step")
     parser.add_argument("--tiny", action="store_true", help="sizes that say nothing, to see whether it runs")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(command_line)
     torch.set_num_threads(1)
+    if arguments.keep_freed_memory:
+        keep_freed_memory()
     shapes = TINY if arguments.tiny else SHAPES
     times, left_out = measure(shapes, arguments.peers, arguments.rounds)
     write_result(

@@ -12,10 +12,10 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from safetensors import SafetensorError
 
-from pipeline.backbone.freed_memory import keep_freed_memory
 from pipeline.backbone.model import Backbone, Model
 from pipeline.backbone.options import RANDOM, BackboneOptions
 from pipeline.errors import BackboneError
+from pipeline.freed_memory import keep_freed_memory
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 

@@ -10,6 +10,7 @@ import torch
 from cache import PairBatch, PairLoader
 from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.errors import ConfigError, RunError
+from pipeline.freed_memory import keep_freed_memory
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.training.options import TrainOptions
 from pipeline.training.replay import CudaGraphs, ReplayedStep, replay_reason
@@ -61,7 +62,7 @@ class Trainee:
         identity: str,
         record: Callable[[Record], None],
     ) -> None:
-        """Train `sae` in place.
+        """Train `sae` in place. On a CPU the process keeps freed memory from now on, see `keep_freed_memory`.
 
         Args:
             sae: An initialised dictionary on its device.
@@ -74,6 +75,8 @@ class Trainee:
         self.step = self.total_steps = 0
         self._step = TrainingStep(sae, options)
         device = next(sae.parameters()).device
+        if device.type == "cpu":
+            keep_freed_memory()
         self._learn = self._step if replay_reason(device) else ReplayedStep(self._step, CudaGraphs())
         self._checkpoint = checkpoint
         self._identity = identity

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process, for forward passes on a CPU."""
+"""Keeping freed memory in the process, for forward passes and training steps on a CPU."""
 
 import ctypes
 
@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives tensors of more than some MB back to the system as soon as they are freed. Every layer of a
     batch then gets its memory anew, a page fault for each 4 KB, which can take a quarter of a small model's forward
-    pass. In exchange the process holds on to its largest working set.
+    pass or of a training step. In exchange the process holds on to its largest working set.
 
     Returns:
         Whether this system's malloc can be told so; elsewhere nothing happens.
