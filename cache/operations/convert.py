@@ -37,7 +37,7 @@ def convert(
         "storage_dtype": storage_dtype or old.storage_dtype,
         "shard_images": shard_images or old.shard_images,
     }
-    rows = [SourceRows(source, np.arange(len(source.samples)))]
+    rows = [SourceRows(source, np.arange(len(source.sample_numbers)))]
     derived = provenance("convert", [source])
     manifest = rewritten_manifest(rows, dataset={**old.dataset, "derived": derived}, **form)
     return rewrite(rows, target, manifest, on_progress)

@@ -55,7 +55,9 @@ def merge(
         )
     _refuse_duplicates(sources)
     root = _common_root([_root(source) for source in sources])
-    rows = [SourceRows(source, np.arange(len(source.samples)), _prefix(source, root)) for source in sources]
+    rows = [
+        SourceRows(source, np.arange(len(source.sample_numbers)), _prefix(source, root)) for source in sources
+    ]
     manifest = rewritten_manifest(
         rows, dataset=_dataset(sources, root), versions=_agreed([s.manifest.versions for s in sources])
     )

@@ -42,7 +42,7 @@ class SourceRows:
     @functools.cached_property
     def image_starts(self) -> Int[np.ndarray, "image_and_one"]:
         """int64 [image + 1]: rows of the i-th image taken over are `rows[image_starts[i] : image_starts[i + 1]]`."""
-        images = self.cache.samples["image_row"].to_numpy()[self.rows]
+        images = self.cache.sample_numbers["image_row"].to_numpy()[self.rows]
         changes = np.flatnonzero(np.diff(images)) + 1
         return np.concatenate([np.zeros(1, np.int64), changes, [len(images)]])
 
@@ -54,7 +54,9 @@ class SourceRows:
     @functools.cached_property
     def captions_of_images(self) -> Int[np.ndarray, "image"]:
         """Captions of each image that are taken over."""
-        captioned = self.cache.samples["caption_row"].is_valid().to_numpy(zero_copy_only=False)[self.rows]
+        captioned = (
+            self.cache.sample_numbers["caption_row"].is_valid().to_numpy(zero_copy_only=False)[self.rows]
+        )
         before = np.concatenate([np.zeros(1, np.int64), np.cumsum(captioned)])
         return np.diff(before[self.image_starts])
 
@@ -150,7 +152,7 @@ def _parts(sources: Sequence[SourceRows], images: range) -> Iterator[SourceRows]
 
 
 def _activations(part: SourceRows) -> ShardActivations:
-    cache, samples = part.cache, part.cache.samples
+    cache, samples = part.cache, part.cache.sample_numbers
     images = samples["image_row"].to_numpy()[part.rows[part.image_starts[:-1]]]
     captions = samples["caption_row"].take(pa.array(part.rows)).drop_null().to_numpy()
     lengths = cache.caption_lengths[captions]
@@ -175,7 +177,7 @@ def _values(cache: ActivationCache, name: str, rows: Int[np.ndarray, "row"]) -> 
 
 def _samples(part: SourceRows) -> pa.Table:
     """Rows of samples, the image files under their new path."""
-    samples = part.cache.samples.take(pa.array(part.rows))
+    samples = part.cache.read_sample_rows(part.rows)
     if not part.file_prefix:
         return samples
     position = SAMPLES_SCHEMA.get_field_index("file")

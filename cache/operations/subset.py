@@ -31,7 +31,7 @@ def subset(
     Raises:
         CacheIdentityError, CacheCorruptError, DiskSpaceError, CacheLockedError: as `rewrite`.
     """
-    numbered = source.read_samples(["pair"])["pair"].is_valid().to_numpy(zero_copy_only=False)
+    numbered = source.sample_numbers["pair"].is_valid().to_numpy(zero_copy_only=False)
     rows = [SourceRows(source, np.flatnonzero(numbered)[selection.pairs])]
     derived = provenance(
         "subset",

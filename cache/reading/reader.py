@@ -22,6 +22,7 @@ from cache.format.layout import ACTIVATIONS, SAMPLES_FILE, check_arrays, sharded
 from cache.format.ledger import read_statistics
 from cache.format.ledger_check import check_ledger, progress
 from cache.format.manifest import Manifest, refuse_other_identity
+from cache.format.parquet import read_row_groups
 from cache.format.root import Completion, read_root
 from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.format.small_array import read_small_array
@@ -160,6 +161,25 @@ class ActivationCache:
         """
         written = self._completion.files.get(SAMPLES_FILE)
         return read_samples(self._location / SAMPLES_FILE, written, list(columns))
+
+    def read_sample_rows(self, rows: Int[np.ndarray, "row"]) -> pa.Table:
+        """Some rows of `samples`, numbered in ascending order, with those of one shard in memory beside them.
+
+        Raises:
+            CacheCorruptError, CacheAccessError: as `read_samples`; only the rows of these shards are checked.
+        """
+        shard_of_row = self.sample_numbers["image_row"].to_numpy() // self.manifest.shard_images
+        shards = np.unique(shard_of_row[rows])
+        tables = read_row_groups(self._location / SAMPLES_FILE, SAMPLES_SCHEMA, shards.tolist())
+        return pa.concat_tables(
+            table.take(pa.array(rows[shard_of_row[rows] == shard] - np.searchsorted(shard_of_row, shard)))
+            for shard, table in zip(shards, tables, strict=True)
+        )
+
+    @functools.cached_property
+    def sample_numbers(self) -> pa.Table:
+        """The columns `pair`, `image_row` and `caption_row` of `samples`, few enough to stay in memory."""
+        return self.read_samples(["pair", "image_row", "caption_row"])
 
     @property
     def pair_images(self) -> Int[np.ndarray, "pair"]:
@@ -321,8 +341,7 @@ class ActivationCache:
 
     @functools.cached_property
     def _pair_columns(self) -> dict[str, NDArray[np.int64]]:
-        table = self.read_samples(["pair", "image_row", "caption_row"])
-        table = table.filter(table["pair"].is_valid())
+        table = self.sample_numbers.filter(self.sample_numbers["pair"].is_valid())
         return {name: table[name].to_numpy() for name in ("image_row", "caption_row")}
 
 

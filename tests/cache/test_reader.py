@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -292,6 +293,12 @@ def test_a_flipped_bit_in_any_data_file_is_found(path):
 def test_columns_of_the_samples_are_those_of_the_whole(cache):
     columns = ["skip_reason", "pair", "objects"]
     assert cache.read_samples(columns).equals(cache.samples.select(columns))
+
+
+@given(st.data())
+def test_rows_of_the_samples_are_those_of_the_whole_whichever_shards_they_are_in(cache, data):
+    rows = data.draw(st.lists(st.integers(0, len(cache.samples) - 1), min_size=1, unique=True).map(sorted))
+    assert cache.read_sample_rows(np.array(rows)).equals(cache.samples.take(pa.array(rows)).combine_chunks())
 
 
 def test_columns_of_a_damaged_file_are_refused_wherever_the_damage_is(path):
