@@ -105,8 +105,8 @@ def pairs_where(cache: ActivationCache, conditions: Sequence[str]) -> Int[np.nda
     Raises:
         CacheError: a condition is of another form, names no column or one of objects, or no pair meets it.
     """
-    samples = cache.read_samples([field.name for field in SAMPLES_SCHEMA if not _holds_structs(field.type)])
-    samples = samples.filter(samples["pair"].is_valid())
+    comparable = [field.name for field in SAMPLES_SCHEMA if not _holds_structs(field.type)]
+    samples = cache.read_pair_samples(comparable)
     met = np.ones(len(samples), bool)
     for condition in conditions:
         met &= _met(samples, condition)

@@ -162,6 +162,11 @@ class ActivationCache:
         written = self._completion.files.get(SAMPLES_FILE)
         return read_samples(self._location / SAMPLES_FILE, written, list(columns))
 
+    def read_pair_samples(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of `samples`, only the rows that are a pair: row i is of pair i. Raises as `read_samples`."""
+        samples = self.read_samples(list(dict.fromkeys(["pair", *columns])))
+        return samples.filter(samples["pair"].is_valid()).select(list(columns))
+
     def read_sample_rows(self, rows: Int[np.ndarray, "row"]) -> pa.Table:
         """Some rows of `samples`, numbered in ascending order, with those of one shard in memory beside them.
 

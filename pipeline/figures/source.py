@@ -193,10 +193,9 @@ class FigureSource:
             if int(wanted) < self.cache.pairs:
                 return int(wanted)
             raise ConfigError(f"--image {wanted}: {self._split} has the pairs 0 to {self.cache.pairs - 1}")
-        samples = self.cache.read_samples(["pair", "file"])
-        for pair, file in zip(samples["pair"].to_pylist(), samples["file"].to_pylist(), strict=True):
-            if pair is not None and wanted in {file, Path(file).name}:
-                return int(pair)
+        for pair, file in enumerate(self.cache.read_pair_samples(["file"])["file"].to_pylist()):
+            if wanted in {file, Path(file).name}:
+                return pair
         raise ConfigError(
             f"--image {wanted}: no pair of {self._split} has this file; name a file or a pair's number"
         )

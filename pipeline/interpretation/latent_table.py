@@ -113,7 +113,7 @@ def image_records(
     sae: SparseAutoencoder, cache: ActivationCache, top: TopItems
 ) -> list[list[dict[str, object]]]:
     """The rows of `top_images`, per latent."""
-    file = _by_pair(cache, "file")
+    file = cache.read_pair_samples(["file"])["file"].to_pylist()
     has_places = sae.inputs == "tokens"
     return [
         [
@@ -137,7 +137,7 @@ def caption_records(
     batch_pairs: int = 256,
 ) -> list[list[dict[str, object]]]:
     """The rows of `top_captions`, per latent; reads just these captions once more for their tokens."""
-    caption = _by_pair(cache, "caption")
+    caption = cache.read_pair_samples(["caption"])["caption"].to_pylist()
     ranked = [top.ranked(latent) for latent in range(len(top.item))]
     if sae.inputs == "pooled":
         whole: dict[str, object] = {"position": None, "tokens": [], "activations": []}
@@ -189,9 +189,3 @@ def _read_captions(
     for row, pair in enumerate(pairs):
         tokens = slice(offsets[row], offsets[row + 1])
         yield pair, texts[tokens], dense[tokens]
-
-
-def _by_pair(cache: ActivationCache, column: str) -> dict[int, Any]:
-    samples = cache.read_samples(["pair", column])
-    pairs, values = (samples[name].to_pylist() for name in samples.column_names)
-    return {pair: value for pair, value in zip(pairs, values, strict=True) if pair is not None}

@@ -87,8 +87,7 @@ def _equal(some: list[str | None] | list[str], others: list[str]) -> int:
 
 def _concepts_shown(cache: ActivationCache) -> set[str]:
     """Every ground-truth concept that an image of a pair shows; empty without ground truth."""
-    samples = cache.read_samples(["pair", "image_concepts"])
-    used = samples.filter(samples["pair"].is_valid())["image_concepts"]
+    used = cache.read_pair_samples(["image_concepts"])["image_concepts"]
     return {concept for concepts in used.to_pylist() for concept in concepts or ()}
 
 
@@ -135,7 +134,6 @@ def _peaks(
 
 def _labels(cache: ActivationCache, column: str, concepts: list[str]) -> Bool[np.ndarray, "pair concept"]:
     """Which of the concepts the image (or caption) of every pair shows."""
-    samples = cache.read_samples(["pair", column])
-    shown = dict(zip(samples["pair"].to_pylist(), samples[column].to_pylist(), strict=True))
-    labels = [[concept in (shown[pair] or ()) for concept in concepts] for pair in range(cache.pairs)]
+    shown = cache.read_pair_samples([column])[column].to_pylist()
+    labels = [[concept in (of_pair or ()) for concept in concepts] for of_pair in shown]
     return np.array(labels, dtype=bool)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -34,9 +33,8 @@ class Items(NamedTuple):
 
 def read_items(cache: ActivationCache) -> Items:
     """The items of every pair of `cache`."""
-    samples = cache.read_samples(["pair", "caption"])
-    table = samples.filter(pc.is_valid(samples["pair"])).sort_by("pair")
-    captions: pa.DictionaryArray = table["caption"].combine_chunks().dictionary_encode()
+    read = cache.read_pair_samples(["caption"])
+    captions: pa.DictionaryArray = read["caption"].combine_chunks().dictionary_encode()
     return Items({"vision": cache.pair_images, "text": captions.indices.to_numpy().astype(np.int64)})
 
 

@@ -3,7 +3,6 @@
 from typing import Protocol
 
 import numpy as np
-import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from cache import ActivationCache
@@ -62,6 +61,5 @@ def _joined(judge: ActivationCache, evaluated: ActivationCache) -> Int[np.ndarra
 
 def _pair_ids(cache: ActivationCache) -> list[tuple[int, int]]:
     """(image id, caption id) of every pair, in order."""
-    columns = cache.read_samples(["pair", "image_id", "caption_id"])
-    table = columns.filter(pc.is_valid(columns["pair"])).sort_by("pair")
+    table = cache.read_pair_samples(["image_id", "caption_id"])
     return list(zip(table["image_id"].to_pylist(), table["caption_id"].to_pylist(), strict=True))

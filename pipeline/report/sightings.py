@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
 
@@ -159,9 +158,8 @@ def resize_mode_of(cache: ActivationCache) -> ResizeMode:
 
 def rows_of_pairs(cache: ActivationCache, pairs: set[int]) -> dict[int, dict[str, Any]]:
     """File, size, caption and categories by pair, for these pairs only: a large split has too many to hold them all."""
-    table = cache.read_samples(["pair", "file", "width", "height", "caption", "categories"])
-    wanted = table.filter(pc.is_in(table["pair"], pa.array(sorted(pairs), pa.int64())))
-    return {row["pair"]: row for row in wanted.to_pylist()}
+    table = cache.read_pair_samples(["pair", "file", "width", "height", "caption", "categories"])
+    return {row["pair"]: row for row in table.take(pa.array(sorted(pairs), pa.int64())).to_pylist()}
 
 
 def _read(cache: ActivationCache, pairs: np.ndarray, batch_pairs: int = 64) -> Iterator[PairBatch]:

@@ -295,6 +295,12 @@ def test_columns_of_the_samples_are_those_of_the_whole(cache):
     assert cache.read_samples(columns).equals(cache.samples.select(columns))
 
 
+def test_samples_of_pairs_stand_in_the_order_of_the_pairs(cache):
+    pairs = cache.read_pair_samples(["pair", "caption"])
+    assert pairs["pair"].to_pylist() == list(range(cache.pairs))
+    assert cache.read_pair_samples(["caption"])["caption"].equals(pairs["caption"])
+
+
 @given(st.data())
 def test_rows_of_the_samples_are_those_of_the_whole_whichever_shards_they_are_in(cache, data):
     rows = data.draw(st.lists(st.integers(0, len(cache.samples) - 1), min_size=1, unique=True).map(sorted))

@@ -1,4 +1,4 @@
-"""Layers on a CPU get the memory that the last ones freed, once training has asked for it."""
+"""A tensor on a CPU gets the memory that the last one freed, once training has asked for it."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.freed_memory import keep_freed_memory
 
-LAYERS = """
+TENSORS = """
 import resource
 from pathlib import Path
 
@@ -20,16 +20,17 @@ from pipeline.training import Trainee, TrainOptions
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-    tokens = torch.ones(64 * 196, 128)
-    for _ in range(4):
-        tokens = torch.nn.functional.gelu(tokens @ torch.zeros(128, 512)) @ torch.zeros(512, 128)
+    torch.ones(16 << 20)
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
 
-print(min(page_faults() for _ in range(8)))
+torch.set_num_threads(1)
+print(min(page_faults() for _ in range(4)))
 {keep}
-print(min(page_faults() for _ in range(8)))
+print(min(page_faults() for _ in range(4)))
 """
+# 64 MiB: more than the 32 that glibc's malloc may come to serve from its heap by itself, so that without being asked it
+# gets them from the system every time, wherever the heap ends.
 
 TRAINEE = """
 sae = LucidSAE(LucidOptions(latents=16, k_shared=2, k_private=2), 4, 4)
@@ -38,13 +39,13 @@ Trainee(sae, TrainOptions(), Path("checkpoint.safetensors"), "identity", print)
 
 
 @pytest.mark.parametrize("keep", ["keep_freed_memory()", TRAINEE], ids=["asked", "by training"])
-def test_layers_get_the_memory_that_the_last_ones_freed(keep):
+def test_a_tensor_gets_the_memory_that_the_last_one_freed(keep):
     if not keep_freed_memory():
         pytest.skip("this system's malloc cannot be told to keep memory")
     # In a process of its own, as malloc cannot be made to forget what other tests asked of it.
     process = subprocess.run(
-        [sys.executable, "-c", LAYERS.format(keep=keep)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", TENSORS.format(keep=keep)], capture_output=True, text=True, check=True
     )
     by_default, kept = map(int, process.stdout.split())
-    assert by_default > 1000
-    assert kept < 100
+    assert by_default >= 16  # half as many as a tensor has large pages, should the system hand out those
+    assert kept < 8
