@@ -4,7 +4,9 @@
 tokenizing, forward pass, checks, statistics, durable writing) over that of the bare forward pass on tensors that
 are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
 The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
-Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU.
+Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. Encoding takes turns with the
+forward pass, and is compared with the mean of the one before it and the one after it: a machine that grows slower or
+faster meanwhile favours neither.
 
 `decoding_speedup` is how many times faster a thread on every core decodes and preprocesses pictures than one thread.
 """
@@ -14,9 +16,11 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -42,7 +46,7 @@ BACKBONES = {
 def measure(
     dataset: CocoDataset, backbone: Backbone, options: EncodeOptions, folder: Path, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of encoding `dataset` and of the bare forward pass, by round."""
+    """Seconds of encoding `dataset`, by round, and of the bare forward pass, before the first round and after each."""
     images, captions = _batches(dataset, backbone, options.batch_size)
 
     def forward(batches: int | None = None) -> None:
@@ -57,8 +61,9 @@ def measure(
         return taken
 
     forward(batches=2)  # as much memory as the process will keep
-    candidates: dict[str, Callable[[], float]] = {"wall": encode, "forward": partial(seconds, forward)}
-    return interleaved(candidates, rounds)
+    before = seconds(forward)
+    measured = interleaved({"wall": encode, "forward": partial(seconds, forward)}, rounds)
+    return {**measured, "forward": [before, *measured["forward"]]}
 
 
 def main(command_line: list[str] | None = None) -> None:
@@ -68,9 +73,9 @@ def main(command_line: list[str] | None = None) -> None:
     )
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
     parser.add_argument("--tiny-images", type=int, default=2048)
-    parser.add_argument("--vit-b16-images", type=int, default=32)
+    parser.add_argument("--vit-b16-images", type=int, default=12)
     parser.add_argument("--decoded-images", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--torch-threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk, not in memory")
     parser.add_argument("--json", type=Path)
@@ -90,7 +95,7 @@ def main(command_line: list[str] | None = None) -> None:
         arguments,
         "benchmarks.encode",
         ratios={
-            f"wall_over_forward_{name}": paired_ratio(rounds["wall"], rounds["forward"])
+            f"wall_over_forward_{name}": paired_ratio(rounds["wall"], map(fmean, pairwise(rounds["forward"])))
             for name, rounds in taken.items()
         }
         | {"decoding_speedup": paired_ratio(*decoding.values())},

@@ -60,7 +60,7 @@ def interleaved(candidates: Mapping[str, Callable[[], float]], rounds: int) -> d
     return measured
 
 
-def paired_ratio(above: Sequence[float], below: Sequence[float]) -> float:
+def paired_ratio(above: Iterable[float], below: Iterable[float]) -> float:
     """Median over the rounds of the ratio within a round, to three decimals.
 
     What slows the machine down for a while slows both, so this is steadier than the ratio of the medians.

@@ -88,7 +88,7 @@ class Backbone:
     def encode_images(self, pixels: Float[Tensor, "image 3 height width"]) -> Activations:
         """Patch tokens and image embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
-            image=pixels.to(self.device, self._dtype, non_blocking=True),
+            image=pixels.to(self.device, non_blocking=True).to(self._dtype),
             image_indices=self._indices,
             normalize=False,
             normalize_intermediates=True,

@@ -1,4 +1,4 @@
-"""The captions of a shard as token ids, and the reasons why some of them cannot be encoded."""
+"""Captions as token ids, and the reasons why some of them cannot be encoded."""
 
 from typing import TYPE_CHECKING, NamedTuple
 

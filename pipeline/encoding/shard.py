@@ -1,6 +1,6 @@
 """One shard of a data set through the backbone: its activations, and the table of its samples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int64
-from PIL import Image
 from torch import Tensor
 
 from cache import SAMPLES_SCHEMA, ShardActivations
-from pipeline.datasets.decoding import Decoded
 from pipeline.datasets.pairs import Caption, ImageRecord, PairDataset
-from pipeline.datasets.pictures import UnusableImageError
 from pipeline.encoding.captions import TokenizedCaptions
+from pipeline.encoding.pictures import PictureBatch
 from pipeline.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -75,14 +73,12 @@ class ShardEncoder:
         self._backbone = backbone
         self._batch_size = batch_size
         self._advance = advance
-        self._blank = backbone.preprocess(Image.new("RGB", (16, 16)))
 
     def encode(
-        self, rows: range, tokenized: TokenizedCaptions, pixels: Iterator[Decoded]
+        self, rows: range, captions: Iterator[TokenizedCaptions], pictures: Iterator[PictureBatch]
     ) -> tuple[ShardActivations, pa.Table]:
-        """Encode the images in `rows` of the data set, whose decoded pixels come next from `pixels`.
+        """Encode the images in `rows` of the data set, whose batches come next from `captions` and `pictures`.
 
-        `tokenized` are their captions, image by image.
         Skipped captions have no tokens and a pooled row of zeros; images without a used caption are zero as well.
 
         Raises:
@@ -97,14 +93,14 @@ class ShardEncoder:
         ]
         captioned = [sample for sample in samples if sample.caption is not None]
         # Captions first: meanwhile the first pictures are decoded.
-        captions, unusable = self._encode_captions(tokenized)
+        texts, unusable = self._encode_captions(islice(captions, self._batches(len(captioned))))
         for position, reason in unusable.items():
             captioned[position].skip_reason = reason
-        encoded = self._encode_images(len(images), pixels)
+        encoded = self._encode_images(len(images), islice(pictures, self._batches(len(images))))
         for sample in samples:
             sample.skip_reason = encoded.unusable.get(sample.image_row - rows.start, sample.skip_reason)
         used = [sample.skip_reason is None for sample in captioned]
-        captions = captions.only(torch.tensor(used, dtype=torch.bool))
+        texts = texts.only(torch.tensor(used, dtype=torch.bool))
         _refuse_none_finite(samples)
         paired = {sample.image_row - rows.start for sample in samples if sample.skip_reason is None}
         for position in set(range(len(images))) - paired:
@@ -113,50 +109,59 @@ class ShardEncoder:
         activations = ShardActivations(
             vision_tokens=encoded.tokens.numpy(),
             vision_pooled=encoded.pooled.numpy(),
-            text_tokens=captions.tokens.numpy(),
-            text_lengths=captions.lengths.numpy(),
-            token_ids=captions.token_ids.numpy(),
-            text_pooled=captions.pooled.numpy(),
+            text_tokens=texts.tokens.numpy(),
+            text_lengths=texts.lengths.numpy(),
+            token_ids=texts.token_ids.numpy(),
+            text_pooled=texts.pooled.numpy(),
         )
         return activations, _samples_table(samples, self._dataset.split)
 
-    def _encode_images(self, count: int, pixels: Iterator[Decoded]) -> _EncodedImages:
-        """Encode the next `count` pictures; a blank one stands in for what is unusable, so that batches stay."""
+    def _batches(self, items: int) -> int:
+        return -(-items // self._batch_size)
+
+    def _encode_images(self, count: int, batches: Iterable[PictureBatch]) -> _EncodedImages:
+        """Encode the `count` pictures of `batches`, also those that are blank."""
         encoded = _EncodedImages(torch.empty(0), torch.empty(0), torch.empty(0), {})
-        for start in range(0, count, self._batch_size):
-            batch = list(islice(pixels, min(self._batch_size, count - start)))
-            inputs = [self._blank if isinstance(one, UnusableImageError) else one for one in batch]
-            activations = self._backbone.encode_images(torch.stack(inputs))
+        start = 0
+        for pixels, unusable in batches:
+            activations = self._backbone.encode_images(pixels)
             if start == 0:
                 encoded = _room_for(count, activations)
-            encoded.unusable.update(
-                {start + at: str(one) for at, one in enumerate(batch) if isinstance(one, UnusableImageError)}
-            )
-            encoded.tokens[start : start + len(batch)].copy_(activations.tokens, non_blocking=True)
-            encoded.pooled[start : start + len(batch)].copy_(activations.pooled, non_blocking=True)
-            encoded.finite[start : start + len(batch)].copy_(_finite(activations), non_blocking=True)
-            self._advance(len(batch))
+            part = slice(start, start + len(pixels))
+            encoded.tokens[part].copy_(activations.tokens, non_blocking=True)
+            encoded.pooled[part].copy_(activations.pooled, non_blocking=True)
+            encoded.finite[part].copy_(_finite(activations), non_blocking=True)
+            encoded.unusable.update({start + position: reason for position, reason in unusable.items()})
+            start += len(pixels)
+            self._advance(len(pixels))
         if encoded.tokens.is_pinned():
             torch.cuda.synchronize()
         for position in (~encoded.finite).nonzero().flatten().tolist():
             encoded.unusable.setdefault(position, f"{_NOT_FINITE}: image")
         return encoded
 
-    def _encode_captions(self, tokenized: TokenizedCaptions) -> tuple[_EncodedCaptions, dict[int, str]]:
+    def _encode_captions(
+        self, batches: Iterable[TokenizedCaptions]
+    ) -> tuple[_EncodedCaptions, dict[int, str]]:
         """Encode captions, also those that are to be skipped, so that batches stay; and why they are skipped."""
-        token_ids, valid, unusable = tokenized
-        tokens = [torch.zeros(0, self._backbone.text_channels)]
-        pooled = torch.zeros(len(token_ids), self._backbone.embedding)
-        finite = torch.empty(len(token_ids), dtype=torch.bool)
-        for start in range(0, len(token_ids), self._batch_size):
-            batch = slice(start, start + self._batch_size)
-            activations = self._backbone.encode_texts(token_ids[batch])
-            finite[batch] = _finite(activations, valid[batch]).cpu()
-            tokens.append(activations.tokens[valid[batch]].cpu())
-            pooled[batch] = activations.pooled.cpu()
-        not_finite = dict.fromkeys((~finite).nonzero().flatten().tolist(), f"{_NOT_FINITE}: caption")
-        captions = _EncodedCaptions(torch.cat(tokens), valid.sum(dim=1), token_ids[valid], pooled)
-        return captions, not_finite | unusable
+        parts = [_no_captions(self._backbone)]
+        unusable: dict[int, str] = {}
+        start = 0
+        for token_ids, valid, refused in batches:
+            activations = self._backbone.encode_texts(token_ids)
+            tokens, pooled = activations.tokens[valid].cpu(), activations.pooled.cpu()
+            parts.append(_EncodedCaptions(tokens, valid.sum(dim=1), token_ids[valid], pooled))
+            not_finite = (~_finite(activations, valid)).nonzero().flatten().tolist()
+            reasons = dict.fromkeys(not_finite, f"{_NOT_FINITE}: caption") | refused
+            unusable |= {start + position: reason for position, reason in reasons.items()}
+            start += len(token_ids)
+        return _EncodedCaptions(*map(torch.cat, zip(*parts, strict=True))), unusable
+
+
+def _no_captions(backbone: "Backbone") -> _EncodedCaptions:
+    none = torch.zeros(0, dtype=torch.int64)
+    tokens, pooled = torch.zeros(0, backbone.text_channels), torch.zeros(0, backbone.embedding)
+    return _EncodedCaptions(tokens, none, none, pooled)
 
 
 def _room_for(count: int, activations: "Activations") -> _EncodedImages:

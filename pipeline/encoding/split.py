@@ -1,7 +1,7 @@
 """Encoding a split of a data set, shard by shard.
 
-Four things happen at once: threads decode the images of the next batches, another tokenizes the captions of the next
-shard, the calling thread runs the backbone, and one more thread writes the last complete shard. What goes into a batch
+Four things happen at once: threads decode the images of the next batches, another tokenizes captions a shard ahead,
+the calling thread runs the backbone, and one more thread writes the last complete shard. What goes into a batch
 depends only on the data set and the options, never on which thread was faster or where an interrupted run stopped, and
 so neither do the cache's bytes.
 """
@@ -10,28 +10,29 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import torch
 
 from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, captions_of_shards
 from pipeline.ahead import Ahead
-from pipeline.datasets.decoding import decode
-from pipeline.datasets.pairs import PairDataset
+from pipeline.datasets.pairs import ImageRecord, PairDataset
 from pipeline.encoding.captions import tokenize_captions
 from pipeline.encoding.options import EncodeOptions
+from pipeline.encoding.pictures import PictureBatches
 from pipeline.encoding.shard import ShardEncoder
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
+
+Item = TypeVar("Item")
 
 OnProgress = Callable[[int, int], None]
 """Called with the images done, those of an earlier run included, and the images in all."""
@@ -148,31 +149,36 @@ def encode_missing(
     to_do = sum(map(len, shards.values()))
     report = _Progress(len(dataset.images) - to_do, len(dataset.images), on_progress)
     encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
-    images = [dataset.images[rows.start : rows.stop] for rows in shards.values()]
+    images: list[list[ImageRecord]] = []
+    texts: list[list[str]] = []
+    for rows in shards.values():
+        of_shard = dataset.images[rows.start : rows.stop]
+        images += _batches(of_shard, options.batch_size)
+        captions_of_shard = [caption.text for image in of_shard for caption in image.captions]
+        texts += _batches(captions_of_shard, options.batch_size)
     captions = Ahead(
         partial(tokenize_captions, backbone=backbone),
-        ([caption.text for image in of_shard for caption in image.captions] for of_shard in images),
+        texts,
         workers=1,
-        ahead=1,
+        ahead=-(-len(texts) // max(1, len(shards))),  # a shard's, on average
         name="tokenize",
     )
-    pixels = Ahead(
-        partial(decode, root=dataset.root, preprocess=backbone.preprocess),
-        chain.from_iterable(images),
-        workers=options.decode_workers or _cores_left(backbone),
-        ahead=2 * options.batch_size,
-        name="decode",
-    )
+    workers = options.decode_workers or _cores_left(backbone)
+    pictures = PictureBatches(images, dataset.root, backbone, workers=workers)
     shard: int | None = None
     try:
-        with contextlib.closing(captions), contextlib.closing(pixels), _background_writing(writer) as write:
+        with contextlib.closing(captions), contextlib.closing(pictures), _background_writing(writer) as write:
             for shard, rows in shards.items():
-                write(shard, *encoder.encode(rows, next(captions), pixels))
+                write(shard, *encoder.encode(rows, captions, pictures))
     except KeyboardInterrupt as interruption:
         if shard in writer.missing_shards:
             interruption.add_note(f"shard {shard} was not whole yet and is dropped")
         raise
     return to_do
+
+
+def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def _cores_left(backbone: "Backbone") -> int:

@@ -1,5 +1,6 @@
 """Stage one on small data sets with a small random backbone: skips, errors, resuming, identical bytes."""
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -17,6 +18,7 @@ from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.coco import CocoDataset
 from pipeline.datasets.pictures import read_picture
 from pipeline.encoding import EncodeOptions, cache_manifest, encode_split
+from pipeline.encoding.pictures import PictureBatches
 from pipeline.errors import BackboneError, DatasetError
 from pipeline.pretraining.tokenizer import write_tokenizer
 
@@ -287,6 +289,30 @@ def test_samples_carry_ids_sizes_files_objects_and_concepts(folder, backbone, tm
         "tokens": 2,
     }
     assert (second["objects"], second["image_concepts"], second["caption_concepts"]) == ([], None, None)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_of_pictures_are_the_pictures_one_by_one_and_blank_where_one_is_unusable(
+    folder, backbone, workers
+):
+    for number in range(12):
+        folder.add("a dog", picture=b"damaged" if number in (0, 7) else None)
+    images = folder.open().images
+    blank = backbone.preprocess(Image.new("RGB", (16, 16)))
+    batches = PictureBatches([images[:9], images[9:11], images[11:]], folder.root, backbone, workers=workers)
+    with contextlib.closing(batches):
+        found = list(batches)
+    assert [len(batch.pixels) for batch in found] == [9, 2, 1]
+    assert [list(batch.unusable) for batch in found] == [[0, 7], [], []]
+    assert found[0].unusable[7].startswith("image cannot be decoded")
+    pixels = torch.cat([batch.pixels for batch in found])
+    for number, image in enumerate(images):
+        alone = (
+            blank
+            if number in (0, 7)
+            else backbone.preprocess(read_picture(folder.root / image.file, (40, 30)))
+        )
+        assert torch.equal(pixels[number], alone), number
 
 
 def test_bytes_do_not_depend_on_decoding_threads(thirteen, backbone, tmp_path):
