@@ -4,9 +4,9 @@
 tokenizing, forward pass, checks, statistics, durable writing) over that of the bare forward pass on tensors that
 are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
 The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
-Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. Encoding takes turns with the
-forward pass, and is compared with the mean of the one before it and the one after it: a machine that grows slower or
-faster meanwhile favours neither.
+Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. Encoding takes turns with
+the forward pass, and is compared with the mean of the one before it and the one after it: a machine that grows slower
+or faster meanwhile favours neither.
 
 `decoding_speedup` is how many times faster a thread on every core decodes and preprocesses pictures than one thread.
 """
@@ -73,8 +73,8 @@ def main(command_line: list[str] | None = None) -> None:
     )
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
     parser.add_argument("--tiny-images", type=int, default=2048)
-    parser.add_argument("--vit-b16-images", type=int, default=12)
-    parser.add_argument("--decoded-images", type=int, default=1024)
+    parser.add_argument("--vit-b16-images", type=int, default=8)
+    parser.add_argument("--decoded-images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--torch-threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk, not in memory")
@@ -86,7 +86,7 @@ def main(command_line: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
         for name in arguments.backbones:
-            write_split(folder, "train", counts[name])
+            write_split(folder, "train", counts[name], workers=os.cpu_count() or 1)
             options = EncodeOptions(batch_size=min(64, counts[name] // 4), shard_images=counts[name] // 4)
             dataset = CocoDataset.open(folder, "train")
             taken[name] = measure(dataset, load_backbone(BACKBONES[name]), options, folder, arguments.rounds)
@@ -120,7 +120,7 @@ def main(command_line: list[str] | None = None) -> None:
 
 def measure_decoding(folder: Path, images: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of decoding and preprocessing `images` pictures for the tiny backbone, by round."""
-    write_split(folder, "val", images)
+    write_split(folder, "val", images, workers=os.cpu_count() or 1)
     dataset, backbone = CocoDataset.open(folder, "val"), load_backbone(BACKBONES["tiny"])
 
     def taken(workers: int) -> float:
