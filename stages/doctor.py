@@ -14,7 +14,7 @@ from rich.table import Table
 from cache import ActivationCache, CacheError, available_host_bytes, choose_placement
 from pipeline.errors import ConcordError
 from pipeline.kernels.agreement import agreements
-from pipeline.kernels.availability import triton_reason
+from pipeline.kernels.availability import onednn_reason, triton_reason
 from pipeline.params import Params, load_params
 from pipeline.training import resolve_device
 from pipeline.training.replay import replay_reason
@@ -37,6 +37,7 @@ def examine(params: Path) -> Findings:
         "cuda_devices": [_cuda_device(index) for index in range(torch.cuda.device_count())],
         "triton": {"version": _version("triton"), "unused_because": triton_reason(device)},
         "cuda_graphs": {"unused_because": replay_reason(device)},
+        "onednn": {"unused_because": onednn_reason(device)},
         "operations": [
             {**agreement._asdict(), "agrees": agreement.holds} for agreement in agreements(device)
         ],
@@ -74,6 +75,7 @@ def _machine_table(findings: Findings) -> Table:
         **{f"  cuda:{i}": _cuda_text(device) for i, device in enumerate(findings["cuda_devices"])},
         "Triton": f"{triton['version']}, {_used(triton)}",
         "CUDA graphs": f"of training steps, {_used(findings['cuda_graphs'])}",
+        "oneDNN": f"to encode, {_used(findings['onednn'])}",
         "threads": str(findings["threads"]),
         "host memory": f"{decimal(findings['host_memory_available'])} available",
         "disk": f"{decimal(findings['disk_free'])} free at {CACHES}",

@@ -1,4 +1,4 @@
-"""Whether Triton kernels can run on a device. Where they cannot, the eager twins compute the same."""
+"""Which faster paths a device takes. Where it takes none, torch's ordinary operations compute the same."""
 
 import importlib.util
 import os
@@ -33,6 +33,15 @@ def triton_reason(device: torch.device) -> str | None:
     if device.type != "cuda":
         return f"the kernels are written for CUDA devices, not for {device.type!r}"
     return _cuda_reason(device)
+
+
+def onednn_reason(device: torch.device) -> str | None:
+    """Why oneDNN does not encode float32 activations on `device`, in one line; None if it does."""
+    if device.type != "cpu":
+        return f"the device is {device.type!r}"
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return "torch is built without it"
+    return None if torch.backends.mkldnn.enabled else "torch.backends.mkldnn is switched off"
 
 
 def _cuda_reason(device: torch.device) -> str | None:

@@ -104,8 +104,9 @@ class _GatherSum(torch.autograd.Function):
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         values, indices, table = ctx.saved_tensors
         need_values, _, need_table = ctx.needs_input_grad
-        of_values = products.sampled_dot(table, indices, gradient) if need_values else None
-        of_table = products.scatter_sum(values, indices, gradient, len(table)) if need_table else None
+        order = products.order_by_latent(indices, len(table)) if need_table else None
+        of_values = products.sampled_dot(table, indices, gradient, order) if need_values else None
+        of_table = products.scatter_sum(values, indices, gradient, len(table), order) if need_table else None
         return of_values, None, of_table
 
 

@@ -78,15 +78,38 @@ def sampled_dot(
     table: Float[Tensor, "row channel"],
     indices: Int64[Tensor, "token k"],
     rows: Float[Tensor, "token channel"],
+    order: LatentOrder | None = None,
 ) -> Float[Tensor, "token k"]:
-    """`rows @ table.T` at the k columns that each token names, and nowhere else."""
+    """`rows @ table.T` at the k columns that each token names, and nowhere else.
+
+    `order` is that of the indices, where it is known already. With it a CPU reads a table that is larger than `rows`
+    once, from front to back, and comes back to the rows instead: the same bits in a third of the time.
+    """
     if runs_on_triton(table, rows):
         return sparse_products.sampled_dot(table, indices, rows)
-    # The gradient of `embedding_bag` by its weights is this product, and torch's only fused form of it:
-    # gathering the rows first writes [token, k, channel].
     tokens, k = indices.shape
-    bag = torch.arange(tokens, device=indices.device)
-    product = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        rows.contiguous(), table, indices.flatten(), bag * k, bag.repeat_interleave(k), 0
-    )
-    return cast(Tensor, product).view(tokens, k)
+    if order is None or len(table) <= tokens:
+        bag = torch.arange(tokens, device=indices.device)
+        product = _dots_within_bags(rows, table, indices.flatten(), bag * k, bag.repeat_interleave(k))
+        return product.view(tokens, k)
+    entries_of_latent = torch.diff(order.starts, append=order.starts.new_tensor([tokens * k]))
+    latent = torch.arange(len(table), device=indices.device)
+    latent = latent.repeat_interleave(entries_of_latent, output_size=tokens * k)
+    product = _dots_within_bags(table, rows, order.token, order.starts, latent)
+    return torch.empty_like(product).index_copy_(0, order.entry, product).view(tokens, k)
+
+
+def _dots_within_bags(
+    of_bags: Float[Tensor, "bag channel"],
+    members: Float[Tensor, "member channel"],
+    indices: Int64[Tensor, " entry"],
+    starts: Int64[Tensor, " bag"],
+    bag: Int64[Tensor, " entry"],
+) -> Float[Tensor, " entry"]:
+    """The product of every entry's member with its bag's row.
+
+    The gradient of `embedding_bag` by its weights is this, and torch's only fused form of it: gathering the rows first
+    writes [entry, channel].
+    """
+    backward = torch.ops.aten._embedding_bag_per_sample_weights_backward
+    return cast(Tensor, backward(of_bags.contiguous(), members.contiguous(), indices, starts, bag, 0))

@@ -8,15 +8,12 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.kernels import agreement
-from pipeline.kernels.availability import triton_reason
+from pipeline.kernels.availability import onednn_reason, triton_reason
 from stages.cli import app
 
 ROOT = Path(__file__).parents[2]
-PATH = (
-    "Triton kernel"
-    if triton_reason(torch.device("cuda" if torch.cuda.is_available() else "cpu")) is None
-    else "eager"
-)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+PATH = "Triton kernel" if triton_reason(torch.device(DEVICE)) is None else "eager"
 
 
 def doctor(*arguments: str, status: int = 0) -> str:
@@ -44,6 +41,14 @@ def test_without_a_gpu_it_says_why_triton_is_not_used() -> None:
     if PATH == "eager":
         reason = triton_reason(torch.device("cpu"))
         assert f"not used: {reason}" in doctor()
+
+
+def test_it_says_whether_onednn_encodes_and_why_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = onednn_reason(torch.device(DEVICE))
+    assert f"to encode, {'used' if reason is None else f'not used: {reason}'}" in doctor()
+    if DEVICE == "cpu":
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+        assert "to encode, not used: torch.backends.mkldnn is switched off" in doctor()
 
 
 @pytest.mark.parametrize(

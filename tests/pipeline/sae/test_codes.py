@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pipeline.sae import products
 from pipeline.sae.codes import SparseCodes, gather_sum, pool_codes, scatter_sum, select_rows
 
 
@@ -49,6 +50,18 @@ def test_both_products_have_exact_gradients_in_values_and_matrices(tokens: int) 
     rows = torch.randn(tokens, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda v, t: gather_sum(v, codes.indices, t), (values, table))
     assert torch.autograd.gradcheck(lambda v, r: scatter_sum(v, codes.indices, r, 6), (values, rows))
+
+
+@pytest.mark.parametrize(("tokens", "height"), [(5, 40), (40, 5), (0, 6)])
+def test_inner_products_are_the_same_bits_in_the_order_of_latents_as_in_that_of_tokens(
+    tokens: int, height: int
+) -> None:
+    indices = random_codes(tokens, 3, height).indices
+    table, rows = torch.randn(height, 20), torch.randn(tokens, 20)
+    found = products.sampled_dot(table, indices, rows, products.order_by_latent(indices, height))
+    assert torch.equal(found, products.sampled_dot(table, indices, rows))
+    wanted = (rows.double() @ table.double().T).gather(1, indices)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_survive_rows_that_are_not_contiguous() -> None:

@@ -43,6 +43,20 @@ def test_top_k_of_all_equal_scores_is_the_first_columns_also_in_wide_rows() -> N
     assert indices.sort().values.tolist() == [list(range(16))] * 3
 
 
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("tokens", [0, 1, 300])
+def test_scores_are_those_of_float64_with_and_without_onednn(
+    tokens: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
+    centred = torch.randn(48, tokens).T  # not contiguous
+    weight, bias = torch.randn(96, 48), torch.randn(96)
+    found = module._pre_activations(centred, weight, bias)
+    wanted = centred.double() @ weight.double().T + bias.double()
+    assert found.dtype == torch.float32
+    assert (found - wanted).norm() <= 1e-6 * wanted.norm()
+
+
 def problem(requires_grad: bool = False) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
     shapes = [(6, 4), (4,), (12, 4), (12,)]  # activations, centre, weight, bias
