@@ -93,10 +93,10 @@ class ShardEncoder:
         ]
         captioned = [sample for sample in samples if sample.caption is not None]
         # Captions first: meanwhile the first pictures are decoded.
-        texts, unusable = self._encode_captions(islice(captions, self._batches(len(captioned))))
+        texts, unusable = self._encode_captions(islice(captions, self._batch_count(len(captioned))))
         for position, reason in unusable.items():
             captioned[position].skip_reason = reason
-        encoded = self._encode_images(len(images), islice(pictures, self._batches(len(images))))
+        encoded = self._encode_images(len(images), islice(pictures, self._batch_count(len(images))))
         for sample in samples:
             sample.skip_reason = encoded.unusable.get(sample.image_row - rows.start, sample.skip_reason)
         used = [sample.skip_reason is None for sample in captioned]
@@ -116,7 +116,7 @@ class ShardEncoder:
         )
         return activations, _samples_table(samples, self._dataset.split)
 
-    def _batches(self, items: int) -> int:
+    def _batch_count(self, items: int) -> int:
         return -(-items // self._batch_size)
 
     def _encode_images(self, count: int, batches: Iterable[PictureBatch]) -> _EncodedImages:
