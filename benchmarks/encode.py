@@ -75,7 +75,7 @@ def main(command_line: list[str] | None = None) -> None:
     parser.add_argument("--tiny-images", type=int, default=2048)
     parser.add_argument("--vit-b16-images", type=int, default=8)
     parser.add_argument("--decoded-images", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--torch-threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk, not in memory")
     parser.add_argument("--json", type=Path)
