@@ -303,7 +303,7 @@ def test_batches_of_pictures_are_the_pictures_one_by_one_and_blank_where_one_is_
     with contextlib.closing(batches):
         found = list(batches)
     assert [len(batch.pixels) for batch in found] == [9, 2, 1]
-    assert [list(batch.unusable) for batch in found] == [[0, 7], [], []]
+    assert [set(batch.unusable) for batch in found] == [{0, 7}, set(), set()]  # whichever was decoded first
     assert found[0].unusable[7].startswith("image cannot be decoded")
     pixels = torch.cat([batch.pixels for batch in found])
     for number, image in enumerate(images):
