@@ -4,29 +4,28 @@
 tokenizing, forward pass, checks, statistics, durable writing) over that of the bare forward pass on tensors that
 are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
 The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
-Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. Encoding takes turns with
-the forward pass, and is compared with the mean of the one before it and the one after it: a machine that grows slower
-or faster meanwhile favours neither.
+Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. They run in two processes,
+of which one is stopped while the other runs, for half a second in turn: a machine that grows slower or faster meanwhile
+favours neither. What a process does only once, such as importing, is not part of either.
 
 `decoding_speedup` is how many times faster a thread on every core decodes and preprocesses pictures than one thread.
 """
 
 import argparse
 import os
-import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.measurement import Spread, file_system, interleaved, paired_ratio, seconds, write_result
+from benchmarks.turns import in_turns
 from pipeline.ahead import Ahead
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
@@ -44,26 +43,50 @@ BACKBONES = {
 
 
 def measure(
-    dataset: CocoDataset, backbone: Backbone, options: EncodeOptions, folder: Path, rounds: int
+    dataset: CocoDataset,
+    backbone: BackboneOptions,
+    options: EncodeOptions,
+    arguments: argparse.Namespace,
+    folder: Path,
 ) -> dict[str, list[float]]:
-    """Seconds of encoding `dataset`, by round, and of the bare forward pass, before the first round and after each."""
-    images, captions = _batches(dataset, backbone, options.batch_size)
+    """Seconds of encoding `dataset` into new caches below `folder`, and of the bare forward pass, by round."""
+    common = (dataset, backbone, options, arguments.torch_threads)
+    candidates = {"wall": partial(encoding, *common, folder), "forward": partial(forward_pass, *common)}
+    return in_turns(candidates, arguments.rounds)
+
+
+def encoding(
+    dataset: CocoDataset, backbone: BackboneOptions, options: EncodeOptions, threads: int, folder: Path
+) -> Callable[[], object]:
+    """What encodes `dataset` into a new cache every time; once it has encoded a batch."""
+    torch.set_num_threads(threads)
+    loaded = load_backbone(backbone)
+
+    def encode(pictures: CocoDataset = dataset) -> None:
+        encode_split(pictures, loaded, Path(tempfile.mkdtemp(dir=folder)) / "cache.zarr", options)
+
+    encode(replace(dataset, images=dataset.images[: options.batch_size]))
+    return encode
+
+
+def forward_pass(
+    dataset: CocoDataset, backbone: BackboneOptions, options: EncodeOptions, threads: int
+) -> Callable[[], object]:
+    """What runs the backbone over tensors in memory, in the batches that encoding makes; once it has run over one."""
+    torch.set_num_threads(threads)
+    loaded = load_backbone(backbone)
+    images = torch.split(preprocessed(dataset, loaded), options.batch_size)
+    token_ids, _ = loaded.tokenize([caption.text for image in dataset.images for caption in image.captions])
+    captions = torch.split(token_ids, options.batch_size)
 
     def forward(batches: int | None = None) -> None:
         for pixels in images[:batches]:
-            backbone.encode_images(pixels)
-        for token_ids in captions[:batches]:
-            backbone.encode_texts(token_ids)
+            loaded.encode_images(pixels)
+        for ids in captions[:batches]:
+            loaded.encode_texts(ids)
 
-    def encode() -> float:
-        taken = seconds(partial(encode_split, dataset, backbone, folder / "cache.zarr", options))
-        shutil.rmtree(folder / "cache.zarr")
-        return taken
-
-    forward(batches=2)  # as much memory as the process will keep
-    before = seconds(forward)
-    measured = interleaved({"wall": encode, "forward": partial(seconds, forward)}, rounds)
-    return {**measured, "forward": [before, *measured["forward"]]}
+    forward(batches=1)
+    return forward
 
 
 def main(command_line: list[str] | None = None) -> None:
@@ -89,13 +112,13 @@ def main(command_line: list[str] | None = None) -> None:
             write_split(folder, "train", counts[name], workers=os.cpu_count() or 1)
             options = EncodeOptions(batch_size=min(64, counts[name] // 4), shard_images=counts[name] // 4)
             dataset = CocoDataset.open(folder, "train")
-            taken[name] = measure(dataset, load_backbone(BACKBONES[name]), options, folder, arguments.rounds)
+            taken[name] = measure(dataset, BACKBONES[name], options, arguments, folder)
         decoding = measure_decoding(folder, arguments.decoded_images, arguments.rounds)
     write_result(
         arguments,
         "benchmarks.encode",
         ratios={
-            f"wall_over_forward_{name}": paired_ratio(rounds["wall"], map(fmean, pairwise(rounds["forward"])))
+            f"wall_over_forward_{name}": paired_ratio(rounds["wall"], rounds["forward"])
             for name, rounds in taken.items()
         }
         | {"decoding_speedup": paired_ratio(*decoding.values())},
@@ -142,13 +165,6 @@ def decoded(dataset: CocoDataset, backbone: Backbone, workers: int = 1) -> Itera
 def preprocessed(dataset: CocoDataset, backbone: Backbone) -> Float[Tensor, "image 3 height width"]:
     """Every picture of the data set, all of which are usable, as the backbone wants them."""
     return torch.stack([pixels for pixels in decoded(dataset, backbone) if isinstance(pixels, Tensor)])
-
-
-def _batches(dataset: CocoDataset, backbone: Backbone, size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Pixels and token ids of the data set, in the batches that encoding makes of one shard after the other."""
-    pixels = preprocessed(dataset, backbone)
-    token_ids, _ = backbone.tokenize([caption.text for image in dataset.images for caption in image.captions])
-    return list(torch.split(pixels, size)), list(torch.split(token_ids, size))
 
 
 if __name__ == "__main__":

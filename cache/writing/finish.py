@@ -13,6 +13,7 @@ from cache.format.ledger import ShardRecord, shard_samples_name, write_ledger
 from cache.format.manifest import Manifest
 from cache.format.root import TOTALS, Completion, write_root
 from cache.format.samples import number_pairs, read_samples, write_samples
+from cache.reading.prefetch import prefetched
 
 
 def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardRecord]) -> None:
@@ -32,8 +33,13 @@ def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardReco
 
 
 def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Table]:
-    first = 0
-    for record in records:
+    """The samples of all shards, the next one's read while one is written."""
+
+    def read(record: ShardRecord) -> pa.Table:
         name = shard_samples_name(record.shard)
-        yield number_pairs(read_samples(path / name, record.files.get(name)), first)
+        return read_samples(path / name, record.files.get(name))
+
+    first = 0
+    for record, table in zip(records, prefetched(read, records, ahead=1), strict=True):
+        yield number_pairs(table, first)
         first += record.pairs

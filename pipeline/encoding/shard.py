@@ -1,33 +1,21 @@
-"""One shard of a data set through the backbone: its activations, and the table of its samples."""
+"""One shard of a data set through the backbone: its activations, and which of its samples are left out."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from cache import SAMPLES_SCHEMA, ShardActivations
-from pipeline.datasets.pairs import Caption, ImageRecord, PairDataset
+from cache import ShardActivations
+from pipeline.datasets.pairs import PairDataset
 from pipeline.encoding.captions import TokenizedCaptions
 from pipeline.encoding.pictures import PictureBatch
+from pipeline.encoding.samples import Sample
 from pipeline.errors import BackboneError
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Activations, Backbone
-
-
-@dataclass
-class _Sample:
-    """A row of `samples.parquet` in the making: an image with one of its captions, or with none."""
-
-    image_row: int
-    image: ImageRecord
-    caption: Caption | None
-    skip_reason: str | None
 
 
 class _EncodedImages(NamedTuple):
@@ -63,21 +51,18 @@ _ENOUGH_TO_BLAME_THE_MODEL = 8
 
 
 class ShardEncoder:
-    """Encodes the shards of one data set with one backbone, in batches of fixed composition."""
+    """Encodes the shards of one data set with one backbone."""
 
-    def __init__(
-        self, dataset: PairDataset, backbone: "Backbone", batch_size: int, advance: Callable[[int], None]
-    ) -> None:
-        """Encode `batch_size` images, and captions, at a time; `advance` is told the size of every image batch."""
+    def __init__(self, dataset: PairDataset, backbone: "Backbone", advance: Callable[[int], None]) -> None:
+        """Encode images of `dataset` with `backbone`; `advance` is told the size of every batch of them."""
         self._dataset = dataset
         self._backbone = backbone
-        self._batch_size = batch_size
         self._advance = advance
 
     def encode(
-        self, rows: range, captions: Iterator[TokenizedCaptions], pictures: Iterator[PictureBatch]
-    ) -> tuple[ShardActivations, pa.Table]:
-        """Encode the images in `rows` of the data set, whose batches come next from `captions` and `pictures`.
+        self, rows: range, captions: Iterable[TokenizedCaptions], pictures: Iterable[PictureBatch]
+    ) -> tuple[ShardActivations, list[Sample]]:
+        """Encode the images in `rows` of the data set, whose batches are `captions` and `pictures`.
 
         Skipped captions have no tokens and a pooled row of zeros; images without a used caption are zero as well.
 
@@ -87,16 +72,16 @@ class ShardEncoder:
         """
         images = self._dataset.images[rows.start : rows.stop]
         samples = [
-            _Sample(row, image, caption, None if image.captions else "image without captions")
+            Sample(row, image, caption, None if image.captions else "image without captions")
             for row, image in zip(rows, images, strict=True)
             for caption in image.captions or (None,)
         ]
         captioned = [sample for sample in samples if sample.caption is not None]
         # Captions first: meanwhile the first pictures are decoded.
-        texts, unusable = self._encode_captions(islice(captions, self._batch_count(len(captioned))))
+        texts, unusable = self._encode_captions(captions)
         for position, reason in unusable.items():
             captioned[position].skip_reason = reason
-        encoded = self._encode_images(len(images), islice(pictures, self._batch_count(len(images))))
+        encoded = self._encode_images(len(images), pictures)
         for sample in samples:
             sample.skip_reason = encoded.unusable.get(sample.image_row - rows.start, sample.skip_reason)
         used = [sample.skip_reason is None for sample in captioned]
@@ -114,10 +99,7 @@ class ShardEncoder:
             token_ids=texts.token_ids.numpy(),
             text_pooled=texts.pooled.numpy(),
         )
-        return activations, _samples_table(samples, self._dataset.split)
-
-    def _batch_count(self, items: int) -> int:
-        return -(-items // self._batch_size)
+        return activations, samples
 
     def _encode_images(self, count: int, batches: Iterable[PictureBatch]) -> _EncodedImages:
         """Encode the `count` pictures of `batches`, also those that are blank."""
@@ -192,7 +174,7 @@ def _finite(
     return tokens.all(dim=1) & torch.isfinite(activations.pooled).all(dim=1)
 
 
-def _refuse_none_finite(samples: list[_Sample]) -> None:
+def _refuse_none_finite(samples: list[Sample]) -> None:
     reasons = [sample.skip_reason for sample in samples]
     not_finite = sum(reason is not None and reason.startswith(_NOT_FINITE) for reason in reasons)
     if not_finite >= _ENOUGH_TO_BLAME_THE_MODEL and None not in reasons:
@@ -200,42 +182,3 @@ def _refuse_none_finite(samples: list[_Sample]) -> None:
             f"backbone: not one pair of image rows {samples[0].image_row} to {samples[-1].image_row} has finite "
             "activations; encode with backbone.precision fp32, or check the weights"
         )
-
-
-def _samples_table(samples: list[_Sample], split: str) -> pa.Table:
-    objects: dict[int, list[dict[str, Any]]] = {}
-    rows = []
-    for sample in samples:
-        image, caption = sample.image, sample.caption
-        if sample.image_row not in objects:
-            objects[sample.image_row] = _objects(image)
-        rows.append(
-            {
-                "image_row": sample.image_row,
-                "image_id": image.image_id,
-                "caption_id": caption and caption.caption_id,
-                "file": image.file.as_posix(),
-                "caption": caption and caption.text,
-                "width": image.width,
-                "height": image.height,
-                "categories": list(dict.fromkeys(annotation.category for annotation in image.objects)),
-                "objects": objects[sample.image_row],
-                "image_concepts": image.concepts,
-                "caption_concepts": caption and caption.concepts,
-                "split": split,
-                "skip_reason": sample.skip_reason,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=SAMPLES_SCHEMA)
-
-
-def _objects(image: ImageRecord) -> list[dict[str, Any]]:
-    return [
-        {
-            "category": annotation.category,
-            "box": annotation.box,
-            "segmentation": annotation.segmentation,
-            "concepts": annotation.concepts,
-        }
-        for annotation in image.objects
-    ]

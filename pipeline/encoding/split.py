@@ -15,10 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import pyarrow as pa
 import torch
 
 from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, captions_of_shards
@@ -27,6 +27,7 @@ from pipeline.datasets.pairs import ImageRecord, PairDataset
 from pipeline.encoding.captions import tokenize_captions
 from pipeline.encoding.options import EncodeOptions
 from pipeline.encoding.pictures import PictureBatches
+from pipeline.encoding.samples import Sample, samples_table
 from pipeline.encoding.shard import ShardEncoder
 
 if TYPE_CHECKING:
@@ -145,36 +146,55 @@ def encode_missing(
     Raises:
         DiskSpaceError, DatasetError, BackboneError: as `encode_split`.
     """
-    shards = {shard: writer.shard_images(shard) for shard in writer.missing_shards}
-    to_do = sum(map(len, shards.values()))
+    shards = [
+        _ShardBatches.of(dataset, shard, writer.shard_images(shard), options.batch_size)
+        for shard in writer.missing_shards
+    ]
+    to_do = sum(len(batches.rows) for batches in shards)
     report = _Progress(len(dataset.images) - to_do, len(dataset.images), on_progress)
-    encoder = ShardEncoder(dataset, backbone, options.batch_size, report.advance)
-    images: list[list[ImageRecord]] = []
-    texts: list[list[str]] = []
-    for rows in shards.values():
-        of_shard = dataset.images[rows.start : rows.stop]
-        images += _batches(of_shard, options.batch_size)
-        captions_of_shard = [caption.text for image in of_shard for caption in image.captions]
-        texts += _batches(captions_of_shard, options.batch_size)
+    encoder = ShardEncoder(dataset, backbone, report.advance)
     captions = Ahead(
         partial(tokenize_captions, backbone=backbone),
-        texts,
+        (texts for batches in shards for texts in batches.captions),
         workers=1,
-        ahead=-(-len(texts) // max(1, len(shards))),  # a shard's, on average
+        ahead=max((len(batches.captions) for batches in shards), default=0),
         name="tokenize",
     )
+    images = [batch for batches in shards for batch in batches.images]
     workers = options.decode_workers or _cores_left(backbone)
     pictures = PictureBatches(images, dataset.root, backbone, workers=workers)
     shard: int | None = None
     try:
-        with contextlib.closing(captions), contextlib.closing(pictures), _background_writing(writer) as write:
-            for shard, rows in shards.items():
-                write(shard, *encoder.encode(rows, captions, pictures))
+        with (
+            contextlib.closing(captions),
+            contextlib.closing(pictures),
+            _background_writing(writer, dataset.split) as write,
+        ):
+            for shard, rows, images_of_shard, captions_of_shard in shards:
+                encoded = encoder.encode(
+                    rows, islice(captions, len(captions_of_shard)), islice(pictures, len(images_of_shard))
+                )
+                write(shard, *encoded)
     except KeyboardInterrupt as interruption:
         if shard in writer.missing_shards:
             interruption.add_note(f"shard {shard} was not whole yet and is dropped")
         raise
     return to_do
+
+
+class _ShardBatches(NamedTuple):
+    """What is encoded of a shard, in the batches of its forward passes."""
+
+    shard: int
+    rows: range
+    images: list[list[ImageRecord]]
+    captions: list[list[str]]
+
+    @classmethod
+    def of(cls, dataset: PairDataset, shard: int, rows: range, batch_size: int) -> "_ShardBatches":
+        images = dataset.images[rows.start : rows.stop]
+        captions = [caption.text for image in images for caption in image.captions]
+        return cls(shard, rows, _batches(images, batch_size), _batches(captions, batch_size))
 
 
 def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
@@ -202,19 +222,24 @@ class _Progress:
 
 
 @contextlib.contextmanager
-def _background_writing(writer: CacheWriter) -> Iterator[Callable[[int, ShardActivations, pa.Table], None]]:
-    """Give a function that writes a shard in a thread, after waiting for the shard before it.
+def _background_writing(
+    writer: CacheWriter, split: str
+) -> Iterator[Callable[[int, ShardActivations, list[Sample]], None]]:
+    """Give a function that writes a shard of `split` in a thread, after waiting for the shard before it.
 
     Leaving waits for the last shard, so nothing committed is lost to an interruption; errors of the thread are raised
     by the next call or on leaving.
     """
     pending: Future[None] | None = None
 
-    def write(shard: int, activations: ShardActivations, samples: pa.Table) -> None:
+    def write_now(shard: int, activations: ShardActivations, samples: list[Sample]) -> None:
+        writer.write_shard(shard, activations, samples_table(samples, split))
+
+    def write(shard: int, activations: ShardActivations, samples: list[Sample]) -> None:
         nonlocal pending
         if pending is not None:
             pending.result()
-        pending = pool.submit(writer.write_shard, shard, activations, samples)
+        pending = pool.submit(write_now, shard, activations, samples)
 
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         yield write
