@@ -5,7 +5,7 @@ tokenizing, forward pass, checks, statistics, durable writing) over that of the 
 are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
 The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
 Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. They run in two processes,
-of which one is stopped while the other runs, for half a second in turn: a machine that grows slower or faster meanwhile
+of which one is stopped while the other runs, for two seconds in turn: a machine that grows slower or faster meanwhile
 favours neither. What a process does only once, such as importing, is not part of either.
 
 `decoding_speedup` is how many times faster a thread on every core decodes and preprocesses pictures than one thread.
@@ -96,7 +96,7 @@ def main(command_line: list[str] | None = None) -> None:
     )
     parser.add_argument("--backbones", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
     parser.add_argument("--tiny-images", type=int, default=2048)
-    parser.add_argument("--vit-b16-images", type=int, default=8)
+    parser.add_argument("--vit-b16-images", type=int, default=16)
     parser.add_argument("--decoded-images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--torch-threads", type=int, default=1)
