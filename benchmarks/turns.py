@@ -1,8 +1,8 @@
 """Timing work that occupies a whole process, at one speed of the machine.
 
-A machine that others share changes its speed within seconds. Work that takes longer is therefore cut into turns: each
-candidate has a process of its own, and while one of them runs the others are stopped. So they meet the same machine,
-and each is charged only for the time in which it ran.
+A machine that others share keeps its speed for some ten seconds. Work that takes longer is therefore cut into turns:
+each candidate has a process of its own, and while one of them runs the others are stopped. So they meet the same
+machine, and each is charged only for the time in which it ran.
 """
 
 import os
@@ -14,8 +14,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 TURN_SECONDS = 2.0
-"""Short against the minutes for which machines change their speed. Stopping a process of several threads costs it some
-5 ms: turns of a quarter of a second made encoding 1.6 % slower than these."""
+"""Stopping and resuming a process of several threads costs it some 5 ms: turns of a quarter of a second made encoding
+1.6 % slower than these."""
 
 Work = Callable[[], object]
 
