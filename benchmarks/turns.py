@@ -97,7 +97,8 @@ def _worker(prepare: Callable[[], Work]) -> Iterator[_Worker]:
     process.start()
     theirs.close()
     try:
-        worker = _Worker(process.pid or 0, ours)
+        assert process.pid is not None  # as of a process that has not started; 0 would stop this one
+        worker = _Worker(process.pid, ours)
         worker.is_done_within(None)
         yield worker
     finally:
