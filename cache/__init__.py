@@ -18,6 +18,8 @@ from cache.errors import (
     DiskSpaceError,
     ShardContentError,
 )
+from cache.files.durable import DurableFile, sync
+from cache.files.lock import WriterLock
 from cache.format.manifest import Manifest, captions_of_shards
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.statistics import SideStatistics
@@ -48,6 +50,7 @@ __all__ = [
     "CacheWriter",
     "DiskBudget",
     "DiskSpaceError",
+    "DurableFile",
     "Manifest",
     "PairBatch",
     "PairLoader",
@@ -57,6 +60,7 @@ __all__ = [
     "SideStatistics",
     "StorageDtype",
     "StoredRows",
+    "WriterLock",
     "available_host_bytes",
     "batch_indices",
     "captions_of_shards",
@@ -64,4 +68,5 @@ __all__ = [
     "clear_cache",
     "disk_budget",
     "mixing",
+    "sync",
 ]

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock on a cache's folder that leaves no file behind and dies with its owner."""
+"""One writer at a time: a lock on a folder that leaves no file behind and dies with its owner."""
 
 import fcntl
 import os
@@ -17,8 +17,12 @@ class WriterLock:
     has no locks (some network file systems), a warning says so and writing goes on unprotected.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str = "cache") -> None:
         """Take the lock of an existing folder.
+
+        Args:
+            folder: what is going to be written.
+            kind: what the folder is, for the message.
 
         Raises:
             CacheLockedError: another writer holds it; names its process if the kernel tells.
@@ -32,7 +36,7 @@ class WriterLock:
             owner = _owner(descriptor)
             self.release()
             raise CacheLockedError(
-                f"{folder}: {owner} is writing this cache; wait until it is done, or end it and run this again"
+                f"{folder}: {owner} is writing this {kind}; wait until it is done, or end it and run this again"
             ) from None
         except OSError as error:
             warnings.warn(
