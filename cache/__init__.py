@@ -29,6 +29,7 @@ from cache.loading.loader import PairLoader
 from cache.loading.order import batch_indices, mixing
 from cache.loading.placement import Placement, choose_placement
 from cache.reading.reader import ActivationCache
+from cache.shown import shown_text, shown_value, visible
 from cache.writing.activations import ShardActivations
 from cache.writing.budget import DiskBudget, disk_budget
 from cache.writing.resume import clear_cache
@@ -68,5 +69,8 @@ __all__ = [
     "clear_cache",
     "disk_budget",
     "mixing",
+    "shown_text",
+    "shown_value",
     "sync",
+    "visible",
 ]

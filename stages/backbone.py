@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
@@ -15,6 +13,7 @@ from pipeline.pretraining.phrases import vocabulary
 from pipeline.pretraining.pool import load_pool, render_pool
 from pipeline.pretraining.tokenizer import write_tokenizer
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 PRETRAINING = Path("data/pretraining")
 EVALUATION_FILE = "evaluation.json"
@@ -49,4 +48,4 @@ def train_backbone(
         )
     figures = evaluate(load_backbone(BackboneOptions(model=f"local-dir:{folder}")), EVALUATION_SEED)
     (folder / EVALUATION_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    Console().print_json(data=figures)
+    Terminal().print_json(data=figures)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from stages.paths import PARAMS
+from stages.terminal import Terminal
 
 cache_app = typer.Typer(
     no_args_is_help=True, help="Describe, verify, repair, select, merge, convert, export caches."
@@ -175,13 +176,11 @@ def export_files(
 
     with ActivationCache.open(source) as opened, progress_bar(f"write {folder}", "shards") as advance:
         export(opened, folder, file_format, advance)
-    Console(highlight=False, markup=False, soft_wrap=True).print(
-        f"{folder}/description.json tells what is there"
-    )
+    Terminal().print(f"{folder}/description.json tells what is there")
 
 
 def _show(what: dict[str, Any] | RenderableType) -> None:
     if isinstance(what, dict):
         typer.echo(json.dumps(what, indent=2))
     else:
-        Console(highlight=False, soft_wrap=isinstance(what, str), markup=False).print(what)
+        Terminal().print(what, soft_wrap=isinstance(what, str))

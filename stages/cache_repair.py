@@ -5,8 +5,6 @@ import functools
 import stat
 from pathlib import Path
 
-from rich.console import Console
-
 from cache import CacheWriter, Manifest
 from cache.operations import Verification, mend, verify
 from pipeline.backbone.loading import load_backbone
@@ -16,6 +14,7 @@ from pipeline.encoding import cache_manifest, encode_missing
 from pipeline.params import Params
 from stages.cache_tables import verification_text
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 
 class Source:
@@ -61,7 +60,7 @@ def repair(path: Path | str, params: Params, split: str) -> Verification:
         ConcordError: the data set or the backbone cannot be used.
         CacheError: the cache cannot be read or written.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Terminal()
     found = _verified(path)
     console.print(verification_text(path, found))
     if found.unwritten or any(not problem.foreign for problem in found.problems):

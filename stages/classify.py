@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from cache import ActivationCache
@@ -41,6 +40,7 @@ from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, load_sae
 from stages.paths import cache_path
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 Part = tuple[Vocabulary, Combinations, Literal["tuning", "test"]]
 """Pictures that are drawn once per seed, whichever tasks they serve."""
@@ -124,7 +124,8 @@ def classify_pictures(
     output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for name, task in measured.items():
         for kind in saes:
-            Console().print(_table(f"{runs[0].name} · {name} · {kind}", task, task[kind], len(runs)))
+            table = _table(f"{runs[0].name} · {name} · {kind}", task, task[kind], len(runs))
+            Terminal().print(table, soft_wrap=False)
 
 
 def _open(folders: Folders) -> list[ImageFolder]:

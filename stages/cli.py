@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from pipeline.errors import ConcordError, ConfigError
 from stages.cache_cli import cache_app
 from stages.figure_cli import figure_app
 from stages.paths import PARAMS, RUNS
+from stages.terminal import Terminal
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,7 +28,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the context names."""
-        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console = Terminal(stderr=True)
         earlier = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
@@ -285,6 +285,6 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(findings, indent=2))
     else:
-        show(findings, Console(highlight=False, markup=False, soft_wrap=True))
+        show(findings, Terminal())
     if not sound(findings):
         raise typer.Exit(1)

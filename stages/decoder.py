@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.pictures import read_upright
@@ -23,6 +21,7 @@ from pipeline.pretraining.architecture import create_model
 from stages.companions import draw_companions
 from stages.paths import COMPANIONS
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 TUNING = Path("data/instruction_tuning")
 BACKBONE = Path("models/tiny-siglip")
@@ -71,7 +70,7 @@ def train_decoder(
     processor.save_pretrained(folder)
     figures = _measure(folder, root, options.polling)
     (folder / EVALUATION_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    Console().print_json(data=figures)
+    Terminal().print_json(data=figures)
 
 
 def _measure(folder: Path, root: Path, polling: PollingOptions) -> dict[str, dict[str, float]]:

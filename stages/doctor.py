@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from pipeline.params import Params, load_params
 from pipeline.training import resolve_device
 from pipeline.training.replay import replay_reason
 from stages.paths import CACHES
+from stages.terminal import Terminal
 
 PEERS = ("overcomplete", "eai-sparsify", "dictionary-learning", "sae-lens", "POT", "geomloss")
 """The distributions that benchmarks compare with."""
@@ -55,7 +55,7 @@ def sound(findings: Findings) -> bool:
     return all(operation["agrees"] for operation in findings["operations"])
 
 
-def show(findings: Findings, console: Console) -> None:
+def show(findings: Findings, console: Terminal) -> None:
     """Print the findings for a person."""
     console.print(_machine_table(findings))
     console.print()

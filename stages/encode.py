@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
 
 from cache import CacheIdentityError, CacheWriter, Manifest, clear_cache, disk_budget
@@ -11,6 +10,7 @@ from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
 from stages.paths import cache_path
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 
 def encode_cache(params: Params, split: str, *, replace: bool = False) -> EncodeSummary:
@@ -26,7 +26,7 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> Encode
         ConcordError: the data set or the backbone cannot be used.
         CacheError: the cache cannot be written.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Terminal()
     path = cache_path(split)
     dataset = params.dataset.open(split)
     if not dataset.has_objects:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.backbone.loading import load_backbone
@@ -14,6 +13,7 @@ from pipeline.interpretation.latent_table import read_latents
 from pipeline.params import Params
 from pipeline.sae.registry import load_sae
 from stages.progress import note
+from stages.terminal import Terminal
 
 
 def explain_picture(params: Params, run: Path, image: Path, text: str, count: int, output: Path) -> None:
@@ -31,7 +31,7 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
     sae = load_sae(run)
     names = _names(run / "latents.parquet")
     explanation = explain(sae, load_backbone(params.backbone), picture, text)
-    Console().print(_table(explanation, names, count))
+    Terminal().print(_table(explanation, names, count), soft_wrap=False)
     save_figure(explanation_figure(picture, explanation, names, count), output)
     note(f"drawn in {output}")
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from cache import ActivationCache, PairLoader
@@ -30,6 +29,7 @@ from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
 from pipeline.training import Trainee, resolve_device, train
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 
 def measure_hallucination(
@@ -69,7 +69,7 @@ def measure_hallucination(
     path.unlink(missing_ok=True)  # DVC may keep the old file under another name
     path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     for kind, of_kind in polls_by_kind(metrics).items():
-        Console().print(_table(kind, of_kind))
+        Terminal().print(_table(kind, of_kind), soft_wrap=False)
 
 
 def _split(dataset: DatasetOptions, name: str) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -12,6 +11,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from stages.terminal import Terminal
 
 Advance = Callable[[int, int], None]
 """Receives (items done, items in all)."""
@@ -26,15 +27,15 @@ def progress_bar(title: str, unit: str) -> Iterator[Advance]:
         unit: What is counted, in the plural.
     """
     columns = (
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]} · {task.fields[rate]}"),
+        TextColumn("{task.fields[unit]} · {task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Terminal(stderr=True)) as progress:
         task = progress.add_task(title, total=None, unit=unit, rate="")
 
         def advance(done: int, total: int) -> None:
@@ -46,4 +47,4 @@ def progress_bar(title: str, unit: str) -> Iterator[Advance]:
 
 def note(text: str) -> None:
     """Say on standard error how a stage went."""
-    Console(stderr=True, highlight=False).print(text, style="dim")
+    Terminal(stderr=True).print(text, style="dim")

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from cache import ActivationCache
 from pipeline.params import Params
 from pipeline.report import build_report
 from stages.paths import REPORT, RUNS, cache_path
 from stages.progress import progress_bar
+from stages.terminal import Terminal
 
 
 def write_report(params: Params, variants: Sequence[str]) -> None:
@@ -25,4 +24,4 @@ def write_report(params: Params, variants: Sequence[str]) -> None:
         page = build_report(
             REPORT, [RUNS / name for name in variants], caches, params.dataset.root, params.report, advance
         )
-    Console().print(f"{page.resolve()}", highlight=False, soft_wrap=True)
+    Terminal().print(str(page.resolve()))
