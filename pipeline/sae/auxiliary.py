@@ -76,7 +76,8 @@ def auxiliary_loss(
 
     The error is detached and has no bias in it, so none is added; it is divided by its own variance, so the
     loss is near 1 at any stage of training; and it is scaled down while fewer than k latents are dead, so a
-    handful of dead latents is not asked to explain everything.
+    handful of dead latents is not asked to explain everything. An error without variance, as that of a single
+    token, has no share that could be explained: the loss is 0.
 
     Args:
         most_dead: upper bound of how many are dead. Living latents fill up to it and have code 0.
@@ -88,9 +89,11 @@ def auxiliary_loss(
     error = (scaled - reconstruction).detach()
     codes = _dense_codes(dictionary, scaled, latents, ~dead[latents], k)
     explained = codes @ select_rows(dictionary.decoder, latents)
-    variance = mean_squared_error(error, _mean_row(error, counted).expand_as(error), counted)
+    mean = _mean_row(error, counted)
+    variance = mean_squared_error(error, mean.expand_as(error), counted)
     unexplained = mean_squared_error(explained, error, counted)
-    share = unexplained / variance.clamp_min(torch.finfo(error.dtype).tiny)
+    varies = variance > torch.finfo(error.dtype).eps * mean.square().mean()  # beyond the rounding of the mean
+    share = unexplained / variance.masked_fill(~varies, torch.inf)
     return share * (dead.sum() / k).clamp_max(1.0).to(share.dtype)
 
 

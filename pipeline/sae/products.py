@@ -112,4 +112,6 @@ def _dots_within_bags(
     writes [entry, channel].
     """
     backward = torch.ops.aten._embedding_bag_per_sample_weights_backward
-    return cast(Tensor, backward(of_bags.contiguous(), members.contiguous(), indices, starts, bag, 0))
+    # Flattening a column of wider codes, the shared part of one latent per token, leaves its stride in place.
+    contiguous = (tensor.contiguous() for tensor in (of_bags, members, indices))
+    return cast(Tensor, backward(*contiguous, starts, bag, 0))

@@ -35,6 +35,7 @@ SHAPES = {  # tokens, k, latents, channels
     "one entry": (4, 1, 7, 16),
     "several blocks of entries and channels": (2, 19, 50, 300),
     "no tokens": (0, 3, 5, 8),
+    "every latent": (9, 7, 7, 5),
 }
 FLOAT32, BFLOAT16 = (torch.float32, 1e-6), (torch.bfloat16, 1e-2)
 CASES = [(name, FLOAT32) for name in SHAPES] + [("ragged", BFLOAT16)]
@@ -135,6 +136,7 @@ GROUPS = {
     "one latent each": (9, [(0, 9, 1)]),
     "everything": (6, [(0, 2, 2), (2, 6, 4)]),
     "a part": (24, [(8, 24, 5)]),
+    "all but one, and one of one": (13, [(0, 12, 11), (12, 13, 1)]),
 }
 
 

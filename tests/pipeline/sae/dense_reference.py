@@ -40,7 +40,7 @@ class Reference:
 
     @property
     def shared_width(self) -> int:
-        return round(self.options.latents * self.options.shared_ratio)
+        return max(1, round(self.options.latents * self.options.shared_ratio))
 
     # 3.1.1: the sparse encoder E_m and the linear decoder D_m
 
@@ -188,6 +188,8 @@ class Reference:
         pre = self.pre_activations(side, h)[:, dead]
         explained = self.top_k(pre, min(k, pre.shape[1])) @ side.decoder[dead]
         variance = (error - error.mean(dim=0)).square().mean()
+        if variance <= 1e-12 * error.square().mean():
+            return torch.zeros((), dtype=torch.float64)
         return (explained - error).square().mean() / variance * min(int(dead.sum()) / k, 1.0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dense_reference import Pair, Reference, Side
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -107,6 +107,50 @@ def test_losses_and_gradients_are_the_references(variant: str, dtype: torch.dtyp
     assert_agrees(
         build(dtype=dtype, **VARIANTS[variant]).eval(), make_batch([3, 0, 1, 5], dtype=dtype), tolerance
     )
+
+
+@st.composite
+def budgets(draw: st.DrawFn) -> dict[str, Any]:
+    """Few latents, and any Top-K budgets that they allow: one latent per token, all of them, or between."""
+    shared_ratio, latents = draw(st.sampled_from([0.25, 0.5, 1.0])), draw(st.integers(2, 9))
+    shared = max(1, round(latents * shared_ratio))
+    k_shared = draw(st.integers(1, shared if shared < latents else latents - 1))
+    k_private = draw(st.integers(1, latents - (shared if shared < latents else k_shared)))
+    return {
+        "latents": latents,
+        "shared_ratio": shared_ratio,
+        "k_shared": k_shared,
+        "k_private": k_private,
+        "auxiliary": {"k": draw(st.integers(1, 12))},
+    }
+
+
+@given(
+    variant=st.sampled_from(sorted(VARIANTS)),
+    budget=budgets(),
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=3).filter(any),
+    dead=st.booleans(),
+    dtype=st.sampled_from([(torch.float64, 1e-7), (torch.float32, 1e-3)]),
+)
+@settings(max_examples=80)
+@example(  # more tokens than latents, one of them per token
+    variant="lucid",
+    budget={"latents": 8, "k_shared": 1},
+    lengths=[9, 8],
+    dead=False,
+    dtype=(torch.float64, 1e-9),
+)
+@example(  # a single token, whose error has no variance
+    variant="lucid", budget={"latents": 8}, lengths=[1], dead=True, dtype=(torch.float64, 1e-9)
+)
+def test_losses_and_gradients_are_the_references_for_every_budget_and_batch_size(
+    variant: str, budget: dict[str, Any], lengths: list[int], dead: bool, dtype: tuple[torch.dtype, float]
+) -> None:
+    sae = build(dtype=dtype[0], **{**VARIANTS[variant], **budget}).eval()
+    if dead:
+        for side in SIDES:
+            sae.activity[side].pairs_since_fired.fill_(10_000)
+    assert_agrees(sae, make_batch(lengths, dtype=dtype[0]), dtype[1])
 
 
 @pytest.mark.parametrize("plan_gradient", ["detached", "unrolled"])

@@ -73,7 +73,7 @@ class Reference:
                 scores = 2 - (x[:, None] - w[None]).norm(dim=2)
         kept = torch.zeros_like(scores)
         for row, values in enumerate(scores.tolist()):
-            kept[row, sorted(range(LATENTS), key=lambda column: (-values[column], column))[:K]] = 1
+            kept[row, sorted(range(len(values)), key=lambda j: (-values[j], j))[: self.options.k]] = 1
         return scores * kept
 
     def decode(self, side: str, codes: Tensor) -> Tensor:
@@ -90,8 +90,11 @@ class Reference:
 
 @every_variant
 @pytest.mark.parametrize("inputs", ["pooled", "tokens"])
-def test_losses_and_gradients_are_those_of_the_dense_reference(variant: str, inputs: str) -> None:
-    sae, batch = build(variant, inputs=inputs), make_batch()
+@pytest.mark.parametrize(("latents", "k"), [(LATENTS, K), (1, 1), (5, 1), (5, 5), (16, 15)])
+def test_losses_and_gradients_are_those_of_the_dense_reference(
+    variant: str, inputs: str, latents: int, k: int
+) -> None:
+    sae, batch = build(variant, inputs=inputs, latents=latents, k=k), make_batch()
     reference = Reference(sae)
     if inputs == "pooled":
         expected = reference.loss(batch.vision_pooled, batch.text_pooled)
