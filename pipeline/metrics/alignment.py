@@ -10,8 +10,12 @@ from pipeline.errors import RunError
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items, TopItems
 from pipeline.metrics.judge import Judge
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.codes import SIDES, Side
+
+_NONE_ALIVE = NotDefined("no shared latent fires on both sides of this split")
+_NO_DIRECTION = NotDefined("the judge's embeddings of the drawn latents' items are zero")
 
 
 class AlignmentMeter:
@@ -61,8 +65,9 @@ class AlignmentMeter:
         Returns:
             `intra_similarity`, mean cos(I_c, T_c), the higher the better; `inter_similarity`, mean cos(I_i, T_j) over
             i != j, the lower the better; `latents`, the number of latents scored; `alive`, those that an image
-            and a caption of the split fire; `dead`: `vision_only`, `text_only` and `both_sides`.
-            A similarity that has nothing to average is absent.
+            and a caption of the split fire; `dead`: `vision_only`, `text_only` and `both_sides`; if there are any,
+            `without_direction`, drawn latents left out because the judge's embeddings of their items add up to zero.
+            A similarity that has nothing to average is not defined.
 
         Raises:
             RunError: the judge embeds images and captions into spaces of different dimensions.
@@ -81,14 +86,17 @@ class AlignmentMeter:
             },
         }
         if not len(chosen):
-            return numbers
+            return numbers | {"intra_similarity": _NONE_ALIVE, "inter_similarity": _NONE_ALIVE}
         images, captions = (self._concepts(side, chosen) for side in SIDES)
         if images.shape[1] != captions.shape[1]:
             raise RunError(
                 f"the judge embeds images in {images.shape[1]} dimensions and captions in {captions.shape[1]}; "
                 "it takes one space for both"
             )
-        return similarities(images, captions) | numbers
+        known = images.any(axis=1) & captions.any(axis=1)
+        if not known.all():
+            numbers |= {"latents": int(known.sum()), "without_direction": int((~known).sum())}
+        return similarities(images[known], captions[known]) | numbers
 
     def _concepts(
         self, side: Side, latents: Int[np.ndarray, "latent"]
@@ -105,18 +113,26 @@ class AlignmentMeter:
 
 def similarities(
     images: Float[np.ndarray, "latent embedding"], captions: Float[np.ndarray, "latent embedding"]
-) -> dict[str, float]:
+) -> dict[str, float | NotDefined]:
     """Intra- and inter-similarity of the latents' concepts, which are of unit length; the second takes two latents."""
     cosine = images @ captions.T
     count = len(cosine)
+    if not count:
+        return {"intra_similarity": _NO_DIRECTION, "inter_similarity": _NO_DIRECTION}
     intra = float(np.trace(cosine)) / count
     if count == 1:
-        return {"intra_similarity": intra}
+        return {"intra_similarity": intra, "inter_similarity": NotDefined("it takes two latents, and one is scored")}
     inter = float(cosine.sum() - np.trace(cosine)) / (count * (count - 1))
     return {"intra_similarity": intra, "inter_similarity": inter}
 
 
 def unit_length(rows: Float[np.ndarray, "row embedding"]) -> Float[np.ndarray, "row embedding"]:
-    """Every row divided by its length; a zero row stays zero, and its cosine with anything is 0."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(np.divide(rows, length, out=np.zeros_like(rows), where=length > 0))
+    """Every row divided by its length; a zero row stays zero, and its cosine with anything is 0.
+
+    A power of two brings each row near 1 before it is squared, so that no square is too large or too small for the
+    dtype; such a factor changes no digit.
+    """
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    near_one = np.ldexp(rows, -np.frexp(largest)[1])
+    length = np.linalg.norm(near_one, axis=1, keepdims=True)
+    return np.asarray(np.divide(near_one, length, out=np.zeros_like(near_one), where=length > 0))

@@ -73,7 +73,7 @@ class CategoryMaps:
         return torch.cat([self._prompted_chunk(encoded, chunk) for chunk in chunks])
 
     def code(self, encoded: EncodedBatch, questions: Sequence[Question]) -> Float[Tensor, "question patch"]:
-        """Overlap of each patch's shared code with the category's."""
+        """Overlap of each patch's shared code with the category's; zero everywhere where there is one category."""
         codes = torch.stack([self.concepts[question.category].code for question in questions])
         pairs = torch.tensor([question.position for question in questions], device=codes.device)
         return code_maps(encoded.codes["vision"]["shared"], encoded.patches, pairs, codes, self._idf)

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
 from pipeline.metrics.pooling import Pooling
 from pipeline.metrics.recovery import (
@@ -20,6 +21,8 @@ from pipeline.metrics.recovery import (
     label_matrix,
 )
 from pipeline.sae.codes import SIDES
+
+_NO_PATCHES = NotDefined("the dictionary has no codes of patches")
 
 
 class ConceptMeter:
@@ -69,15 +72,15 @@ class ConceptMeter:
             if pair in self._captions:
                 self._caption_codes[pair] = text[place]
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any] | NotDefined:
         """Recovery, same latent, transfer and patch-level average precision, for the concepts that can be asked.
 
         Returns:
             `concepts`, the number asked; `too_rare`, the number not asked; and unless none is asked what
-            `concept_recovery` gives, with `patch_ap` where images have masks. Empty without ground truth.
+            `concept_recovery` gives, with `patch_ap` where images have masks. Not defined without ground truth.
         """
         if not (self._image_codes and self._caption_codes):
-            return {}
+            return NotDefined("the samples do not state their true concepts")
         shown = [self._images[pair]["image_concepts"] for pair in self._image_codes]
         said = [self._captions[pair] for pair in self._caption_codes]
         known = sorted(set(chain(*shown, *said)))
@@ -85,30 +88,33 @@ class ConceptMeter:
         asked = askable(*labels, self._least)
         numbers = {"concepts": len(asked), "too_rare": len(known) - len(asked)}
         if not asked:
-            return numbers
+            few = f"no concept has {self._least} items that have it and as many that lack it, on both sides"
+            return numbers | {"recovery": NotDefined(few)}
         concepts = [known[column] for column in asked]
         generator = np.random.default_rng(self._seed)
         vision = best_latents(np.stack(list(self._image_codes.values())), labels[0][:, asked], generator)
         text = best_latents(np.stack(list(self._caption_codes.values())), labels[1][:, asked], generator)
-        patch_ap = self._patch_ap(concepts, vision, self._grid) if self._grid else {}
-        return numbers | concept_recovery(concepts, vision, text) | patch_ap
+        patch_ap = self._patch_ap(concepts, vision, self._grid) if self._grid else _NO_PATCHES
+        return numbers | concept_recovery(concepts, vision, text) | {"patch_ap": patch_ap}
 
-    def _patch_ap(self, concepts: list[str], vision: BestLatents, grid: tuple[int, int]) -> dict[str, Any]:
+    def _patch_ap(
+        self, concepts: list[str], vision: BestLatents, grid: tuple[int, int]
+    ) -> dict[str, Any] | NotDefined:
         """Mean over the concepts that objects carry, each with the latent that finds it best among whole images."""
         images = [self._images[pair] for pair in self._patch_codes]
         carried = set(chain(*(thing["concepts"] or () for image in images for thing in image["objects"])))
         rows = [row for row, concept in enumerate(concepts) if concept in carried]
         if not rows:
-            return {}
+            return NotDefined("no object carries an asked concept in an image whose objects all have masks")
         names = [concepts[row] for row in rows]
         labels = np.concatenate([self._labels(image, names, grid) for image in images])
         values, indices = map(np.concatenate, zip(*self._patch_codes.values(), strict=True))
         found = labels.any(axis=0)
         if not found.any():
-            return {}
+            return NotDefined("the masks of the objects that carry asked concepts cover no patch")
         scores = patch_average_precision(values, indices, labels[:, found], vision.latent[rows][found])
         mean, prevalence = float(scores.mean()), float(labels[:, found].mean())
-        return {"patch_ap": {"mean": mean, "prevalence": prevalence, "concepts": int(found.sum())}}
+        return {"mean": mean, "prevalence": prevalence, "concepts": int(found.sum())}
 
     def _labels(
         self, image: dict[str, Any], concepts: list[str], grid: tuple[int, int]

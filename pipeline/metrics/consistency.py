@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pipeline.metrics.alignment import unit_length
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.codes import SIDES
 
@@ -46,16 +47,20 @@ class ConsistencyMeter:
             pooled = encoded.pooled(side, self._pooling).cpu()
             self._codes[side][place[drawn].numpy()] = pooled[drawn].numpy()
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any] | NotDefined:
         """Mean cosines `matched` and `mismatched`, and `auc`: how often a matched pair has the higher one.
 
-        `pairs` is the number drawn. Empty where no two of them are of different images and wordings.
+        `pairs` is the number drawn. Not defined where no two of them are of different images and wordings, or where
+        nothing fires on a side: codes of zeros have no cosine.
         """
+        for side in SIDES:
+            if len(self._codes[side]) and not self._codes[side].any():
+                return NotDefined(f"no shared latent fires on the {side} side of the drawn pairs")
         cosine = unit_length(self._codes["vision"]) @ unit_length(self._codes["text"]).T
         other = [self._numbers[side][:, None] != self._numbers[side] for side in SIDES]
         matched, mismatched = cosine.diagonal(), cosine[np.logical_and(*other)]
         if not mismatched.size:
-            return {}
+            return NotDefined("no two of the drawn pairs have different images and different captions")
         return {
             "auc": area_under_curve(matched, mismatched),
             "matched": float(matched.mean(dtype=np.float64)),

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.codes import SIDES, Side
 
@@ -55,14 +56,19 @@ class DegeneracyMeter:
         without private latents.
         """
         result: dict[str, Any] = {
-            "text_to_image": int(self._hits["text"].max()) / max(1, self._items["text"]),
-            "image_to_text": int(self._hits["vision"].max()) / max(1, self._items["vision"]),
+            "text_to_image": self._largest_share("text"),
+            "image_to_text": self._largest_share("vision"),
         }
         dead = {side: ~alive for side, alive in self._alive.items()}
         result["dead_shared"] = {side: int(dead[side][: self._shared_width].sum()) for side in SIDES}
         if len(dead["vision"]) > self._shared_width:
             result["dead_private"] = {side: int(dead[side][self._shared_width :].sum()) for side in SIDES}
         return result
+
+    def _largest_share(self, side: Side) -> float | NotDefined:
+        if not self._items[side]:
+            return NotDefined("the split has no pairs")
+        return int(self._hits[side].max()) / self._items[side]
 
     def _add_items(self, side: Side, pooled: Float[Tensor, "item shared_latent"], budget: int) -> None:
         top = pooled.topk(min(budget, pooled.shape[1]), dim=1)

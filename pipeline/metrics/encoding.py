@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cache import PairBatch
 from pipeline.metrics.pooling import Pooling, pool
+from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import EncodeMode, Side, SparseCodes
 from pipeline.sae.inputs import select_inputs
@@ -69,11 +70,22 @@ def encode_modes(
 
 
 def encode_batch(sae: SparseAutoencoder, batch: PairBatch, device: torch.device) -> EncodedBatch:
-    """Move a batch to `device`, where `sae` is, and encode it in every mode."""
+    """Move a batch to `device`, where `sae` is, and encode it in every mode.
+
+    Raises:
+        RunError: an activation, a code or the plan is not finite.
+    """
     batch = PairBatch(*(part.to(device) for part in select_inputs(batch, sae.inputs)))
+    pairs = f"of the pairs {int(batch.pair[0])} to {int(batch.pair[-1])}"
+    for side, activations in (("vision", batch.vision_tokens), ("text", batch.text_tokens)):
+        refuse_not_finite(f"the {side} activations {pairs}", activations)
     vision = encode_modes(sae, "vision", batch.vision_tokens.flatten(0, 1))
     text = encode_modes(sae, "text", batch.text_tokens)
     patches = batch.vision_tokens.shape[1]
     plan = sae.transport(vision["shared"], text["shared"], batch.text_offsets, patches)
+    for side, modes in (("vision", vision), ("text", text)):
+        for codes in modes.values():
+            refuse_not_finite(f"the {side} codes {pairs}", codes.values)
+    refuse_not_finite(f"the transport plans {pairs}", plan.plan)
     full_mode = next(iter(vision))
     return EncodedBatch(batch, {"vision": vision, "text": text}, full_mode, plan, sae.shared_width)

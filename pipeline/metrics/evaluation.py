@@ -20,9 +20,11 @@ from pipeline.metrics.encoding import EncodedBatch, encode_batch
 from pipeline.metrics.grounding import GroundingMeter
 from pipeline.metrics.items import read_items
 from pipeline.metrics.judge import CachedJudge
+from pipeline.metrics.not_defined import NotDefined, tell_apart
 from pipeline.metrics.pooling import Pooling
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
+from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES, Side
 
@@ -30,10 +32,7 @@ if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
 
-NOT_DEFINED_FOR_POOLED_INPUTS = {
-    "grounding": "the dictionary reads one embedding of a whole image, which has no place in it",
-    "concepts.patch_ap": "the dictionary has no codes of patches",
-}
+_NO_PLACES = NotDefined("the dictionary reads one embedding of a whole image, which has no place in it")
 
 
 class Meter(Protocol):
@@ -42,8 +41,8 @@ class Meter(Protocol):
     def update(self, encoded: EncodedBatch) -> None:
         """Add a batch."""
 
-    def result(self) -> dict[str, Any]:
-        """The part, as JSON values."""
+    def result(self) -> dict[str, Any] | NotDefined:
+        """The part, as JSON values; a figure without a value is `NotDefined`, never NaN."""
 
 
 class EvaluateOptions(Options):
@@ -113,16 +112,18 @@ def evaluate(
         progress: Receives (pairs done, pairs in all) after every batch.
 
     Returns:
-        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency` and `counts`. What does not
-        apply is absent: `private`, `full_joint` and `leak` without private latents, `grounding` without boxes,
-        `concepts` without ground truth. What the cache could tell but the dictionary cannot, for it reads pooled
-        embeddings, is absent too and named in `not_defined` with the reason.
+        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency` and `counts`. Every figure is
+        a finite number. What an architecture does not have is absent: `private`, `full_joint` and `leak` without private
+        latents. What this split or the kind of inputs leaves without a value (`grounding` without boxes, `concepts`
+        without ground truth, R2 of a side that does not vary) is absent too, and `not_defined` has the reason by key.
 
     Raises:
-        RunError: the dictionary was trained on activations of another width; or the judge lacks a pair.
+        RunError: the dictionary was trained on activations of another width; a weight, an activation or a code is not
+            finite; or the judge lacks a pair.
         CacheError: the judge's cache cannot be read.
         DatasetError: a segmentation in the samples is malformed.
     """
+    refuse_weights_not_finite(sae)
     _check_widths(sae, cache)
     sae.eval()
     device = next(sae.parameters()).device
@@ -136,10 +137,10 @@ def evaluate(
         done += len(batch.pair)
         if progress:
             progress(done, cache.pairs)
-    metrics = {name: meter.result() for name, meter in meters.items()}
-    metrics["counts"] = _counts(cache) | (grounding.counts() if grounding else {})
-    metrics["not_defined"] = NOT_DEFINED_FOR_POOLED_INPUTS if sae.inputs == "pooled" else {}
-    return {key: value for key, value in metrics.items() if value}
+    results: dict[str, Any] = {name: meter.result() for name, meter in meters.items()}
+    results["counts"] = _counts(cache) | (grounding.counts() if grounding else {})
+    figures = tell_apart(results | ({} if grounding else {"grounding": _NO_PLACES}))
+    return figures.values | ({"not_defined": figures.reasons} if figures.reasons else {})
 
 
 def _grounding_meter(
@@ -156,7 +157,9 @@ def _other_meters(
     items, latents, pooling = read_items(cache), sae.shared_width, options.concept_pooling
     judge = CachedJudge(_judge_cache(cache, options), cache, options.batch_pairs)
     return {
-        "reconstruction": ReconstructionMeter(sae, _centres(sae, cache)),
+        "reconstruction": ReconstructionMeter(
+            sae, _centres(sae, cache), cache.manifest.storage_dtype
+        ),
         "degeneracy": DegeneracyMeter(
             cache.pair_images, latents, sae.private_width, options.degeneracy_pooling
         ),

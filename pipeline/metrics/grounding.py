@@ -1,6 +1,7 @@
 """Grounding of categories in images: heat maps of each kind, scored on every (image, category) with boxes."""
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,14 @@ from pipeline.datasets.geometry import ResizeMode
 from pipeline.metrics.category_maps import CategoryMaps, Question
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.localisation import LocalisationMeter
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.targets import GroundingTarget, box_categories, grounding_targets
+
+_WHY_NOT_SCORED = {
+    "code": NotDefined("there is one category, and what all categories have in common has no weight"),
+    "swapped": NotDefined("no image lacks a category that its caption does not name"),
+}
 
 
 class GroundingMeter:
@@ -60,7 +67,8 @@ class GroundingMeter:
         questions = [Question(position, target.caption, target.category) for position, target in located]
         transport, by_caption = self._maps.transport(encoded, questions)
         self._score("transport", transport, coverage)
-        self._score("code", self._maps.code(encoded, questions), coverage)
+        if len(self._maps.concepts) > 1:
+            self._score("code", self._maps.code(encoded, questions), coverage)
         self._score("backbone", self._maps.backbone(encoded, questions), coverage)
         swapped = [
             (row, Question(position, target.caption, target.absent_category))
@@ -74,9 +82,13 @@ class GroundingMeter:
         self._counts["grounded_by_prompt"] += len(questions) - by_caption
         self._counts["swapped"] += len(swapped)
 
-    def result(self) -> dict[str, dict[str, float]]:
+    def result(self) -> dict[str, Any] | NotDefined:
         """Per kind of heat map the mean `mass_at_object`, `point_at_1` and `iou_at_10` over its targets."""
-        return self._meter.result()
+        scored = self._meter.result()
+        if not scored:
+            return NotDefined("no image of this split shows a box of a category that the tokenizer knows")
+        missing = {kind: why for kind, why in _WHY_NOT_SCORED.items() if self._maps and kind not in scored}
+        return scored | missing
 
     def counts(self) -> dict[str, int]:
         """Targets scored, how their category was named, and (image, category) items left out by reason."""

@@ -1,15 +1,27 @@
 """How much of the activations a dictionary explains: R2 of each side, from its own codes and across sides."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from cache import StorageDtype
 from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES, EncodeMode, Side, other_side
+
+ROUNDING: Mapping[StorageDtype, float] = {
+    "float32": 2**-18,
+    "float16": 2**-11,
+    "bfloat16": 2**-8,
+    "int8": 2**-7,
+}
+"""What rounding alone may do to an activation, as a share of it: half a step of the stored number. In float32 that is
+2^-24, but the sums of a forward pass, of up to some 4,096 products, leave 64 times as much."""
 
 
 class VarianceMeter:
@@ -18,10 +30,16 @@ class VarianceMeter:
     R2 = 1 - sum |h - h_hat|^2 / sum |h - mean h|^2, sums over tokens and channels, the mean over the evaluated
     tokens. Sums are float64 in one pass: the total is taken about a nearby `centre` and corrected by the mean's
     distance from it, which loses nothing when the centre is close to the mean.
+
+    Args:
+        centre: Near the mean of the tokens.
+        rounding: Relative error of a stored activation. Tokens that differ by no more than that do not vary, and have
+            no R2: of rounding errors a dictionary can explain nothing.
     """
 
-    def __init__(self, centre: Float64[Tensor, "channel"]) -> None:
+    def __init__(self, centre: Float64[Tensor, "channel"], rounding: float = ROUNDING["float32"]) -> None:
         self._centre = centre
+        self._rounding = rounding
         self._count = 0
         self._sum = torch.zeros_like(centre)
         self._squares = 0.0
@@ -47,7 +65,14 @@ class VarianceMeter:
     def r2(self) -> dict[str, float]:
         """R2 of every reconstruction; empty where the activations do not vary."""
         total = self._squares - float(self._sum.square().sum()) / max(1, self._count)
-        return {name: 1.0 - error / total for name, error in self._errors.items()} if total > 0 else {}
+        if total <= self._rounding**2 * self._squares_about_zero:
+            return {}
+        return {name: 1.0 - error / total for name, error in self._errors.items()}
+
+    @property
+    def _squares_about_zero(self) -> float:
+        moved = 2 * self._sum @ self._centre + self._count * self._centre @ self._centre
+        return self._squares + float(moved)
 
 
 class ReconstructionMeter:
@@ -56,12 +81,21 @@ class ReconstructionMeter:
     Args:
         sae: The dictionary.
         means: float64 [channel] per side, close to the mean activation of the evaluated tokens.
+        stored_as: How the activations are stored.
     """
 
-    def __init__(self, sae: SparseAutoencoder, means: Mapping[Side, Float64[np.ndarray, "channel"]]) -> None:
+    def __init__(
+        self,
+        sae: SparseAutoencoder,
+        means: Mapping[Side, Float64[np.ndarray, "channel"]],
+        stored_as: StorageDtype,
+    ) -> None:
         device = next(sae.parameters()).device
         self._sae = sae
-        self._meters = {side: VarianceMeter(torch.tensor(means[side], device=device)) for side in SIDES}
+        self._meters = {
+            side: VarianceMeter(torch.tensor(means[side], device=device), ROUNDING[stored_as])
+            for side in SIDES
+        }
 
     def update(self, encoded: EncodedBatch) -> None:
         """Add a batch: each side from its own codes in every mode, and from the other side's through the plan.
@@ -79,15 +113,24 @@ class ReconstructionMeter:
                 crossed = self._sae.cross_reconstruct(side, encoded.codes[other][mode], encoded.plan)
                 meter.update(f"{other}_to_{side}/{name}", target, crossed)
 
-    def result(self) -> dict[str, dict[str, float]]:
-        """R2 per side and mode, and across sides of `shared`, `full` and, with private latents, `leak`."""
-        parts: tuple[str, ...] = (*SIDES, "text_to_vision", "vision_to_text")
-        result: dict[str, dict[str, float]] = {part: {} for part in parts}
+    def result(self) -> dict[str, Any]:
+        """R2 per side and mode, and across sides of `shared`, `full` and, with private latents, `leak`.
+
+        A side without variance has no R2, neither from its own codes nor from the other side's.
+        """
+        result: dict[str, Any] = {}
         for side in SIDES:
-            for name, r2 in self._meters[side].r2().items():
-                part, _, key = name.partition("/")
-                result[part][key] = r2
-        for part in ("text_to_vision", "vision_to_text"):
-            if self._sae.private_width and result[part]:
-                result[part]["leak"] = result[part]["full"] - result[part]["shared"]
-        return result
+            own, across = side, f"{other_side(side)}_to_{side}"
+            r2 = self._meters[side].r2()
+            if not r2:
+                still = NotDefined(f"the {side} activations of this split do not vary beyond rounding")
+                result |= {own: still, across: still}
+                continue
+            for part in (own, across):
+                start = f"{part}/"
+                result[part] = {
+                    name.removeprefix(start): value for name, value in r2.items() if name.startswith(start)
+                }
+            if self._sae.private_width:
+                result[across]["leak"] = result[across]["full"] - result[across]["shared"]
+        return {part: result[part] for part in (*SIDES, "text_to_vision", "vision_to_text")}

@@ -106,7 +106,10 @@ def text_tokens(pieces: Sequence[str]) -> np.ndarray:
     return tokens
 
 
-def write_cache(path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: float) -> ActivationCache:
+def write_cache(
+    path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: float, unit: float = 1.0
+) -> ActivationCache:
+    """Every activation is multiplied by `unit`."""
     generator = np.random.default_rng(0)
     captions = [caption for scene in scenes for caption in scene.captions]
     skipped = np.array(
@@ -141,6 +144,12 @@ def write_cache(path: Path, scenes: Sequence[Scene], backbone: Backbone, noise: 
         embedding=CHANNELS,
         context_length=backbone.context_length,
         shard_captions=(len(captions),),
+    )
+    activations = activations._replace(
+        **{
+            name: getattr(activations, name) * np.float32(unit)
+            for name in ("vision_tokens", "vision_pooled", "text_tokens", "text_pooled")
+        }
     )
     writer = CacheWriter.open(path, manifest)
     writer.write_shard(0, activations, pa.Table.from_pylist(sample_rows(scenes), schema=SAMPLES_SCHEMA))

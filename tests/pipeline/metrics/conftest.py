@@ -51,7 +51,9 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 @pytest.fixture
 def build_cache(backbone: Backbone, tmp_path: Path) -> Callable[..., ActivationCache]:
-    def build(scenes: Sequence[Scene], noise: float = 0.0, name: str = "cache") -> ActivationCache:
-        return write_cache(tmp_path / f"{name}.zarr", scenes, backbone, noise)
+    def build(
+        scenes: Sequence[Scene], noise: float = 0.0, name: str = "cache", unit: float = 1.0
+    ) -> ActivationCache:
+        return write_cache(tmp_path / f"{name}.zarr", scenes, backbone, noise, unit)
 
     return build

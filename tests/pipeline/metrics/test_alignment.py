@@ -12,6 +12,7 @@ from pipeline.errors import RunError
 from pipeline.metrics.alignment import AlignmentMeter, similarities
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.items import TopItems, read_items
+from pipeline.metrics.not_defined import tell_apart
 from pipeline.metrics.judge import CachedJudge
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES
@@ -151,7 +152,10 @@ def test_no_latent_alive_on_both_sides_leaves_the_counts(build_cache: BuildCache
     cosine = VLSAE(VLSAEOptions(latents=LATENTS, k=2, encoder="cosine"), CHANNELS, CHANNELS).eval()
     cosine.load_state_dict(sae.state_dict())
     dead = {"vision_only": 0, "text_only": 0, "both_sides": LATENTS}
-    assert measure(cache, cosine, GivenJudge(4)) == {"latents": 0, "alive": 0, "dead": dead}
+    figures = tell_apart(measure(cache, cosine, GivenJudge(4)))
+    assert figures.values == {"latents": 0, "alive": 0, "dead": dead}
+    none_alive = "no shared latent fires on both sides of this split"
+    assert figures.reasons == {"intra_similarity": none_alive, "inter_similarity": none_alive}
 
 
 def test_inter_similarity_does_not_depend_on_the_order_of_latents_or_sides() -> None:
@@ -166,7 +170,7 @@ def test_inter_similarity_does_not_depend_on_the_order_of_latents_or_sides() -> 
 
 
 def test_one_latent_has_nothing_to_differ_from() -> None:
-    assert similarities(np.eye(1, 3), np.eye(1, 3)) == {"intra_similarity": 1.0}
+    assert tell_apart(similarities(np.eye(1, 3), np.eye(1, 3))).values == {"intra_similarity": 1.0}
 
 
 def test_a_judge_of_two_dimensions_is_refused(build_cache: BuildCache) -> None:

@@ -71,7 +71,7 @@ def test_every_path_equals_a_dense_reference(
     options = LucidOptions(latents=48, shared_ratio=shared_ratio, k_shared=3, k_private=2)
     sae = LucidSAE(options, CHANNELS, CHANNELS, seed=1).eval()
     sae.initialise(cache.statistics)
-    meter = ReconstructionMeter(sae, {side: cache.statistics[side].mean for side in SIDES})
+    meter = ReconstructionMeter(sae, {side: cache.statistics[side].mean for side in SIDES}, "float32")
     with torch.inference_mode():
         for batch in cache.iterate(5):
             meter.update(encode_batch(sae, batch, torch.device("cpu")))
