@@ -123,7 +123,7 @@ def write_result(
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
     }
-    text = json.dumps(result, indent=2) + "\n"
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     print(text, end="")
     if arguments.json is not None:
         arguments.json.write_text(text, encoding="utf-8")

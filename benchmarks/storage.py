@@ -173,7 +173,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "command": shlex.join(["python", "-m", "benchmarks.storage", *(command_line or sys.argv[1:])]),
     }
-    text = json.dumps(result, indent=2) + "\n"
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
     print(text, end="")
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

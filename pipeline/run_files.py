@@ -1,4 +1,4 @@
-"""Writing the files of a run: each is whole or as it was before, whatever fails meanwhile, and one process writes a run.
+"""Writing the files of a run: each is whole or as it was before, whatever fails; one process writes a run at a time.
 
 DVC may keep an old file under another name (a link into its own cache), so no file is ever written into; a new one
 takes its name.

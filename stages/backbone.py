@@ -47,5 +47,7 @@ def train_backbone(
             lambda record: advance(int(record["step"]), options.steps),
         )
     figures = evaluate(load_backbone(BackboneOptions(model=f"local-dir:{folder}")), EVALUATION_SEED)
-    (folder / EVALUATION_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (folder / EVALUATION_FILE).write_text(
+        json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     Terminal().print_json(data=figures)

@@ -1,6 +1,5 @@
 """Zero-shot classification with and without the concepts of a variant's trained dictionaries."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -34,7 +33,9 @@ from pipeline.classification.world import (
 from pipeline.datasets.scenes.lexicon import ZERO_SHOT_TEMPLATES
 from pipeline.datasets.scenes.sampling import Combinations
 from pipeline.errors import ConfigError
+from pipeline.json_text import write_json
 from pipeline.params import Params
+from pipeline.run_files import replace_file
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, load_sae
@@ -113,15 +114,13 @@ def classify_pictures(
         else _measure_world(encoder, options)
     )
     measured = {name: _compared(task, options, saes) for name, task in tasks.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)  # DVC may keep the old file under another name
     result = {
         "options": options.model_dump(mode="json") | {"concept_pooling": pooling},
         "backbone": backbone.identity,
         "runs": [str(run) for run in runs],
         "tasks": measured,
     }
-    output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    replace_file(output, write_json(result, output))
     for name, task in measured.items():
         for kind in saes:
             table = _table(f"{runs[0].name} · {name} · {kind}", task, task[kind], len(runs))

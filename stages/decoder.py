@@ -69,7 +69,9 @@ def train_decoder(
     (folder / "model.safetensors").chmod(0o644)
     processor.save_pretrained(folder)
     figures = _measure(folder, root, options.polling)
-    (folder / EVALUATION_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    (folder / EVALUATION_FILE).write_text(
+        json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     Terminal().print_json(data=figures)
 
 

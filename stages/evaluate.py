@@ -1,13 +1,14 @@
 """Measure a trained variant on the validation cache."""
 
-import json
 from pathlib import Path
 
 from cache import ActivationCache
 from pipeline.interpretation import read_latents
 from pipeline.interpretation.identity import describes
+from pipeline.json_text import write_json
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params
+from pipeline.run_files import replace_file
 from pipeline.sae.base import SparseAutoencoder
 from stages.progress import note, progress_bar
 from stages.trained_run import open_run
@@ -30,8 +31,7 @@ def evaluate_run(params: Params, run: Path) -> None:
     if score is not None:
         metrics["interpretation"] = score
     path = run / "metrics.json"
-    path.unlink(missing_ok=True)  # DVC may keep the old file under another name
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    replace_file(path, write_json(metrics, path))
 
 
 def _score_of_names(

@@ -1,6 +1,5 @@
 """POPE: how often a vision-language decoder names what is not there, with and without VL-SAE's decoding."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from cache import ActivationCache, PairLoader
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.pictures import read_upright
 from pipeline.errors import ConfigError, DatasetError
+from pipeline.json_text import write_json
 from pipeline.language_models.concept_edit import ConceptEdit
 from pipeline.language_models.decoder import VisionLanguageDecoder, pooled_states
 from pipeline.language_models.examples import Example, read_examples
@@ -23,6 +23,7 @@ from pipeline.language_models.pope import PopeScores
 from pipeline.language_models.questions import Question, read_questions, write_questions
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.language_models.table import Scores, polls_by_kind, score_rows
+from pipeline.run_files import replace_file
 from pipeline.sae.auxiliary_autoencoder import save_auxiliary_autoencoder, train_auxiliary_autoencoder
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
@@ -66,8 +67,7 @@ def measure_hallucination(
     edit = _learn_edit(decoder, options, examples, run)
     metrics = _ask(decoder, polls, pictures, edit, options)
     path = run / "metrics.json"
-    path.unlink(missing_ok=True)  # DVC may keep the old file under another name
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    replace_file(path, write_json(metrics, path))
     for kind, of_kind in polls_by_kind(metrics).items():
         Terminal().print(_table(kind, of_kind), soft_wrap=False)
 

@@ -1,6 +1,7 @@
 """Name a trained variant's shared latents on the validation cache."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,10 +25,16 @@ def interpret_run(params: Params, run: Path) -> None:
     sae, backbone, validation = open_run(run, params.backbone)
     with progress_bar(f"interpret {run.name}", "pairs") as advance:
         latents = interpret(sae, validation, backbone, params.interpret, advance)
-    unknown = json.loads(latents.schema.metadata[METADATA_KEY])["unknown_concepts"]
-    if unknown:
-        first = ", ".join(unknown[:_TERMS_SHOWN]) + (", …" if len(unknown) > _TERMS_SHOWN else "")
-        note(f"terms that the backbone's tokenizer does not know, left out: {len(unknown)} ({first})")
+    metadata = json.loads(latents.schema.metadata[METADATA_KEY])
+    _tell_left_out("terms that the backbone's tokenizer does not know", metadata["unknown_concepts"])
+    repeated = [f"{term} = {same}" for term, same in metadata["repeated_concepts"].items()]
+    _tell_left_out("terms that are the same tokens as an earlier one", repeated)
     path = run / "latents.parquet"
     path.unlink(missing_ok=True)  # DVC may keep the old file under another name
     pq.write_table(latents, path)
+
+
+def _tell_left_out(what: str, terms: Sequence[str]) -> None:
+    if terms:
+        first = ", ".join(terms[:_TERMS_SHOWN]) + (", …" if len(terms) > _TERMS_SHOWN else "")
+        note(f"{what}, left out: {len(terms)} ({first})")

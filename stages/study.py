@@ -1,13 +1,14 @@
 """Write the ablation tables from what was measured of all variants and seeds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pipeline.classification.table import classification_tables
-from pipeline.errors import RunError
+from pipeline.errors import RunError, os_error_reason
+from pipeline.json_text import parse_json
 from pipeline.language_models.table import hallucination_tables
 from pipeline.params import Params
+from pipeline.run_files import replace_file
 from pipeline.study import Metrics, study_tables
 from stages.paths import RUNS, STUDY
 
@@ -37,7 +38,7 @@ def write_study(params: Params) -> None:
         text += f"\n{classification_tables(results)}"
     if params.hallucination:
         text += f"\n{hallucination_tables(_read(HALLUCINATION))}"
-    TABLE.write_text(text, encoding="utf-8")
+    replace_file(TABLE, text.encode())
 
 
 def _metrics(variant: str, params: Params) -> list[Metrics]:
@@ -47,7 +48,9 @@ def _metrics(variant: str, params: Params) -> list[Metrics]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise RunError(f"{path}: not measured yet; run `make study`") from None
-    return content
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
+    return parse_json(content, path, "measure it again")

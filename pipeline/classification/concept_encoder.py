@@ -11,6 +11,7 @@ from torch.nn.functional import normalize, pad
 from pipeline.backbone.model import Activations, Backbone
 from pipeline.errors import ConfigError, RunError
 from pipeline.metrics.pooling import Pooling, pool
+from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES, Side
 
@@ -94,6 +95,7 @@ class ConceptEncoder:
     def _features(
         self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]
     ) -> list[Features]:
+        refuse_not_finite(f"the backbone's {side} embeddings", activations.pooled)
         embedding = normalize(activations.pooled.to(self._device), dim=-1)
         valid = valid.to(activations.tokens.device)
         return [
@@ -109,6 +111,7 @@ class ConceptEncoder:
         else:
             rows, counts = activations.tokens[valid], valid.sum(dim=1)
         codes = sae.encode(side, rows.to(self._device), "shared")
+        refuse_not_finite(f"the dictionary's {side} codes", codes.values)
         offsets = pad(counts.cumsum(dim=0), (1, 0)).to(self._device)
         return pool(codes, offsets, sae.shared_width, self._pooling)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.metrics.pooling import Pooling, pool
+from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SparseCodes
 
@@ -59,12 +60,16 @@ def encode_concepts(
         weighted: Whether latents are weighted by `idf_m = log(N / df_m)`, with df_m of the list's N concepts firing
             latent m (algorithm 1, stage 2); all weights are 1 if not.
         batch_terms: Terms per forward pass.
+
+    Raises:
+        RunError: a code is not finite.
     """
     device = next(sae.parameters()).device
     codes = []
     for start in range(0, len(terms), batch_terms):
         texts = [prompt.replace("{term}", term) for term in terms[start : start + batch_terms]]
         token_codes, offsets = _encode_texts(sae, backbone, texts, device)
+        refuse_not_finite(f"the codes of the concepts '{texts[0]}' to '{texts[-1]}'", token_codes.values)
         codes.append(pool(token_codes, offsets, sae.shared_width, pooling).clamp(min=0))
     pooled = torch.cat(codes)
     idf = inverse_document_frequency(pooled) if weighted else torch.ones_like(pooled[0])

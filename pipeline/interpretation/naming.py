@@ -19,6 +19,7 @@ from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, ca
 from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.scan import Advance, scan_cache
 from pipeline.interpretation.scoring import score_names
+from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ def interpret(
     Raises:
         ConfigError: the concept list is missing, empty, has a term twice or none that the tokenizer knows; or the
             sentence encoder is not installed.
+        RunError: a weight, an activation or a code is not finite.
     """
     listed = load_concept_list(options.concepts)
-    concept_list, unknown = split_by_tokenizer(listed, backbone)
+    concept_list, unknown, repeated = split_by_tokenizer(listed, backbone, options.prompt)
+    refuse_weights_not_finite(sae)
     embeddings = cluster_embeddings(concept_list.terms, options.cluster_encoder, backbone)
     concepts = encode_concepts(
         sae, backbone, concept_list.terms, options.prompt, options.pooling, weighted=options.idf
@@ -70,11 +73,14 @@ def interpret(
     table = pa.table(columns, schema=LATENT_SCHEMA)
     metadata = _metadata(sae, cache, concept_list, concepts, options) | {
         "unknown_concepts": list(unknown),
+        "repeated_concepts": repeated,
         "images": scan.images.items,
         "captions": scan.captions.items,
         "score": score_names(table, sae, cache, concept_list.truth, options.batch_pairs),
     }
-    return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    return table.replace_schema_metadata(
+        {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}
+    )
 
 
 def _metadata(

@@ -13,7 +13,9 @@ from pipeline.interpretation.concept_codes import ConceptCodes
 from pipeline.interpretation.matching import ConceptIndex, count_hits
 from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
+from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.codes import Side, SparseCodes
 from pipeline.sae.inputs import select_inputs
 
 Advance = Callable[[int, int], None]
@@ -40,6 +42,9 @@ def scan_cache(
     Memory is that of `options.batch_pairs` pairs, of the counts `[latent, concept]` and of the items kept, however many
     images there are; the result does not depend on the batches. To a dictionary of pooled embeddings an image is one
     patch and a caption one token.
+
+    Raises:
+        RunError: an activation or a code is not finite.
     """
     device = concepts.codes.device
     width = sae.shared_width
@@ -53,14 +58,22 @@ def scan_cache(
         batch = select_inputs(stored, sae.inputs)
         new = new_image[batch.pair]
         activations = batch.vision_tokens[new].to(device)
-        codes = sae.encode("vision", activations.flatten(0, 1), "shared")
+        codes = _encode(sae, "vision", activations.flatten(0, 1), batch.pair)
         in_images = image_peaks(codes, len(activations), width)
         found = index.match(codes, in_images.activation, options.threshold)
         hits += count_hits(found, width, len(concepts.codes))
         images.update(in_images, batch.pair[new].to(device))
-        codes = sae.encode("text", batch.text_tokens.to(device), "shared")
+        codes = _encode(sae, "text", batch.text_tokens.to(device), batch.pair)
         captions.update(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
         done += len(batch.pair)
         if progress is not None:
             progress(done, cache.pairs)
     return Scan(hits, images, captions)
+
+
+def _encode(sae: SparseAutoencoder, side: Side, activations: Tensor, pairs: Tensor) -> SparseCodes:
+    """Shared codes; refused unless they and the activations are finite."""
+    codes = sae.encode(side, activations, "shared")
+    for what, values in (("activations", activations), ("codes", codes.values)):
+        refuse_not_finite(f"the {side} {what} of the pairs {int(pairs[0])} to {int(pairs[-1])}", values)
+    return codes

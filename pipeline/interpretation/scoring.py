@@ -1,5 +1,6 @@
 """Are the names right? Names against the truth, where the dataset knows its concepts."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,10 +40,11 @@ def score_names(
 
     Returns:
         `named` and `correct`, their ratio `share` (absent when nothing is named), `correct_in_captions`,
-        `same_on_both_sides`, and `kinds`: `named` and `correct` by kind of the true concept. None if the split has no
-        ground truth or the list names none of it.
+        `same_on_both_sides`, and `kinds`: `named` and `correct` by kind of the true concept, "none" for latents that
+        tell no item from another. None if the split has no ground truth, or none that the list names and
+        that some images show and others do not.
     """
-    concepts = sorted(set(truth.values()) & _concepts_shown(cache))
+    concepts = sorted(set(truth.values()) & _concepts_told(cache))
     if not concepts:
         return None
     named = latents.filter(latents["named"])
@@ -50,9 +52,10 @@ def score_names(
     told = _told_apart(sae, cache, concepts, named["latent"].to_numpy(), batch_pairs)
     kinds: dict[str, dict[str, int]] = {}
     for name, concept in zip(given, told["vision"], strict=True):
-        count = kinds.setdefault(concept.partition(":")[0], {"named": 0, "correct": 0})
+        kind = concept.partition(":")[0] if concept else "none"
+        count = kinds.setdefault(kind, {"named": 0, "correct": 0})
         count["named"] += 1
-        count["correct"] += name == concept
+        count["correct"] += name is not None and name == concept
     correct = sum(count["correct"] for count in kinds.values())
     result: dict[str, object] = {
         "named": len(given),
@@ -71,24 +74,26 @@ def best_told_apart(
 
     A random ranking reaches a concept's prevalence, so the plain average precision would choose whatever is most
     common ("one" object) for every latent that means something rarer. A concept of all items, or of none, is never
-    chosen.
+    chosen. A latent that tells no item from another, such as one that never fires, tells no concept apart: -1.
     """
     prevalence = labels.mean(axis=0)
     above_chance = average_precision(scores, labels) - prevalence
     lift = np.full_like(above_chance, -np.inf)
     np.divide(above_chance, 1 - prevalence, out=lift, where=(prevalence > 0) & (prevalence < 1))
-    best: Int[np.ndarray, "latent"] = lift.argmax(axis=1)
+    tells = (scores.max(axis=0) > scores.min(axis=0)) & np.isfinite(lift.max(axis=1))
+    best: Int[np.ndarray, "latent"] = np.where(tells, lift.argmax(axis=1), -1)
     return best
 
 
-def _equal(some: list[str | None] | list[str], others: list[str]) -> int:
-    return sum(one == other for one, other in zip(some, others, strict=True))
+def _equal(some: list[str | None], others: list[str | None]) -> int:
+    return sum(one is not None and one == other for one, other in zip(some, others, strict=True))
 
 
-def _concepts_shown(cache: ActivationCache) -> set[str]:
-    """Every ground-truth concept that an image of a pair shows; empty without ground truth."""
-    used = cache.read_pair_samples(["image_concepts"])["image_concepts"]
-    return {concept for concepts in used.to_pylist() for concept in concepts or ()}
+def _concepts_told(cache: ActivationCache) -> set[str]:
+    """Every ground-truth concept that images of some pairs show and of others do not; empty without ground truth."""
+    used = cache.read_pair_samples(["image_concepts"])["image_concepts"].to_pylist()
+    shown = Counter(concept for concepts in used for concept in set(concepts or ()))
+    return {concept for concept, images in shown.items() if images < len(used)}
 
 
 def _told_apart(
@@ -97,8 +102,8 @@ def _told_apart(
     concepts: list[str],
     latents: Int[np.ndarray, "latent"],
     batch_pairs: int,
-) -> dict[Side, list[str]]:
-    """The concept that each of `latents` tells apart best among images, and among captions."""
+) -> dict[Side, list[str | None]]:
+    """The concept that each of `latents` tells apart best among images, and among captions; None where none."""
     if not len(latents):
         return {side: [] for side in SIDES}
     scores = _peaks(sae, cache, latents, batch_pairs)
@@ -107,7 +112,10 @@ def _told_apart(
         side: best_told_apart(np.concatenate(scores[side]), _labels(cache, column, concepts))
         for side, column in shown.items()
     }
-    return {side: [concepts[concept] for concept in of_side] for side, of_side in best.items()}
+    return {
+        side: [concepts[concept] if concept >= 0 else None for concept in of_side]
+        for side, of_side in best.items()
+    }
 
 
 @torch.inference_mode()

@@ -121,7 +121,10 @@ def similarities(
         return {"intra_similarity": _NO_DIRECTION, "inter_similarity": _NO_DIRECTION}
     intra = float(np.trace(cosine)) / count
     if count == 1:
-        return {"intra_similarity": intra, "inter_similarity": NotDefined("it takes two latents, and one is scored")}
+        return {
+            "intra_similarity": intra,
+            "inter_similarity": NotDefined("it takes two latents, and one is scored"),
+        }
     inter = float(cosine.sum() - np.trace(cosine)) / (count * (count - 1))
     return {"intra_similarity": intra, "inter_similarity": inter}
 

@@ -112,10 +112,10 @@ def evaluate(
         progress: Receives (pairs done, pairs in all) after every batch.
 
     Returns:
-        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency` and `counts`. Every figure is
-        a finite number. What an architecture does not have is absent: `private`, `full_joint` and `leak` without private
-        latents. What this split or the kind of inputs leaves without a value (`grounding` without boxes, `concepts`
-        without ground truth, R2 of a side that does not vary) is absent too, and `not_defined` has the reason by key.
+        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency` and `counts`. Every figure
+        is a finite number. What an architecture does not have is absent: `private`, `full_joint` and `leak` without
+        private latents. What this split or the kind of inputs leaves without a value (`grounding` without boxes,
+        `concepts` without ground truth, R2 of a side that does not vary) is absent too, and `not_defined` says why.
 
     Raises:
         RunError: the dictionary was trained on activations of another width; a weight, an activation or a code is not
@@ -157,9 +157,7 @@ def _other_meters(
     items, latents, pooling = read_items(cache), sae.shared_width, options.concept_pooling
     judge = CachedJudge(_judge_cache(cache, options), cache, options.batch_pairs)
     return {
-        "reconstruction": ReconstructionMeter(
-            sae, _centres(sae, cache), cache.manifest.storage_dtype
-        ),
+        "reconstruction": ReconstructionMeter(sae, _centres(sae, cache), cache.manifest.storage_dtype),
         "degeneracy": DegeneracyMeter(
             cache.pair_images, latents, sae.private_width, options.degeneracy_pooling
         ),

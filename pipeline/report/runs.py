@@ -1,13 +1,13 @@
 """What the report reads of a trained run: its metrics and its training curves."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, os_error_reason
+from pipeline.json_text import parse_json
 
 Series = tuple[tuple[float, float], ...]
 
@@ -42,7 +42,8 @@ def read_run(folder: Path) -> Run:
     metrics = _read_metrics(folder / "metrics.json")
     reasons = metrics.get("not_defined")
     not_defined = {key: str(why) for key, why in reasons.items()} if isinstance(reasons, dict) else {}
-    naming = metrics.get("interpretation") or {}
+    named = metrics.get("interpretation")
+    naming = named if isinstance(named, dict) else {}
     return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined, naming)
 
 
@@ -58,17 +59,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path}: not valid JSON ({error}); run `concord evaluate` again") from None
-    if not isinstance(values, dict):
-        raise RunError(
-            f"{path}: expected an object, got {type(values).__name__}; run `concord evaluate` again"
-        )
-    return values
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
+    return parse_json(content, path, "run `concord evaluate` again")
 
 
 def _read_curves(folder: Path) -> dict[str, Series]:
@@ -80,11 +77,13 @@ def _read_curves(folder: Path) -> dict[str, Series]:
 
 
 def _read_series(path: Path) -> Series:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
     try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
         return tuple((float(row["step"]), float(row[path.stem])) for row in rows)
-    except (KeyError, TypeError, ValueError):
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise RunError(
             f"{path}: not a curve of DVCLive (columns step and {path.stem}); train again"
         ) from None

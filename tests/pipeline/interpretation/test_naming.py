@@ -244,9 +244,13 @@ def test_the_embedded_backbone_spells_and_encodes_every_term_of_the_embedded_lis
     assert concepts.codes.shape == (len(terms), sae.shared_width)
     assert cluster_embeddings(terms, "backbone", backbone).shape == (len(terms), backbone.embedding)
     assert (concepts.weight >= 0).all()
-    known, unknown = split_by_tokenizer(load_concept_list("english"), backbone)
-    assert {"cat", "dog", "red", "two"} <= set(known.terms)
-    assert {"giraffe", "fire hydrant", "light blue"} <= set(unknown)  # it knows "blue", but not "light"
+    english = split_by_tokenizer(load_concept_list("english"), backbone, "a photo of a {term}")
+    assert {"cat", "dog", "red", "two"} <= set(english.concepts.terms)
+    assert {"giraffe", "fire hydrant", "light blue"} <= set(
+        english.unknown
+    )  # it knows "blue", but not "light"
+    for name in ("world", "english"):
+        assert not split_by_tokenizer(load_concept_list(name), backbone, "a photo of a {term}").repeated
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +297,29 @@ def test_terms_that_the_tokenizer_does_not_know_are_recorded_and_change_nothing_
     assert table.equals(latents)
     metadata = json.loads(table.schema.metadata[METADATA_KEY])
     assert (metadata["unknown_concepts"], metadata["concepts"]) == (["zeppelin", "dodo"], 9)
+
+
+def test_terms_of_the_same_tokens_are_one_concept_and_recorded(sae, cache, options, latents, tmp_path):
+    path = tmp_path / "list.txt"
+    same = "the boat = noun:boat\nboat. = noun:boat\n red ? \n"
+    path.write_text(f"{picture_world.LIST}{same}", encoding="utf-8")
+    table = interpret(sae, cache, MODEL, changed(options, concepts=str(path)))
+    assert table.equals(latents)
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    assert metadata["repeated_concepts"] == {"the boat": "boat", "boat.": "boat", "red ?": "red"}
+    assert (metadata["unknown_concepts"], metadata["concepts"]) == ([], 9)
+
+
+def test_long_terms_that_differ_where_the_context_ends_are_one_concept(tmp_path):
+    backbone = load_backbone(BackboneOptions(model=f"local-dir:{TINY_SIGLIP}"))
+    start = "red " * backbone.context_length
+    path = tmp_path / "list.txt"
+    path.write_text(f"cat\n{start}boat\n{start}fish\n", encoding="utf-8")
+    known = split_by_tokenizer(load_concept_list(str(path)), backbone, "{term}")
+    assert known.concepts.terms == ("cat", f"{start}boat")
+    assert known.repeated == {f"{start}fish": f"{start}boat"}
+    with pytest.raises(ConfigError, match=r"interpret\.prompt: .* all 3 terms .* the same tokens"):
+        split_by_tokenizer(load_concept_list(str(path)), backbone, f"{start}{{term}}")
 
 
 def test_a_list_of_which_the_tokenizer_knows_nothing_is_refused(sae, cache, options, tmp_path):

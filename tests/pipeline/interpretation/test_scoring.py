@@ -22,3 +22,10 @@ def test_a_detector_of_the_common_concept_is_recognised() -> None:
 def test_a_concept_of_every_item_is_never_chosen() -> None:
     labels = np.array([[True, True], [True, False], [True, False]])
     assert best_told_apart(np.array([[0.0], [1.0], [2.0]]), labels).tolist() == [1]
+
+
+def test_a_latent_that_never_fires_or_items_that_are_all_alike_tell_nothing_apart() -> None:
+    labels = np.array([[True, False], [False, False], [True, False]])
+    scores = np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 2.0]])
+    assert best_told_apart(scores, labels).tolist() == [-1, 0]
+    assert best_told_apart(scores, np.ones((3, 2), dtype=bool)).tolist() == [-1, -1]

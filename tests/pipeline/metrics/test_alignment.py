@@ -12,8 +12,8 @@ from pipeline.errors import RunError
 from pipeline.metrics.alignment import AlignmentMeter, similarities
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.items import TopItems, read_items
-from pipeline.metrics.not_defined import tell_apart
 from pipeline.metrics.judge import CachedJudge
+from pipeline.metrics.not_defined import tell_apart
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SIDES
 from pipeline.sae.inputs import Inputs

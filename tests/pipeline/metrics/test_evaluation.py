@@ -108,7 +108,14 @@ def test_without_ground_truth_or_boxes_those_parts_are_absent(
 ) -> None:
     scenes = [Scene([], ["a sea"], truth=False), Scene([], ["two cats"], truth=False)] * 3
     metrics = evaluate(random_sae(), build_cache(scenes, noise=0.1), backbone, OPTIONS)
-    assert set(metrics) == {"reconstruction", "degeneracy", "alignment", "consistency", "counts", "not_defined"}
+    assert set(metrics) == {
+        "reconstruction",
+        "degeneracy",
+        "alignment",
+        "consistency",
+        "counts",
+        "not_defined",
+    }
     assert set(metrics["not_defined"]) == {"grounding", "concepts"}
     assert metrics["counts"]["grounding_targets"] == 0
 

@@ -1,0 +1,52 @@
+"""Results as JSON: finite numbers only, on writing and on reading. Python's own NaN and Infinity are no JSON."""
+
+import json
+from typing import Any
+
+from pipeline.errors import RunError
+
+
+def write_json(values: Any, where: object) -> bytes:
+    """UTF-8, two spaces of indent, a newline at the end.
+
+    Args:
+        values: Plain JSON values.
+        where: The file that they are for, as the message names it.
+
+    Raises:
+        RunError: a number is not finite.
+    """
+    try:
+        text = json.dumps(values, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise RunError(f"{where}: a figure is not finite ({error}), so nothing was written") from None
+    return (text + "\n").encode()
+
+
+def parse_json(content: bytes, where: object, remedy: str) -> dict[str, Any]:
+    """The JSON object in `content`.
+
+    Args:
+        content: Of the file.
+        where: That file, as the message names it.
+        remedy: What to do about a file that is damaged.
+
+    Raises:
+        RunError: it is not UTF-8 or not JSON, holds NaN or an infinite number, or is no object.
+    """
+    try:
+        values = json.loads(content.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{where}: not valid JSON ({error}); {remedy}") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{where}: expected an object, got {type(values).__name__}; {remedy}")
+    return values
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if abs(number) != float("inf") else _refuse(text)
