@@ -52,7 +52,8 @@ def _table(explanation: Explanation, names: dict[int, str], count: int) -> Table
     for column in ("latent", "name", "activation", "patches", "peak (row, column)", "words"):
         table.add_column(column, justify="right" if column in {"latent", "activation", "patches"} else "left")
     for latent in explanation.latents[:count]:
-        words = [token for token, value in zip(explanation.tokens, latent.words, strict=True) if value > 0]
+        fires = zip(explanation.words, latent.words, strict=True)
+        words = [word.text for word, value in fires if value > 0]
         peak = ", ".join(map(str, latent.peak))
         table.add_row(
             str(latent.latent),

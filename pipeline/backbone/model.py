@@ -4,6 +4,7 @@ Tokens are the output of one transformer block with the tower's final norm appli
 own image and text features as it outputs them, not scaled to unit length.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple, TypeAlias
 
 import open_clip
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.backbone.options import BackboneOptions
+from pipeline.backbone.spelling import Spelling
 from pipeline.backbone.tokenizer import load_tokenizer
 from pipeline.errors import BackboneError
 
@@ -80,9 +82,13 @@ class Backbone:
         """
         return self._tokenizer.count_tokens(texts)
 
-    def token_texts(self, token_ids: Int64[Tensor, "token"] | list[int]) -> list[str]:
-        """What each id stands for, as the tokenizer spells it, with its marks of where words begin or end."""
-        return self._tokenizer.token_texts([int(token_id) for token_id in token_ids])
+    def spelling(self, token_ids: Int64[Tensor, "token"]) -> Spelling:
+        """How the tokens of one text, without padding, spell it: its words, each decoded as a whole."""
+        return self._tokenizer.spelling(token_ids.tolist())
+
+    def occurrences(self, token_ids: Int64[Tensor, "token"], terms: Collection[str]) -> list[int]:
+        """Positions of the tokens of one text that write any of `terms`, as whole words, in any case; sorted."""
+        return self._tokenizer.occurrences(token_ids.tolist(), terms)
 
     @torch.inference_mode()
     def encode_images(self, pixels: Float[Tensor, "image 3 height width"]) -> Activations:

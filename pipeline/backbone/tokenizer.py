@@ -2,14 +2,17 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 
 import open_clip
 import torch
 from jaxtyping import Bool, Int64
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
 
+from pipeline.backbone.spelling import Spelling, spell
 from pipeline.errors import BackboneError
 
 
@@ -19,6 +22,7 @@ class CaptionTokenizer(ABC):
     def __init__(self, tokenizer: HFTokenizer | SimpleTokenizer, context_length: int) -> None:
         self._open_clip = tokenizer
         self._context_length = context_length
+        self._written: dict[str, str] = {}
 
     def tokenize(
         self, texts: list[str]
@@ -45,9 +49,39 @@ class CaptionTokenizer(ABC):
     def count_tokens(self, texts: list[str]) -> list[int]:
         """Tokens of each text before any are cut, special tokens included."""
 
+    def spelling(self, token_ids: Sequence[int]) -> Spelling:
+        """How the tokens of one text, without padding, spell it."""
+        return spell(token_ids, self._decode, self._special, self._unknown)
+
+    def occurrences(self, token_ids: Sequence[int], terms: Collection[str]) -> list[int]:
+        """Positions of the tokens of one text that write any of `terms`, as whole words; sorted.
+
+        A term is looked for as it is given and as the tokenizer writes it: one that drops accents or hyphens has
+        dropped them in the text too.
+        """
+        return self.spelling(token_ids).occurrences({*terms, *map(self._as_written, terms)})
+
+    def _as_written(self, term: str) -> str:
+        """What the tokenizer makes of a term; "" where it does not know it, or cannot hold it."""
+        if term not in self._written:
+            ids, valid = self.tokenize([term])
+            spelling = self.spelling(ids[0][valid[0]].tolist())
+            whole = self.count_tokens([term])[0] <= self._context_length and not spelling.unknown
+            self._written[term] = spelling.text if whole else ""
+        return self._written[term]
+
+    @property
     @abstractmethod
-    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
-        """What each id stands for, as the tokenizer spells it, with its marks of where words begin or end."""
+    def _special(self) -> Mapping[int, str]:
+        """The ids that stand for no text, and their names."""
+
+    @property
+    @abstractmethod
+    def _unknown(self) -> int | None:
+        """The id that stands for all words the tokenizer does not know, if there is one."""
+
+    @abstractmethod
+    def _decode(self, token_ids: Sequence[int]) -> str: ...
 
     @abstractmethod
     def _valid(self, ids: Int64[Tensor, "caption context"]) -> Bool[Tensor, "caption context"]: ...
@@ -66,10 +100,32 @@ class HuggingFaceTokenizer(CaptionTokenizer):
         cleaned = [self._open_clip.clean_fn(text) for text in texts]
         return [len(ids) for ids in self._open_clip.tokenizer(cleaned, verbose=False).input_ids]
 
-    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
-        """As in the base class."""
-        pieces: list[str] = self._open_clip.tokenizer.convert_ids_to_tokens(list(token_ids))
-        return pieces
+    @cached_property
+    def _special(self) -> Mapping[int, str]:
+        tokenizer = self._open_clip.tokenizer
+        ids: list[int] = tokenizer.all_special_ids
+        return dict(zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True))
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        tokenizer = self._open_clip.tokenizer
+        marks = {getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "cls", "sep", "pad")}
+        unknown: int | None = tokenizer.unk_token_id
+        return None if unknown in marks else unknown  # byte-level ones know all words, and name some mark
+
+    @cached_property
+    def _decoder(self) -> decoders.Decoder | None:
+        return _decoder_of(self._open_clip.tokenizer.backend_tokenizer)
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        tokenizer = self._open_clip.tokenizer
+        if self._decoder is not None:
+            undone: str = self._decoder.decode(tokenizer.convert_ids_to_tokens(list(token_ids)))
+            return undone
+        text: str = tokenizer.decode(
+            list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return text
 
     def _valid(self, ids: Int64[Tensor, "caption context"]) -> Bool[Tensor, "caption context"]:
         valid: Tensor = ids != self._open_clip.tokenizer.pad_token_id
@@ -87,9 +143,17 @@ class ClipTokenizer(CaptionTokenizer):
         """As in the base class."""
         return [len(self._open_clip.encode(text)) + 2 for text in texts]
 
-    def token_texts(self, token_ids: Sequence[int]) -> list[str]:
-        """As in the base class."""
-        return [self._open_clip.decoder[token_id] for token_id in token_ids]
+    @cached_property
+    def _special(self) -> Mapping[int, str]:
+        return {token_id: self._open_clip.decoder[token_id] for token_id in self._open_clip.all_special_ids}
+
+    @property
+    def _unknown(self) -> None:
+        return None  # it spells every word by its bytes
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self._open_clip.decode(token_ids)
+        return text
 
     def _valid(self, ids: Int64[Tensor, "caption context"]) -> Bool[Tensor, "caption context"]:
         end: Tensor = torch.argmax((ids == self._open_clip.eot_token_id).int(), dim=1, keepdim=True)
@@ -116,3 +180,18 @@ def load_tokenizer(name: str, context_length: int) -> CaptionTokenizer:
         ) from error
     kind = HuggingFaceTokenizer if isinstance(tokenizer, HFTokenizer) else ClipTokenizer
     return kind(tokenizer, context_length)
+
+
+def _decoder_of(backend: Tokenizer) -> decoders.Decoder | None:
+    """What undoes the cutting of a tokenizer that names no decoder itself; None where it names one or needs none."""
+    if backend.decoder is not None:
+        return None
+    model = backend.model
+    if isinstance(model, models.WordPiece):
+        return decoders.WordPiece(model.continuing_subword_prefix, cleanup=False)
+    if isinstance(model, models.BPE) and model.end_of_word_suffix:
+        return decoders.BPEDecoder(model.end_of_word_suffix)
+    cutting = backend.pre_tokenizer.__getstate__() if backend.pre_tokenizer is not None else b""
+    if b'"ByteLevel"' in cutting:
+        return decoders.ByteLevel()
+    return decoders.Metaspace() if b'"Metaspace"' in cutting else None

@@ -11,7 +11,6 @@ from pipeline.figures.heatmap import show_picture
 from pipeline.figures.lettering import shortened
 from pipeline.figures.style import COLOURS, QUIET, paper_style, place_axes, write_text
 from pipeline.interpretation.explanation import Explanation, FiringLatent
-from pipeline.report.captions import spell
 from pipeline.report.heat import overlay
 
 _COLUMNS = 4
@@ -20,7 +19,7 @@ _GAP = 0.08
 _TITLE = 0.2
 _WORDS = 0.2
 _LINKS_HEIGHT = 3.2
-_LINKS_PER_TOKEN = 3
+_LINKS_PER_WORD = 3
 
 
 def explanation_figure(
@@ -35,7 +34,7 @@ def explanation_figure(
         count: Latents to show at most.
     """
     latents = explanation.latents[:count]
-    words = [word.text for word in spell(explanation.tokens)]
+    words = [word.text for word in explanation.words]
     high = min(_CELL * picture.height / picture.width, 2 * _CELL)
     row_height = _TITLE + high + _WORDS + _GAP
     rows = -(-len(latents) // _COLUMNS)
@@ -66,7 +65,7 @@ def _show_latent(
     heat = overlay(picture, latent.heat / latent.activation)
     show_picture(place_axes(figure, left, top + _TITLE, _CELL, high), heat)
     order = np.argsort(-latent.words, kind="stable")
-    lit = ", ".join(words[token] for token in order if latent.words[token] > 0)
+    lit = ", ".join(words[place] for place in order if latent.words[place] > 0)
     middle = top + _TITLE + high + _WORDS / 2
     write_text(figure, left, middle, shortened(lit, 7, _CELL), va="center", fontsize=7, color=QUIET)
 
@@ -75,7 +74,7 @@ def _show_links(
     figure: Figure,
     picture: Image.Image,
     words: Sequence[str],
-    plan: Float[np.ndarray, "row column token"],
+    plan: Float[np.ndarray, "row column word"],
     top: float,
 ) -> None:
     """Each word, beside the picture, with lines to the patches that give it most; wider where it is more."""
@@ -90,12 +89,12 @@ def _show_links(
     largest = float(plan.max()) or 1.0
     heights = np.linspace(0.06 * tall, 0.94 * tall, len(words)) if len(words) > 1 else np.array([tall / 2])
     word_left = 0.86 * width
-    for token, (word, middle) in enumerate(zip(words, heights, strict=True)):
-        colour = COLOURS[token % len(COLOURS)]
+    for place, (word, middle) in enumerate(zip(words, heights, strict=True)):
+        colour = COLOURS[place % len(COLOURS)]
         axes.text(word_left, middle, f" {word}", color=colour, va="center", fontsize=9)
-        strongest = np.argsort(-plan[:, :, token], axis=None, kind="stable")[:_LINKS_PER_TOKEN]
+        strongest = np.argsort(-plan[:, :, place], axis=None, kind="stable")[:_LINKS_PER_WORD]
         for row, column in zip(*np.divmod(strongest, columns), strict=True):
-            share = float(plan[row, column, token]) / largest
+            share = float(plan[row, column, place]) / largest
             start = ((column + 0.5) / columns * shown, (row + 0.5) / rows * tall_picture)
             axes.plot([start[0], word_left], [start[1], middle], color=colour, linewidth=0.3 + 1.7 * share)
             axes.plot(*start, "o", color=colour, markersize=2 + 2.5 * share, markeredgecolor="white")

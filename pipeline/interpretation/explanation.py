@@ -1,5 +1,6 @@
 """What a trained dictionary sees in one picture, and which words of a text mean the same to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from pipeline.backbone.spelling import Word, over_words
 from pipeline.errors import ConfigError
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SparseCodes
@@ -24,12 +26,12 @@ class FiringLatent:
     Attributes:
         latent: its column in the shared dictionary.
         heat: float32 [row, column], its activation in every patch.
-        words: float32 [token], its activation in every token of the text.
+        words: float32 [word], its largest activation in a token of each word of the text.
     """
 
     latent: int
     heat: Float[np.ndarray, "row column"]
-    words: Float[np.ndarray, "token"]
+    words: Float[np.ndarray, "word"]
 
     @property
     def activation(self) -> float:
@@ -44,7 +46,7 @@ class FiringLatent:
 
     @property
     def fires_in_text(self) -> bool:
-        """Whether a token of the text fires it, too."""
+        """Whether a word of the text fires it, too."""
         return bool((self.words > 0).any())
 
 
@@ -54,13 +56,13 @@ class Explanation:
 
     Attributes:
         latents: those that the text fires as well come first; then by activation, largest first.
-        tokens: the text's tokens, as the tokenizer spells them; none without a text.
-        plan: float32 [row, column, token], how much of each patch the transport moves to each token; None without one.
+        words: the text word by word, as the tokenizer decodes it; none without a text.
+        plan: float32 [row, column, word], how much of each patch the transport moves to each word; None without one.
     """
 
     latents: list[FiringLatent]
-    tokens: list[str]
-    plan: Float[np.ndarray, "row column token"] | None
+    words: list[Word]
+    plan: Float[np.ndarray, "row column word"] | None
 
 
 @torch.inference_mode()
@@ -80,37 +82,34 @@ def explain(
     pixels = backbone.preprocess(picture)
     patches = backbone.encode_images(pixels[None]).tokens[0]
     vision = sae.encode("vision", patches, "shared")
-    tokens, words = _text_tokens(backbone, text) if text else ([], patches.new_zeros(0, sae.text_channels))
-    spoken = sae.encode("text", words, "shared")
+    words, tokens = _text_tokens(backbone, text) if text else ([], patches.new_zeros(0, sae.text_channels))
+    spoken = sae.encode("text", tokens, "shared")
     plan = None
-    if tokens:
-        offsets = torch.tensor([0, len(tokens)], device=words.device)
-        plan = (
-            sae.transport(vision, spoken, offsets, len(patches))
-            .plan[0]
-            .view(*backbone.grid, -1)
-            .cpu()
-            .numpy()
-        )
-    return Explanation(_firing(vision, spoken, sae.shared_width, backbone.grid), tokens, plan)
+    if words:
+        offsets = torch.tensor([0, len(tokens)], device=tokens.device)
+        of_tokens = sae.transport(vision, spoken, offsets, len(patches)).plan[0].cpu().numpy()
+        plan = over_words(np.add, of_tokens, words).reshape(*backbone.grid, -1)
+    return Explanation(_firing(vision, spoken, words, sae.shared_width, backbone.grid), words, plan)
 
 
-def _text_tokens(backbone: "Backbone", text: str) -> tuple[list[str], Float[Tensor, "token channel"]]:
+def _text_tokens(backbone: "Backbone", text: str) -> tuple[list[Word], Float[Tensor, "token channel"]]:
     count, context = backbone.count_tokens([text])[0], backbone.context_length
     if count > context:
         raise ConfigError(f"--text: has {count} tokens and the backbone reads {context}; shorten it")
     token_ids, valid = backbone.tokenize([text])
     if not valid.any():
         raise ConfigError("--text: has no words that the backbone knows; leave it out or write some")
-    return backbone.token_texts(token_ids[valid]), backbone.encode_texts(token_ids).tokens[valid]
+    words = backbone.spelling(token_ids[valid]).words()
+    return words, backbone.encode_texts(token_ids).tokens[valid]
 
 
 def _firing(
-    vision: SparseCodes, spoken: SparseCodes, width: int, grid: tuple[int, int]
+    vision: SparseCodes, spoken: SparseCodes, words: Sequence[Word], width: int, grid: tuple[int, int]
 ) -> list[FiringLatent]:
-    heat, words = (codes.dense(width).T.cpu().numpy() for codes in (vision, spoken))
+    heat, tokens = (codes.dense(width).T.cpu().numpy() for codes in (vision, spoken))
+    of_words = over_words(np.maximum, tokens, words)
     latents = [
-        FiringLatent(int(latent), heat[latent].reshape(grid), words[latent])
+        FiringLatent(int(latent), heat[latent].reshape(grid), of_words[latent])
         for latent in np.flatnonzero((heat > 0).any(axis=1))
     ]
     return sorted(latents, key=lambda one: (not one.fires_in_text, -one.activation, one.latent))

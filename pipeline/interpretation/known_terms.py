@@ -8,9 +8,6 @@ from pipeline.interpretation.concept_list import ConceptList
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
-_UNKNOWN = {"<unk>", "[UNK]"}
-"""How tokenizers spell the token that stands for all words they do not know. Byte-level ones have none."""
-
 
 class KnownTerms(NamedTuple):
     """A concept list as a tokenizer reads it.
@@ -44,8 +41,12 @@ def split_by_tokenizer(concept_list: ConceptList, backbone: "Backbone", prompt: 
     """
     terms = concept_list.terms
     token_ids, valid = backbone.tokenize(list(terms))
-    spelled = [set(backbone.token_texts(ids[mask])) for ids, mask in zip(token_ids, valid, strict=True)]
-    known = [term for term, tokens in zip(terms, spelled, strict=True) if tokens and not tokens & _UNKNOWN]
+    spellings = [backbone.spelling(ids[mask]) for ids, mask in zip(token_ids, valid, strict=True)]
+    known = [
+        term
+        for term, spelling in zip(terms, spellings, strict=True)
+        if spelling.text.strip() and not spelling.unknown
+    ]
     if not known:
         raise ConfigError(
             f"concept list {concept_list.name}: the backbone's tokenizer knows none of its {len(terms)} terms; "

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from cache import ActivationCache
+from pipeline.backbone.spelling import Word, over_words
 from pipeline.errors import RunError
 from pipeline.interpretation.peaks import TopItems
 from pipeline.sae.base import SparseAutoencoder
@@ -70,8 +70,10 @@ LATENT_SCHEMA = pa.schema(
                 )
             ),
         ),
-        # Strongest first; `position` is the peak token. `activations` has the latent's value at each of `tokens`.
-        # Where the dictionary reads whole captions, `position` is null and the two lists are empty.
+        # Strongest first. `words` are neighbouring `tokens` (how many) decoded together: `spaced` ones follow a space,
+        # `special` ones stand for no text. `position` is the word with the peak token, and `activations` has the
+        # latent's largest value in each word. Where the dictionary reads whole captions, `position` is null and the
+        # two lists are empty.
         (
             "top_captions",
             pa.list_(
@@ -81,7 +83,19 @@ LATENT_SCHEMA = pa.schema(
                         ("caption", pa.string()),
                         ("position", pa.int32()),
                         ("activation", pa.float32()),
-                        ("tokens", pa.list_(pa.string())),
+                        (
+                            "words",
+                            pa.list_(
+                                pa.struct(
+                                    [
+                                        ("text", pa.string()),
+                                        ("spaced", pa.bool_()),
+                                        ("special", pa.bool_()),
+                                        ("tokens", pa.int32()),
+                                    ]
+                                )
+                            ),
+                        ),
                         ("activations", pa.list_(pa.float32())),
                     ]
                 )
@@ -136,11 +150,11 @@ def caption_records(
     top: TopItems,
     batch_pairs: int = 256,
 ) -> list[list[dict[str, object]]]:
-    """The rows of `top_captions`, per latent; reads just these captions once more for their tokens."""
+    """The rows of `top_captions`, per latent; reads just these captions once more for their words."""
     caption = cache.read_pair_samples(["caption"])["caption"].to_pylist()
     ranked = [top.ranked(latent) for latent in range(len(top.item))]
     if sae.inputs == "pooled":
-        whole: dict[str, object] = {"position": None, "tokens": [], "activations": []}
+        whole: dict[str, object] = {"position": None, "words": [], "activations": []}
         return [
             [
                 {"pair": pair, "caption": caption[pair], "activation": value, **whole}
@@ -152,22 +166,22 @@ def caption_records(
     for latent, ranks in enumerate(ranked):
         for pair, _, _ in ranks:
             latents_of_pair.setdefault(pair, []).append(latent)
-    tokens: dict[int, list[str]] = {}
+    words: dict[int, list[Word]] = {}
     activations: dict[tuple[int, int], list[float]] = {}
     chosen = sorted(latents_of_pair)
     for start in range(0, len(chosen), batch_pairs):
-        for pair, texts, codes in _read_captions(sae, cache, backbone, chosen[start : start + batch_pairs]):
-            tokens[pair] = texts
+        for pair, of_pair, codes in _read_captions(sae, cache, backbone, chosen[start : start + batch_pairs]):
+            words[pair] = of_pair
             for latent in latents_of_pair[pair]:
-                activations[pair, latent] = codes[:, latent].tolist()
+                activations[pair, latent] = codes[latent].tolist()
     return [
         [
             {
                 "pair": pair,
                 "caption": caption[pair],
-                "position": position,
+                "position": next(place for place, word in enumerate(words[pair]) if position in word.tokens),
                 "activation": activation,
-                "tokens": tokens[pair],
+                "words": [word._asdict() | {"tokens": len(word.tokens)} for word in words[pair]],
                 "activations": activations[pair, latent],
             }
             for pair, position, activation in ranks
@@ -179,13 +193,13 @@ def caption_records(
 @torch.inference_mode()
 def _read_captions(
     sae: SparseAutoencoder, cache: ActivationCache, backbone: "Backbone", pairs: list[int]
-) -> Iterator[tuple[int, list[str], Float[Tensor, "token latent"]]]:
-    """Each pair with its caption's token texts and dense shared codes."""
+) -> Iterator[tuple[int, list[Word], Float[np.ndarray, "latent word"]]]:
+    """Each pair with its caption's words and the largest shared code in each."""
     batch = cache.read_pairs(np.array(pairs))
     codes = sae.encode("text", batch.text_tokens.to(next(sae.parameters()).device), "shared")
-    dense = codes.dense(sae.shared_width).cpu()
-    texts = backbone.token_texts(batch.token_ids)
+    dense = codes.dense(sae.shared_width).T.cpu().numpy()
     offsets = batch.text_offsets.tolist()
     for row, pair in enumerate(pairs):
         tokens = slice(offsets[row], offsets[row + 1])
-        yield pair, texts[tokens], dense[tokens]
+        words = backbone.spelling(batch.token_ids[tokens]).words()
+        yield pair, words, over_words(np.maximum, dense[:, tokens], words)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipeline.metrics.encoding import EncodedBatch
@@ -15,7 +15,6 @@ from pipeline.metrics.heat_maps import (
     inverse_document_frequency,
     transport_maps,
 )
-from pipeline.metrics.naming import naming_tokens
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.sae.codes import SparseCodes
 
@@ -53,8 +52,10 @@ class CategoryMaps:
 
         Where the caption does not, the prompt is joined to it, as for `prompted_transport`.
         """
-        pieces = {position: self._caption_pieces(encoded, position) for position, _, _ in questions}
-        named = [naming_tokens(pieces[position], category) for position, _, category in questions]
+        named = [
+            self._prompts.naming_tokens(_caption_tokens(encoded, position), category)
+            for position, _, category in questions
+        ]
         maps = transport_maps(encoded.plan.plan, [question.position for question in questions], named)
         unnamed = [row for row, tokens in enumerate(named) if not tokens]
         if unnamed:
@@ -92,10 +93,6 @@ class CategoryMaps:
         ]
         return torch.stack(maps)
 
-    def _caption_pieces(self, encoded: EncodedBatch, position: int) -> list[str]:
-        start, stop = encoded.batch.text_offsets[position : position + 2].tolist()
-        return self._prompts.backbone.token_texts(encoded.batch.token_ids[start:stop])
-
     def _prompted_chunk(self, encoded: EncodedBatch, questions: Sequence[Question]) -> Tensor:
         texts = [f"{self._prompts.prompt(category)}. {caption}" for _, caption, category in questions]
         spoken = self._prompts.encode(texts)
@@ -104,7 +101,12 @@ class CategoryMaps:
         vision = SparseCodes(*(by_pair(part, patches)[pairs].flatten(0, 1) for part in shared))
         plan = self._prompts.sae.transport(vision, spoken.codes, spoken.offsets, patches).plan
         named = [
-            naming_tokens(pieces, category)
-            for pieces, (_, _, category) in zip(spoken.pieces, questions, strict=True)
+            self._prompts.naming_tokens(token_ids, category)
+            for token_ids, (_, _, category) in zip(spoken.token_ids, questions, strict=True)
         ]
         return transport_maps(plan, range(len(questions)), named)
+
+
+def _caption_tokens(encoded: EncodedBatch, position: int) -> Int64[Tensor, "token"]:
+    start, stop = encoded.batch.text_offsets[position : position + 2].tolist()
+    return encoded.batch.token_ids[start:stop]

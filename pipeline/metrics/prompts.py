@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pipeline.metrics.naming import naming_tokens
+from pipeline.metrics.naming import names
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SparseCodes
@@ -24,13 +24,13 @@ class EncodedTexts(NamedTuple):
     Attributes:
         codes: Shared codes of the valid tokens of all texts, packed.
         offsets: Where each text's tokens begin.
-        pieces: Per text the spelling of its valid tokens.
+        token_ids: Per text those of its valid tokens.
         pooled: The backbone's own embeddings.
     """
 
     codes: SparseCodes
     offsets: Int64[Tensor, "text+1"]
-    pieces: list[list[str]]
+    token_ids: list[Int64[Tensor, "token"]]
     pooled: Float[Tensor, "text embedding"]
 
 
@@ -62,16 +62,20 @@ class PromptEncoder:
         return self.template.format(category=category)
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """Shared codes, token spellings and embeddings of `texts` in one forward pass."""
+        """Shared codes, tokens and embeddings of `texts` in one forward pass."""
         token_ids, valid = self.backbone.tokenize(list(texts))
         activations = self.backbone.encode_texts(token_ids)
         device = next(self.sae.parameters()).device
         tokens = activations.tokens[valid.to(activations.tokens.device)].to(device)
         offsets = pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)).to(device)
-        pieces = [self.backbone.token_texts(ids[mask]) for ids, mask in zip(token_ids, valid, strict=True)]
+        kept = [ids[mask] for ids, mask in zip(token_ids, valid, strict=True)]
         return EncodedTexts(
-            self.sae.encode("text", tokens, "shared"), offsets, pieces, activations.pooled.to(device)
+            self.sae.encode("text", tokens, "shared"), offsets, kept, activations.pooled.to(device)
         )
+
+    def naming_tokens(self, token_ids: Int64[Tensor, "token"], category: str) -> list[int]:
+        """Positions of the tokens of one text that write the category's word or plural, as whole words; sorted."""
+        return self.backbone.occurrences(token_ids, names(category))
 
     def concepts(self, categories: Sequence[str]) -> dict[str, CategoryConcept]:
         """The categories that the backbone's tokenizer can spell, as queries.
@@ -85,7 +89,7 @@ class PromptEncoder:
             chunk = categories[start : start + self.batch_texts]
             encoded = self.encode([self.prompt(category) for category in chunk])
             for row, category in enumerate(chunk):
-                tokens = naming_tokens(encoded.pieces[row], category)
+                tokens = self.naming_tokens(encoded.token_ids[row], category)
                 if tokens:
                     concepts[category] = self._concept(encoded, row, tokens)
         return concepts

@@ -1,23 +1,20 @@
-"""Captions with the tokens lit that fire a latent."""
+"""Captions with the words lit that fire a latent."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-_SPECIAL = re.compile(r"^(<[^<>]*>|\[[A-Z]+\])$")
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One token as it is shown.
+    """One word as it is shown.
 
     Attributes:
-        text: the token's text without its tokenizer's marks.
+        text: as the tokenizer decodes it.
         spaced: whether a space precedes it.
         strength: the latent's activation there as a share of the strongest shown, in [0, 1].
-        peak: whether it is the caption's strongest token.
+        peak: whether it holds the caption's strongest token.
         special: whether it stands for no word, such as the end of the text.
     """
 
@@ -30,14 +27,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class LitCaption:
-    """A caption token by token, and the latent's activation at its peak; without a peak one that was read whole."""
+    """A caption word by word, and the latent's activation at its peak; without a peak one that was read whole."""
 
     pieces: tuple[Piece, ...]
     activation: float
 
     @property
     def peak(self) -> int | None:
-        """Position of the token that fires the latent most."""
+        """Position of the word that fires the latent most."""
         return next((position for position, piece in enumerate(self.pieces) if piece.peak), None)
 
     @property
@@ -56,16 +53,8 @@ class LitCaption:
         return None if self.peak is None else self.pieces[self.peak].text.lower()
 
 
-class Spelled(NamedTuple):
-    """One token as it is written: its text, whether a space precedes it, whether it stands for no word."""
-
-    text: str
-    spaced: bool
-    special: bool
-
-
 def keywords(captions: Sequence[LitCaption]) -> tuple[tuple[str, int], ...]:
-    """At which tokens (punctuation left out) the captions peak, with how often, the most frequent first."""
+    """At which words (punctuation left out) the captions peak, with how often, the most frequent first."""
     counts = Counter(caption.keyword for caption in captions if caption.keyword is not None)
     return tuple((word, count) for word, count in counts.most_common() if any(map(str.isalnum, word)))
 
@@ -86,37 +75,16 @@ def _whole(record: Mapping[str, Any]) -> LitCaption:
 
 
 def _lit(record: Mapping[str, Any], strongest: float) -> LitCaption:
-    written = spell(record["tokens"])
     pieces = (
         Piece(
-            text, spaced, min(max(activation / strongest, 0.0), 1.0), position == record["position"], special
+            word["text"],
+            word["spaced"],
+            min(max(activation / strongest, 0.0), 1.0),
+            position == record["position"],
+            word["special"],
         )
-        for position, ((text, spaced, special), activation) in enumerate(
-            zip(written, record["activations"], strict=True)
+        for position, (word, activation) in enumerate(
+            zip(record["words"], record["activations"], strict=True)
         )
     )
     return LitCaption(tuple(pieces), record["activation"])
-
-
-def spell(tokens: Sequence[str]) -> list[Spelled]:
-    """Each token of one text as it is written, whichever tokenizer cut it.
-
-    Sentencepiece marks a word's first token with `▁` and byte-level BPE with `Ġ`; CLIP's BPE ends a word's last token
-    with `</w>`, WordPiece begins the others with `##`; unmarked tokens are whole words.
-    """
-    starts_marked = any(token.startswith(("▁", "Ġ", " ")) for token in tokens)
-    ends_marked = any(token.endswith(("</w>", " ")) for token in tokens)
-    spelled: list[Spelled] = []
-    after_space = False
-    for token in tokens:
-        special = bool(_SPECIAL.match(token)) and token != "</w>"
-        text = token.removeprefix("##").replace("▁", " ").replace("Ġ", " ").replace("</w>", " ")
-        if special:
-            text, spaced = token, True
-        elif starts_marked or ends_marked:
-            spaced = after_space or text.startswith(" ")
-        else:
-            spaced = not token.startswith("##") and token not in {".", ",", "!", "?", "'"}
-        after_space = special or text.endswith(" ")
-        spelled.append(Spelled(text.strip(), spaced and bool(spelled), special))
-    return spelled

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 
 from cache import ActivationCache, PairBatch
+from pipeline.backbone.spelling import Word, over_words
 from pipeline.interpretation import read_latents
-from pipeline.report.captions import Spelled, spell
+from pipeline.metrics.naming import is_named
 from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf
 from pipeline.report.runs import Run
@@ -45,7 +46,7 @@ class Specimen:
     Attributes:
         pair: its index in the cache.
         picture: the image file.
-        words: the caption's tokens as words.
+        words: the caption's, as the tokenizer decodes them.
         chosen: position of the word that is shown at first.
         shown: that word's map by variant.
         maps: a heat map per word and variant as `heat_text`, for the page's script.
@@ -53,7 +54,7 @@ class Specimen:
 
     pair: int
     picture: Picture
-    words: tuple[Spelled, ...]
+    words: tuple[Word, ...]
     chosen: int
     shown: Mapping[str, WordMap]
     maps: Mapping[str, tuple[str, ...]]
@@ -100,7 +101,7 @@ def compare_variants(
 ) -> SideBySide:
     """Lay the plans of all trained `runs` side by side for `count` pairs of a split.
 
-    The pairs are among those whose tokens `interpret` spelled (in the captions of `table`, a `latents.parquet`), so
+    The pairs are among those whose words `interpret` wrote down (in the captions of `table`, a `latents.parquet`), so
     that no tokenizer is needed here: together they show as many categories as possible.
 
     Raises:
@@ -108,16 +109,16 @@ def compare_variants(
         DatasetError: a picture cannot be read.
     """
     saes, missing = _dictionaries(runs)
-    tokens = _spelled_captions(read_latents(table)[0])
-    rows = rows_of_pairs(cache, set(tokens))
+    words = _words_of_captions(read_latents(table)[0])
+    rows = rows_of_pairs(cache, set(words))
     pairs = _varied(rows, count) if saes else []
-    plans = {variant: _plans(sae, cache, pairs) for variant, sae in saes.items()}
+    plans = {variant: _plans(sae, cache, pairs, words) for variant, sae in saes.items()}
     specimens = tuple(
         _specimen(
             cache,
             split,
             rows[pair],
-            tuple(spell(tokens[pair])),
+            words[pair],
             {variant: columns[pair] for variant, columns in plans.items()},
             shelf,
         )
@@ -141,10 +142,18 @@ def _dictionaries(runs: Sequence[Run]) -> tuple[dict[str, SparseAutoencoder], di
     return saes, missing
 
 
-def _spelled_captions(latents: pa.Table) -> dict[int, list[str]]:
-    """Token texts by pair, of all captions that some latent lists."""
+def _words_of_captions(latents: pa.Table) -> dict[int, tuple[Word, ...]]:
+    """Words by pair, of all captions that some latent lists."""
     captions = (caption for row in latents["top_captions"].to_pylist() for caption in row)
-    return {caption["pair"]: caption["tokens"] for caption in captions}
+    return {caption["pair"]: tuple(_words(caption["words"])) for caption in captions}
+
+
+def _words(records: Sequence[Mapping[str, Any]]) -> Iterator[Word]:
+    start = 0
+    for record in records:
+        stop = start + record["tokens"]
+        yield Word(**{**record, "tokens": range(start, stop)})
+        start = stop
 
 
 def _varied(rows: Mapping[int, Mapping[str, Any]], count: int) -> list[int]:
@@ -170,9 +179,12 @@ def _varied(rows: Mapping[int, Mapping[str, Any]], count: int) -> list[int]:
 
 @torch.inference_mode()
 def _plans(
-    sae: SparseAutoencoder, cache: ActivationCache, pairs: Sequence[int]
-) -> dict[int, Float[np.ndarray, "token patch"]]:
-    """Each token's share of the plan at every patch, relative to the token's strongest patch, by pair."""
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    pairs: Sequence[int],
+    words: Mapping[int, Sequence[Word]],
+) -> dict[int, Float[np.ndarray, "word patch"]]:
+    """Each word's share of the plan at every patch, relative to the word's strongest patch, by pair."""
     plans = {}
     device = next(sae.parameters()).device
     for batch in _batches(cache, sorted(pairs)):
@@ -182,9 +194,9 @@ def _plans(
         plans_of_batch = sae.transport(vision, text, batch.text_offsets.to(device), patches)
         matrices = zip(batch.pair.tolist(), plans_of_batch.plan, plans_of_batch.valid, strict=True)
         for pair, matrix, is_token in matrices:
-            columns = matrix[:, is_token].T
-            peak = columns.amax(dim=1, keepdim=True).clamp_min(torch.finfo(columns.dtype).tiny)
-            plans[pair] = (columns / peak).cpu().numpy()
+            columns = over_words(np.add, matrix[:, is_token].cpu().numpy(), words[pair]).T
+            peak = columns.max(axis=1, keepdims=True).clip(min=np.finfo(columns.dtype).tiny)
+            plans[pair] = columns / peak
     return plans
 
 
@@ -197,8 +209,8 @@ def _specimen(
     cache: ActivationCache,
     split: str,
     row: Mapping[str, Any],
-    words: tuple[Spelled, ...],
-    plans: Mapping[str, Float[np.ndarray, "token patch"]],
+    words: tuple[Word, ...],
+    plans: Mapping[str, Float[np.ndarray, "word patch"]],
     shelf: PictureShelf,
 ) -> Specimen:
     grid = cache.manifest.grid
@@ -215,16 +227,11 @@ def _word_map(heat: Float[np.ndarray, "patch"], grid: tuple[int, int]) -> WordMa
 
 
 def _telling_word(
-    words: Sequence[Spelled], categories: Sequence[str], columns: Float[np.ndarray, "token patch"]
+    words: Sequence[Word], categories: Sequence[str], columns: Float[np.ndarray, "word patch"]
 ) -> int:
     """The first word that names a category of the picture, also in the plural; else the most concentrated one."""
-    names = {form for category in categories for form in _number_forms(category.lower())}
     for position, word in enumerate(words):
-        if word.text.lower() in names:
+        if any(is_named(word.text, category) for category in categories):
             return position
     spread = columns.mean(axis=1) + np.array([word.special for word in words])
     return int(spread.argmin())
-
-
-def _number_forms(noun: str) -> set[str]:
-    return {noun, f"{noun}s", f"{noun}es", f"{noun[:-1]}ies"}

@@ -73,8 +73,10 @@ def test_shapes_and_grid_are_those_of_the_architecture(tiny: Backbone, pictures:
 
 def test_valid_tokens_are_the_words_of_a_caption(tiny: Backbone) -> None:
     ids, valid = tiny.tokenize(CAPTIONS)
-    words = [tiny.token_texts(row[mask]) for row, mask in zip(ids, valid, strict=True)]
-    assert words == [caption.split() for caption in CAPTIONS]
+    words = [tiny.spelling(row[mask]).words() for row, mask in zip(ids, valid, strict=True)]
+    assert [[word.text for word in of_caption] for of_caption in words] == [
+        caption.split() for caption in CAPTIONS
+    ]
 
 
 def test_padding_does_not_touch_the_words_before_it(tiny: Backbone) -> None:
@@ -148,20 +150,15 @@ def test_siglip_through_timm_runs_offline_at_random_with_another_tokenizer() -> 
     images = backbone.encode_images(torch.zeros(1, 3, 224, 224))
     assert backbone.patch_embeddings(images.tokens).shape == (1, 196, 768)
     ids, valid = backbone.tokenize(["a red boat"])
-    assert backbone.token_texts(ids[valid]) == ["a", "red", "boat"]
+    assert [word.text for word in backbone.spelling(ids[valid]).words()] == ["a", "red", "boat"]
     assert backbone.encode_texts(ids).tokens.shape == (1, 64, 768)
 
 
 def test_clips_tokenizer_marks_the_exclamation_mark_it_pads_with() -> None:
     backbone = load_backbone(BackboneOptions(model="ViT-S-32-alt", weights="random", seed=3))
     ids, valid = backbone.tokenize(["a boat!", "cat"])
-    assert backbone.token_texts(ids[0][valid[0]]) == [
-        "<start_of_text>",
-        "a</w>",
-        "boat</w>",
-        "!</w>",
-        "<end_of_text>",
-    ]
+    words = [word.text for word in backbone.spelling(ids[0][valid[0]]).words()]
+    assert words == ["<start_of_text>", "a", "boat", "!", "<end_of_text>"]
     assert backbone.count_tokens(["a boat!", "cat"]) == valid.sum(dim=1).tolist() == [5, 3]
 
 

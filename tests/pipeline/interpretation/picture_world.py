@@ -23,6 +23,7 @@ from cache import (
     captions_of_shards,
 )
 from pipeline.backbone.model import Activations
+from pipeline.backbone.spelling import spell
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
@@ -124,8 +125,11 @@ class WordModel:
         tokens = 3 * torch.nn.functional.one_hot(channels, CHANNELS).float()
         return Activations(tokens, tokens[:, -1])
 
-    def token_texts(self, token_ids):
-        return [self.vocabulary[int(token)] for token in token_ids]
+    def decode(self, token_ids):
+        return " ".join(self.vocabulary[token] for token in token_ids)
+
+    def spelling(self, token_ids):
+        return spell(token_ids.tolist(), self.decode, special={})
 
 
 def axis_sae() -> LucidSAE:

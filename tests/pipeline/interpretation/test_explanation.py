@@ -42,7 +42,7 @@ def test_latents_fire_where_and_on_the_words_that_their_codes_say(sae, backbone,
     words = backbone.encode_texts(token_ids).tokens[valid]
     heat = sae.encode("vision", patches, "shared").dense(sae.shared_width).detach().numpy()
     spoken = sae.encode("text", words, "shared").dense(sae.shared_width).detach().numpy()
-    assert len(explanation.tokens) == len(words)
+    assert len(explanation.words) == len(words)
     assert {one.latent for one in explanation.latents} == set(np.flatnonzero(heat.any(axis=0)))
     for one in explanation.latents:
         np.testing.assert_array_equal(one.heat.ravel(), heat[:, one.latent])
@@ -58,7 +58,7 @@ def test_latents_that_the_text_fires_come_first_then_the_strongest(sae, backbone
 
 def test_the_plan_gives_every_token_its_share(sae, backbone, picture):
     explanation = explain(sae, backbone, picture, TEXT)
-    assert explanation.plan.shape == (*backbone.grid, len(explanation.tokens))
+    assert explanation.plan.shape == (*backbone.grid, len(explanation.words))
     assert explanation.plan.sum() == pytest.approx(1, abs=1e-5)
     assert explain(sae, backbone, picture).plan is None
 

@@ -90,13 +90,14 @@ def test_top_images_and_their_peak_patches_are_where_the_object_is(latents):
         assert (picture.noun, image["patch"], image["activation"]) == ("cat", picture.patch, 3.0)
 
 
-def test_top_captions_carry_their_tokens_and_what_fires_where(latents):
+def test_top_captions_carry_their_words_and_what_fires_where(latents):
     top = by_latent(latents)[3]["top_captions"]
     assert len(top) == sum(picture.colour == "blue" for picture in USED)
     for caption in top:
-        assert caption["tokens"] == caption["caption"].split()
-        assert caption["tokens"][caption["position"]] == "blue"
-        assert caption["activations"] == [3.0 * (token == "blue") for token in caption["tokens"]]
+        words = [word["text"] for word in caption["words"]]
+        assert words == caption["caption"].split()
+        assert words[caption["position"]] == "blue"
+        assert caption["activations"] == [3.0 * (word == "blue") for word in words]
         assert caption["activation"] == 3.0
 
 
@@ -278,7 +279,7 @@ def test_a_whole_picture_has_no_peak_patch_and_a_whole_caption_no_peak_token(
     assert metadata["inputs"] == "pooled"
     for row in table.to_pylist()[:6]:
         assert {image["patch"] for image in row["top_images"]} == {None}
-        assert {(caption["position"], *caption["tokens"]) for caption in row["top_captions"]} == {(None,)}
+        assert {(caption["position"], *caption["words"]) for caption in row["top_captions"]} == {(None,)}
         assert all(caption["activations"] == [] for caption in row["top_captions"])
     of_patches, of_pictures = by_latent(latents)[1], by_latent(pooled_latents)[1]
     assert [image["pair"] for image in of_pictures["top_images"]] == [

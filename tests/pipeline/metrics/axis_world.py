@@ -118,7 +118,9 @@ def write_cache(
     ids, valid = backbone.tokenize(captions)
     valid &= ~torch.from_numpy(skipped)[:, None]
     kept = [ids[row][valid[row]] for row in range(len(captions))]
-    text = np.concatenate([text_tokens(backbone.token_texts(row)) for row in kept])
+    text = np.concatenate(
+        [text_tokens([word.text for word in backbone.spelling(row).words()]) for row in kept]
+    )
     vision = np.stack([vision_tokens(scene) for scene in scenes])
     images = np.stack([pooled(thing.noun for thing in scene.things) for scene in scenes])
     texts = np.stack([pooled(named_nouns(caption)) for caption in captions])

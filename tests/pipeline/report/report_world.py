@@ -50,8 +50,8 @@ METRICS = {
 class TrapModel(picture_world.WordModel):
     """A backbone with a tokenizer one of whose tokens would be a tag."""
 
-    def token_texts(self, token_ids):
-        return [text.replace("meadow", "<u>meadow</u>") for text in super().token_texts(token_ids)]
+    def decode(self, token_ids):
+        return super().decode(token_ids).replace("meadow", "<u>meadow</u>")
 
 
 class World:
@@ -103,7 +103,7 @@ class World:
         for row in rows:
             row["top_images"] = [image | {"patch": None} for image in row["top_images"]]
             row["top_captions"] = [
-                caption | {"position": None, "tokens": [], "activations": []}
+                caption | {"position": None, "words": [], "activations": []}
                 for caption in row["top_captions"]
             ]
         metadata = json.loads(table.schema.metadata[METADATA_KEY]) | {

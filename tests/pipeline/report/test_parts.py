@@ -11,7 +11,7 @@ import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from pipeline.report.captions import keywords, lit_captions, spell
+from pipeline.report.captions import keywords, lit_captions
 from pipeline.report.charts import HEIGHT, WIDTH, training_charts
 from pipeline.report.claims import CLAIMS, judge
 from pipeline.report.headline import headlines
@@ -28,32 +28,17 @@ def run(name: str, metrics=None, curves=None) -> Run:
     return Run(name, Path(name), metrics or {}, curves or {})
 
 
-def written(tokens: list[str]) -> str:
-    return "".join((" " if spaced else "") + text for text, spaced, _ in spell(tokens))
-
-
-@pytest.mark.parametrize(
-    ("tokens", "text"),
-    [
-        (["two", "red", "boats", "."], "two red boats."),
-        (["▁two", "▁sail", "boats"], "two sailboats"),
-        (["two", "Ġsail", "boats", "Ġ!"], "two sailboats !"),
-        (
-            ["<|startoftext|>", "sail</w>", "boa", "ts</w>", "<|endoftext|>"],
-            "<|startoftext|> sail boats <|endoftext|>",
-        ),
-        (["[CLS]", "sail", "##boats", "at", "sea", "[SEP]"], "[CLS] sailboats at sea [SEP]"),
-        ([], ""),
-    ],
-)
-def test_tokens_of_any_tokenizer_are_put_together_as_they_were_written(tokens, text):
-    assert written(tokens) == text
+def written(*words: str) -> list[dict]:
+    return [
+        {"text": word, "spaced": bool(place), "special": False, "tokens": 1}
+        for place, word in enumerate(words)
+    ]
 
 
 def test_words_are_lit_in_proportion_to_the_strongest_caption():
     records = [
-        {"tokens": ["red", "boat"], "activations": [0.0, 4.0], "position": 1, "activation": 4.0},
-        {"tokens": ["boat", "boats"], "activations": [1.0, 3.0], "position": 1, "activation": 3.0},
+        {"words": written("red", "boat"), "activations": [0.0, 4.0], "position": 1, "activation": 4.0},
+        {"words": written("boat", "boats"), "activations": [1.0, 3.0], "position": 1, "activation": 3.0},
     ]
     first, second = lit_captions(records)
     assert [piece.strength for piece in first.pieces] == [0.0, 1.0]
@@ -64,7 +49,14 @@ def test_words_are_lit_in_proportion_to_the_strongest_caption():
 
 def test_a_caption_is_split_at_its_peak_as_a_line_of_a_concordance():
     (line,) = lit_captions(
-        [{"tokens": ["a", "Red", "boat"], "activations": [1.0, 2.0, 0.0], "position": 1, "activation": 2.0}]
+        [
+            {
+                "words": written("a", "Red", "boat"),
+                "activations": [1.0, 2.0, 0.0],
+                "position": 1,
+                "activation": 2.0,
+            }
+        ]
     )
     assert [piece.text for piece in line.before] == ["a"]
     assert [piece.text for piece in line.after] == ["Red", "boat"]
@@ -73,7 +65,7 @@ def test_a_caption_is_split_at_its_peak_as_a_line_of_a_concordance():
 
 def test_words_that_fire_a_latent_are_counted_without_punctuation():
     records = [
-        {"tokens": [word], "activations": [1.0], "position": 0, "activation": 1.0}
+        {"words": written(word), "activations": [1.0], "position": 0, "activation": 1.0}
         for word in ("boat", ",", "ship", "Boat")
     ]
     assert keywords(lit_captions(records)) == (("boat", 2), ("ship", 1))
