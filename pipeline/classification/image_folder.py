@@ -1,4 +1,4 @@
-"""Any data set that is a folder per class: FOLDER/CLASS/*.jpg, *.jpeg or *.png."""
+"""Any data set that is a folder per class: FOLDER/CLASS/*, whatever the pictures' names end in."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,8 @@ from pathlib import Path
 import open_clip
 
 from pipeline.classification.pictures import LabelledPicture
-from pipeline.datasets.pictures import read_upright
+from pipeline.datasets.pictures import FORMATS, UnusableImageError, read_upright
 from pipeline.errors import ConfigError, DatasetError
-
-SUFFIXES = (".jpeg", ".jpg", ".png")
 
 DEFAULT_TEMPLATES = tuple(template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES)
 """The seven prompts that CLIP's authors chose from their eighty for ImageNet."""
@@ -22,8 +20,8 @@ class ImageFolder:
 
     Attributes:
         root: the folder.
-        files: per class its pictures, both in alphabetical order.
-        skipped: file and reason of every picture left out, which grows as `read` goes.
+        files: per class everything in its folder, both in alphabetical order.
+        skipped: file and reason of everything left out, which grows as `read` goes.
     """
 
     root: Path
@@ -36,10 +34,10 @@ class ImageFolder:
         return list(self.files)
 
     def read(self) -> Iterator[LabelledPicture]:
-        """Decode one picture after the other; one that cannot be, or that was already seen, is skipped.
+        """Decode one picture after the other; what cannot be decoded, or was already seen, is skipped.
 
         Raises:
-            DatasetError: of a class's pictures none can be used, or a file cannot be read at all.
+            DatasetError: of a class's files none can be used, or one cannot be read at all.
         """
         seen: dict[str, str] = {}
         for label, (name, paths) in enumerate(self.files.items()):
@@ -56,21 +54,16 @@ class ImageFolder:
             if len(self.skipped) - before == len(paths):
                 first_reason = self.skipped[self._name(paths[0])]
                 raise DatasetError(
-                    f"{self.root / name}: none of its {len(paths)} pictures can be used ({first_reason}); "
+                    f"{self.root / name}: none of its {len(paths)} files can be used ({first_reason}); "
                     "replace them, or remove the class"
                 )
 
     def _decode(self, path: Path, label: int) -> LabelledPicture | None:
         name = self._name(path)
         try:
-            with path.open("rb"):
-                pass
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
-        try:
             return LabelledPicture(name, label, read_upright(path))
-        except DatasetError as reason:
-            self.skipped[name] = str(reason).removeprefix(f"{path}: ")
+        except UnusableImageError as error:
+            self.skipped[name] = error.reason
             return None
 
     def _name(self, path: Path) -> str:
@@ -78,10 +71,10 @@ class ImageFolder:
 
 
 def open_image_folder(root: Path) -> ImageFolder:
-    """List the classes of `root` and their pictures; hidden folders are none.
+    """List the classes of `root` and what is in them; hidden folders and files are passed over.
 
     Raises:
-        DatasetError: there is no such folder, it has fewer than two classes, or a class has no picture.
+        DatasetError: there is no such folder, it has fewer than two classes, or one of them is empty.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; it must hold one folder of pictures per class")
@@ -89,16 +82,16 @@ def open_image_folder(root: Path) -> ImageFolder:
     if len(folders) < 2:
         raise DatasetError(
             f"{root}: has {len(folders)} folder{'s' * (len(folders) != 1)} of pictures, and a choice takes two; "
-            "the layout must be FOLDER/CLASS/*.jpg or *.png"
+            "the layout must be FOLDER/CLASS/*.jpg, or pictures of other formats"
         )
     files = {
-        folder.name: sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        folder.name: sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for folder in folders
     }
     for name, paths in files.items():
         if not paths:
             raise DatasetError(
-                f"{root / name}: no picture in this class ({', '.join(SUFFIXES)}); add some, or remove the folder"
+                f"{root / name}: no picture in this class ({', '.join(FORMATS)}); add some, or remove the folder"
             )
     return ImageFolder(root, files)
 

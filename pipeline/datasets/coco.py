@@ -6,17 +6,21 @@ understood: `"concepts": ["colour:red", ...]` on an image of the captions file, 
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field
 
+from cache import shown_value
 from pipeline.config import Options
+from pipeline.datasets.agreement import refuse_disagreement
 from pipeline.datasets.annotation_file import AnnotationFile, Entry
 from pipeline.datasets.pairs import Caption, CaptionsPerImage, ImageRecord, ObjectAnnotation, choose_captions
+from pipeline.datasets.regular_file import ImpossibleNameError, IrregularFileError, file_size
 from pipeline.errors import ConfigError, DatasetError
 
 
@@ -82,25 +86,31 @@ class CocoDataset:
 
         Raises:
             DatasetError: a folder or file is missing (the message lists what exists), the JSON is malformed, two
-                entries share an id, an annotation names an image or category that is not listed, or no image
-                file exists.
+                entries share an id, an annotation names an image or category that is not listed, the captions file
+                and the instances file disagree about an image, or no image file can be used.
         """
         captions_path, instances_path = _annotation_paths(root, split)
         captions = AnnotationFile(captions_path)
-        instances = AnnotationFile(instances_path) if instances_path.exists() else None
+        instances = AnnotationFile(instances_path) if os.path.lexists(instances_path) else None
         if not captions.images:
             raise DatasetError(f"{captions_path}: 'images' is empty; there is nothing to encode")
-        sizes = [_file_size(root / _image_path(captions, entry, split)) for entry in captions.images.values()]
-        if not any(size is not None for size in sizes):
-            raise DatasetError(f"{root / split}: none of the {len(sizes)} images of {captions_path} is there")
+        files = [_find_file(captions, entry, root / split) for entry in captions.images.values()]
+        if instances is not None:
+            refuse_disagreement(captions, instances)
+        if all(isinstance(found, str) for found in files):
+            looked_for = root / split / captions.file_name(next(iter(captions.images.values())))
+            raise DatasetError(
+                f"{root / split}: none of the {len(files)} images of {captions_path} is there to be read; the first "
+                f"was looked for at {looked_for} ({files[0]})"
+            )
         return cls(
             name=root.resolve().name,
             split=split,
             root=root,
-            fingerprint=_fingerprint(captions, instances, sizes),
+            fingerprint=_fingerprint(captions, instances, files),
             captions_per_image=captions_per_image,
             caption_seed=caption_seed,
-            images=_image_records(captions, instances, sizes, split, captions_per_image, caption_seed),
+            images=_image_records(captions, instances, files, split, captions_per_image, caption_seed),
             has_objects=instances is not None,
         )
 
@@ -128,7 +138,7 @@ def _what_exists(path: Path) -> str:
 def _image_records(
     captions: AnnotationFile,
     instances: AnnotationFile | None,
-    sizes: Sequence[int | None],
+    files: Sequence[int | str],
     split: str,
     captions_per_image: CaptionsPerImage,
     caption_seed: int,
@@ -138,15 +148,15 @@ def _image_records(
     return [
         ImageRecord(
             image_id=image_id,
-            file=_image_path(captions, entry, split),
-            width=captions.pixels(entry, "width"),
-            height=captions.pixels(entry, "height"),
+            file=Path(split, captions.file_name(entry)),
+            width=captions.size(entry)[0],
+            height=captions.size(entry)[1],
             captions=choose_captions(texts.get(image_id, ()), captions_per_image, caption_seed, image_id),
             objects=tuple(objects.get(image_id, ())),
             concepts=captions.concepts(entry),
-            missing=size is None,
+            unusable=found if isinstance(found, str) else None,
         )
-        for (image_id, entry), size in zip(captions.images.items(), sizes, strict=True)
+        for (image_id, entry), found in zip(captions.images.items(), files, strict=True)
     ]
 
 
@@ -160,14 +170,14 @@ def _captions_by_image(file: AnnotationFile) -> dict[int, list[Caption]]:
 
 
 def _objects_by_image(file: AnnotationFile) -> dict[int, list[ObjectAnnotation]]:
-    names = {key: file.value(entry, "name", str) for key, entry in file.by_id("categories").items()}
+    names = file.categories()
     objects: dict[int, list[ObjectAnnotation]] = defaultdict(list)
     for _, image_id, entry in file.annotations():
         category_id = file.value(entry, "category_id", int)
         if category_id not in names:
             raise file.error(entry, f"names category {category_id}, missing from 'categories'")
         box = file.box(entry)
-        if entry.get("iscrowd") or box[2] <= 0 or box[3] <= 0:
+        if file.flag(entry, "iscrowd") or 0 in box[2:]:
             continue
         objects[image_id].append(
             ObjectAnnotation(
@@ -180,28 +190,24 @@ def _objects_by_image(file: AnnotationFile) -> dict[int, list[ObjectAnnotation]]
     return objects
 
 
-def _image_path(file: AnnotationFile, entry: Entry, split: str) -> Path:
-    """Path of an image relative to the root."""
-    name = PurePosixPath(file.value(entry, "file_name", str))
-    if name.is_absolute() or ".." in name.parts or not name.parts:
-        raise file.error(entry, f"'file_name' {str(name)!r} leaves the split's folder")
-    return Path(split, name)
-
-
-def _file_size(path: Path) -> int | None:
-    """Size in bytes, None when there is no such file."""
+def _find_file(captions: AnnotationFile, entry: Entry, folder: Path) -> int | str:
+    """Size of an image's file in bytes, or why it cannot be an image."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+        size = file_size(folder / captions.file_name(entry))
+    except ImpossibleNameError as error:
+        raise captions.error(entry, f"'file_name' {shown_value(entry['file_name'])} {error.reason}") from None
+    except IrregularFileError as error:
+        return f"image file cannot be used: {error.reason}"
+    return "image file missing" if size is None else size
 
 
 def _fingerprint(
-    captions: AnnotationFile, instances: AnnotationFile | None, sizes: Sequence[int | None]
+    captions: AnnotationFile, instances: AnnotationFile | None, files: Sequence[int | str]
 ) -> str:
     """SHA-256 over the annotation files, image names among them, and the sizes of the image files in bytes.
 
     No image is read: that a picture was replaced by another of just as many bytes goes unnoticed.
     """
-    content = [captions.sha256, instances and instances.sha256, list(sizes)]
+    sizes = [found if isinstance(found, int) else None for found in files]
+    content = [captions.sha256, instances and instances.sha256, sizes]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -22,9 +22,9 @@ def decode(image: ImageRecord, root: Path, preprocess: Preprocess) -> Decoded:
         DatasetError: the file cannot be read although it was there when the data set was opened.
         Exception: whatever `preprocess` raises, with a note that names the file.
     """
-    if image.missing:
-        return UnusableImageError("image file missing")
     path = root / image.file
+    if image.unusable is not None:
+        return UnusableImageError(path, image.unusable)
     try:
         return preprocess(read_picture(path, (image.width, image.height)))
     except UnusableImageError as reason:

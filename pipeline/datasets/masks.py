@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from cache import shown_value
 from pipeline.errors import DatasetError
+
+_LARGEST = 2**31
+"""Largest coordinate in pixels."""
 
 
 def segmentation_mask(segmentation: Any, image_size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
@@ -20,36 +24,40 @@ def segmentation_mask(segmentation: Any, image_size: tuple[int, int]) -> Bool[np
     Raises:
         DatasetError: the segmentation is malformed or of another size than the image.
     """
-    refuse_malformed(segmentation)
+    refuse_malformed(segmentation, image_size)
     width, height = image_size
     if isinstance(segmentation, list):
         mask = np.zeros((height, width), dtype=bool)
         for polygon in segmentation:
             mask |= polygon_mask(np.array(polygon, dtype=np.float64).reshape(-1, 2), image_size)
         return mask
-    if list(segmentation["size"]) != [height, width]:
-        raise DatasetError(f"RLE of height, width {segmentation['size']} in an image of {[height, width]}")
-    counts = segmentation["counts"]
-    lengths = decompress_runs(counts) if isinstance(counts, str) else np.asarray(counts, dtype=np.int64)
-    return run_length_mask(lengths, image_size)
+    return run_length_mask(_run_lengths(segmentation["counts"]), image_size)
 
 
-def refuse_malformed(segmentation: Any) -> None:
-    """Check the shape of a parsed COCO segmentation, without decoding it.
+def refuse_malformed(segmentation: Any, image_size: tuple[int, int]) -> None:
+    """Check a parsed COCO segmentation without making a mask of it.
 
     Polygons with one or two corners, which occur in COCO, are accepted: they cover nothing.
 
     Raises:
-        DatasetError: it is neither a list of polygons nor RLE.
+        DatasetError: it is neither a list of polygons nor RLE, or RLE of another size than the image.
     """
     if isinstance(segmentation, list):
         for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) % 2 or not _are_numbers(polygon):
-                raise DatasetError(f"polygon {polygon!s:.60}: must be a list of numbers x0, y0, x1, y1, ...")
-    elif not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise DatasetError(f"segmentation {segmentation!s:.60}: neither polygons nor RLE (size, counts)")
-    elif not isinstance(segmentation["counts"], str | list):
-        raise DatasetError(f"RLE counts {segmentation['counts']!s:.60}: must be a list or a string")
+            if not isinstance(polygon, list) or len(polygon) % 2 or not _are_coordinates(polygon):
+                raise DatasetError(
+                    f"polygon {shown_value(polygon)}: must be a list of numbers x0, y0, x1, y1, ..."
+                )
+        return
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise DatasetError(
+            f"segmentation {shown_value(segmentation)}: neither polygons nor RLE (size, counts)"
+        )
+    width, height = image_size
+    size = segmentation["size"]
+    if size != [height, width] or set(map(type, size)) != {int}:
+        raise DatasetError(f"RLE of height, width {shown_value(size)} in an image of {[height, width]}")
+    _refuse_other_length(_run_lengths(segmentation["counts"]), image_size)
 
 
 def polygon_mask(
@@ -86,10 +94,32 @@ def run_length_mask(
         DatasetError: the runs do not add up to the image.
     """
     width, height = image_size
-    if lengths.ndim != 1 or np.any(lengths < 0) or lengths.sum() != width * height:
-        raise DatasetError(f"RLE runs add up to {lengths.sum()} pixels, the image has {width * height}")
+    _refuse_other_length(lengths, image_size)
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(width, height).T
+
+
+def _refuse_other_length(lengths: Int64[np.ndarray, "run"], image_size: tuple[int, int]) -> None:
+    width, height = image_size
+    total = sum(lengths.tolist())  # in Python, where no sum is too large
+    if np.any(lengths < 0) or total != width * height:
+        raise DatasetError(f"RLE runs add up to {total} pixels, the image has {width * height}")
+
+
+def _run_lengths(counts: Any) -> Int64[np.ndarray, "run"]:
+    """Run lengths from RLE counts, a list or COCO's compressed text."""
+    if isinstance(counts, str):
+        return decompress_runs(counts)
+    if not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
+        raise DatasetError(f"RLE counts {shown_value(counts)}: must be a list or a string, of whole numbers")
+    return _int64(counts)
+
+
+def _int64(lengths: list[int]) -> Int64[np.ndarray, "run"]:
+    try:
+        return np.array(lengths, dtype=np.int64)
+    except OverflowError:
+        raise DatasetError("an RLE run is longer than any image") from None
 
 
 def decompress_runs(text: str) -> Int64[np.ndarray, "run"]:
@@ -117,9 +147,14 @@ def decompress_runs(text: str) -> Int64[np.ndarray, "run"]:
         value = shift = 0
     if shift:
         raise DatasetError("compressed RLE stops inside a number")
-    return np.array(lengths, dtype=np.int64)
+    return _int64(lengths)
 
 
-def _are_numbers(values: list[Any]) -> bool:
-    """Whether all are finite numbers; COCO has tens of millions of coordinates, so there is no loop here."""
-    return set(map(type, values)) <= {int, float} and all(map(math.isfinite, values))
+def _are_coordinates(values: list[Any]) -> bool:
+    """Whether all are numbers in the range of pixels; COCO has tens of millions of them, so there is no loop here."""
+    if not set(map(type, values)) <= {int, float}:
+        return False
+    # NaN may hide behind other numbers from min and max, but not from a sum.
+    return not values or (
+        min(values) >= -_LARGEST and max(values) <= _LARGEST and math.isfinite(math.fsum(values))
+    )

@@ -46,7 +46,7 @@ class ImageRecord:
         captions: in the data set's order; may be empty.
         objects: in the data set's order; may be empty.
         concepts: ground-truth concepts of the picture, None when the data set states none.
-        missing: whether the file is absent (found out when the data set is opened).
+        unusable: why the file cannot be an image (it is missing, or a folder), found out when the data set is opened.
     """
 
     image_id: int
@@ -56,7 +56,7 @@ class ImageRecord:
     captions: tuple[Caption, ...]
     objects: tuple[ObjectAnnotation, ...]
     concepts: tuple[str, ...] | None
-    missing: bool = False
+    unusable: str | None = None
 
 
 class PairDataset(Protocol):

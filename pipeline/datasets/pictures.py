@@ -1,13 +1,24 @@
-"""Reading one image file the way its annotations saw it."""
+"""Reading image files: the one place where the repository decodes a picture that it did not draw itself."""
 
+import io
+import warnings
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from cache import shown_text
+from pipeline.datasets.eight_bits import eight_bit_rgb
+from pipeline.datasets.regular_file import IrregularFileError, read_regular_file
 from pipeline.errors import DatasetError
 
-# Raised by Pillow's decoders on damaged files, beside OSError: broken PNG chunks, headers that lie, absurd sizes.
-_DECODING_ERRORS = (SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""What is decoded, in Pillow's words. Pillow decodes these by itself; for others it starts programs (PostScript)."""
+
+PIXEL_LIMIT = 2**26
+"""Most pixels of a picture, 8192 x 8192; decoding one takes up to about 1 GiB, 4 bytes a pixel three times."""
+
+FILE_LIMIT = 2**28
+"""Most bytes of an image file, 256 MiB."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -20,15 +31,29 @@ _TURNS = {
 }
 """What to do to the stored pixels to see them upright, by EXIF orientation."""
 
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+# The limit above is lower than the one that Pillow warns of, and pictures beyond it are recorded.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 class UnusableImageError(DatasetError):
-    """An image that is left out of the pairs; the message is the recorded reason, "kind" or "kind: detail"."""
+    """An image that cannot be used, through no fault of the disk; the message names it.
+
+    Attributes:
+        reason: why, as it is recorded where the image is left out: "kind" or "kind: detail", without its path, so that
+            it is the same on every machine.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
 
 
 def read_picture(path: Path, annotated_size: tuple[int, int]) -> Image.Image:
-    """Decode an image file to RGB.
+    """Decode an image file to RGB, the way its annotations saw it.
 
-    Grey-scale, palette and CMYK files are converted, before any resizing (a palette image cannot be interpolated).
+    Other modes are converted before any resizing (a palette image cannot be interpolated), as `eight_bit_rgb` says.
     The annotated size settles what boxes refer to: the EXIF orientation is applied if the picture then has that size
     or its proportions, otherwise the pixels are taken as stored. A picture that merely was scaled (both sides by
     one factor, up to a pixel of rounding) is kept: boxes are used relative to the annotated size.
@@ -38,39 +63,67 @@ def read_picture(path: Path, annotated_size: tuple[int, int]) -> Image.Image:
         annotated_size: width and height in pixels according to the data set.
 
     Raises:
-        UnusableImageError: the file is damaged, or its proportions are not the annotated ones.
+        UnusableImageError: not a regular file, too large, damaged, of values whose range is not known, or its
+            proportions are not the annotated ones.
         DatasetError: the file cannot be read at all (missing, forbidden, the device fails).
     """
-    try:
-        with Image.open(path) as file:
-            stored = file.convert("RGB")
-            turn = _TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DECODING_ERRORS as error:
-        raise UnusableImageError(f"image cannot be decoded: {error}") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
-        raise UnusableImageError(f"image cannot be decoded: {_without_path(error, path)}") from None
-    upright = stored if turn is None else stored.transpose(turn)
+    stored, upright = _decode(path)
     for picture in (upright, stored):
         if _same_proportions(picture.size, annotated_size):
             return picture
     size, annotated = (f"{width} x {height}" for width, height in (stored.size, annotated_size))
-    raise UnusableImageError(f"image size differs from its annotation: {size} px, annotated {annotated}")
+    raise UnusableImageError(
+        path, f"image size differs from its annotation: {size} px, annotated {annotated}"
+    )
 
 
 def read_upright(path: Path) -> Image.Image:
     """Decode an image file that has no annotations to RGB, upright by its EXIF orientation.
 
     Raises:
-        DatasetError: the file cannot be read, or is not a picture.
+        UnusableImageError, DatasetError: as `read_picture`.
+    """
+    return _decode(path)[1]
+
+
+def _decode(path: Path) -> tuple[Image.Image, Image.Image]:
+    """The picture as its pixels are stored, and upright by its EXIF orientation.
+
+    The bytes are read first, so that what fails then is the disk's doing, and what fails later the picture's.
     """
     try:
-        with Image.open(path) as file:
-            return ImageOps.exif_transpose(file.convert("RGB"))
-    except (*_DECODING_ERRORS, OSError) as error:
-        reason = getattr(error, "strerror", None) or f"not a picture that can be decoded ({error})"
-        raise DatasetError(f"{path}: {reason}") from None
+        data = read_regular_file(path, FILE_LIMIT)
+    except IrregularFileError as error:
+        raise UnusableImageError(path, f"image file cannot be used: {error.reason}") from None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+            _refuse_too_large(file)
+            stored = eight_bit_rgb(file)
+            turn = _TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
+        return stored, stored if turn is None else stored.transpose(turn)
+    except Exception as error:  # decoders raise whatever they like, also RuntimeError and NotImplementedError
+        kind = "image too large" if isinstance(error, _TOO_LARGE) else "image cannot be decoded"
+        raise UnusableImageError(path, f"{kind}: {_reason(error)}") from None
+
+
+def _refuse_too_large(file: ImageFile.ImageFile) -> None:
+    """Refuse a picture before memory is taken for its pixels; a TIFF can also have tiles larger than itself."""
+    sizes = [file.size]
+    if isinstance(file, TiffImagePlugin.TiffImageFile):
+        tags = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
+        sizes.append((file.tag_v2.get(tags[0], 0), file.tag_v2.get(tags[1], 0)))
+    for width, height in sizes:
+        if width * height > PIXEL_LIMIT:
+            raise Image.DecompressionBombError(f"{width} x {height} px, the limit is {PIXEL_LIMIT} px")
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder complains of, in one printable line that is the same on every machine."""
+    if isinstance(error, UnidentifiedImageError):  # its message has an address in memory
+        return f"not a picture in one of the formats {', '.join(FORMATS)}"
+    if isinstance(error, MemoryError):
+        return "no memory is left for it"
+    return shown_text(error) or type(error).__name__
 
 
 def _same_proportions(size: tuple[int, int], annotated: tuple[int, int]) -> bool:
@@ -80,8 +133,3 @@ def _same_proportions(size: tuple[int, int], annotated: tuple[int, int]) -> bool
         return False
     scale = max(other_width / width, other_height / height)
     return abs(other_width - width * scale) <= scale and abs(other_height - height * scale) <= scale
-
-
-def _without_path(error: OSError, path: Path) -> str:
-    """Pillow's message without the absolute path, so that caches do not differ between machines."""
-    return str(error).replace(repr(str(path)), "").strip() or "unknown format"

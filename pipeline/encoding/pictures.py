@@ -90,7 +90,7 @@ def _decode_part(
     for position, image in enumerate(part.images, part.start):
         decoded = decode(image, root, preprocess)
         if isinstance(decoded, UnusableImageError):
-            part.batch.unusable[position] = str(decoded)
+            part.batch.unusable[position] = decoded.reason
             decoded = blank
         part.batch.pixels[position] = decoded
     return part

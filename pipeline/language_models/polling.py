@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 
 from pydantic import Field
 
+from cache import shown_value
 from pipeline.config import Options
 from pipeline.datasets.annotation_file import AnnotationFile
 from pipeline.errors import DatasetError
@@ -43,21 +44,25 @@ def read_objects(path: Path) -> dict[str, frozenset[str]]:
     """What each image shows, from a COCO instances file; an image without annotations shows nothing.
 
     Raises:
-        DatasetError: the file is missing or not in COCO layout.
+        DatasetError: the file is missing or not in COCO layout, or two images are in one file.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; it must be an instances file in COCO layout")
     file = AnnotationFile(path)
-    names = {number: file.value(entry, "name", str) for number, entry in file.by_id("categories").items()}
+    names = file.categories()
     shown: dict[int, set[str]] = {image: set() for image in file.images}
     for _, image, entry in file.annotations():
         category = file.value(entry, "category_id", int)
         if category not in names:
             raise file.error(entry, f"names category {category}, missing from 'categories'")
         shown[image].add(names[category])
-    return {
-        file.value(entry, "file_name", str): frozenset(shown[image]) for image, entry in file.images.items()
-    }
+    objects: dict[str, frozenset[str]] = {}
+    for image, entry in file.images.items():
+        name = str(file.file_name(entry))
+        if name in objects:
+            raise file.error(entry, f"'file_name' {shown_value(name)} is another image's too")
+        objects[name] = frozenset(shown[image])
+    return objects
 
 
 def build_questions(

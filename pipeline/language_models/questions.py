@@ -9,6 +9,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
+from cache import shown_value
+from pipeline.datasets.regular_file import read_regular_file
+from pipeline.datasets.strict_json import checked_value, parse_json
 from pipeline.errors import DatasetError
 
 Answer = Literal["yes", "no"]
@@ -40,7 +43,7 @@ def read_questions(path: Path, images: Collection[str] | None = None) -> list[Qu
         raise DatasetError(f"{path}: no such file; a POPE question file is JSON lines")
     questions: list[Question] = []
     seen: dict[int, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_regular_file(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         question = _parse(line, f"{path}:{number}")
@@ -49,7 +52,7 @@ def read_questions(path: Path, images: Collection[str] | None = None) -> list[Qu
             raise DatasetError(f"{path}:{number}: question_id {question.question_id} is also on line {first}")
         if images is not None and question.image not in images:
             raise DatasetError(
-                f"{path}:{number}: question {question.question_id} is about {question.image!r}, "
+                f"{path}:{number}: question {question.question_id} is about {shown_value(question.image)}, "
                 f"which is not among the {len(images)} images; give the data set that the questions were made for"
             )
         seen[question.question_id] = number
@@ -66,22 +69,20 @@ def write_questions(path: Path, questions: Iterable[Question]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _parse(line: str, where: str) -> Question:
+def _parse(line: bytes, where: str) -> Question:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError as error:
         raise DatasetError(f"{where}: not valid JSON: {error}; every line must be one question") from None
     if not isinstance(entry, dict):
-        raise DatasetError(f"{where}: must be an object with the keys {', '.join(_KEYS)}, got {line:.80}")
-    values: dict[str, Any] = {key: _value(entry, key, kind, where) for key, kind in _KEYS.items()}
+        raise DatasetError(
+            f"{where}: must be an object with the keys {', '.join(_KEYS)}, got {shown_value(entry)}"
+        )
+    try:
+        values: dict[str, Any] = {key: checked_value(entry, key, kind) for key, kind in _KEYS.items()}
+    except ValueError as error:
+        raise DatasetError(f"{where}: {error}") from None
     label = values["label"].strip().lower()
     if label not in get_args(Answer):
-        raise DatasetError(f"{where}: 'label' must be yes or no, got {values['label']!r}")
+        raise DatasetError(f"{where}: 'label' must be yes or no, got {shown_value(values['label'])}")
     return Question(values["question_id"], values["image"], values["text"], cast(Answer, label))
-
-
-def _value(entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
-    value = entry.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DatasetError(f"{where}: {key!r} must be {kind.__name__}, got {value!s:.80}")
-    return value

@@ -89,7 +89,7 @@ def _rasterise(elements: str, size: int, shape_rendering: _Rendering) -> Image.I
         shape_rendering=shape_rendering,
         skip_system_fonts=True,
     )
-    return Image.open(io.BytesIO(png)).convert("RGBA")
+    return Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGBA")
 
 
 def _tight_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:

@@ -1,5 +1,6 @@
 """Folders of pictures, and everything that can be wrong with them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ def test_classes_and_pictures_are_read_in_alphabetical_order(folder: Path) -> No
     pictures = list(images.read())
     assert [picture.name for picture in pictures[:4]] == ["cat/0.png", "cat/1.png", "cat/2.png", "cat/9.JPG"]
     assert [picture.label for picture in pictures] == [0, 0, 0, 0, 1, 1, 1]
+    assert list(images.skipped) == ["cat/notes.txt"]
     assert pictures[4].image.tobytes() == Image.open(folder / "red_boat" / "0.png").tobytes()
-    assert not images.skipped
 
 
 def test_damaged_and_repeated_pictures_are_skipped_with_a_reason(folder: Path) -> None:
@@ -37,15 +38,36 @@ def test_damaged_and_repeated_pictures_are_skipped_with_a_reason(folder: Path) -
     images = open_image_folder(folder)
     assert [picture.name for picture in images.read()] == ["cat/0.png", "red_boat/0.png", "red_boat/2.png"]
     assert list(images.skipped) == ["cat/1.png", "cat/2.png", "red_boat/1.png"]
-    assert "not a picture" in images.skipped["cat/1.png"]
+    assert images.skipped["cat/1.png"].startswith(
+        "image cannot be decoded: not a picture in one of the formats"
+    )
     assert str(folder) not in images.skipped["cat/2.png"]
     assert images.skipped["red_boat/1.png"] == "the same picture as cat/0.png"
+
+
+def test_pictures_are_read_whatever_their_names_end_in_and_the_rest_is_counted(folder: Path) -> None:
+    for number, name in enumerate(["a.JPEG", "b.webp", "c.TIF", "d.gif", "e", "f.txt"]):
+        format_ = {"b.webp": "WEBP", "c.TIF": "TIFF", "d.gif": "GIF"}.get(name, "PNG")
+        Image.new("RGB", (8, 8 + number), "red").save(folder / "cat" / name, format_)
+    (folder / "cat" / "more").mkdir()
+    os.mkfifo(folder / "cat" / "pipe.jpg")
+    (folder / "cat" / ".hidden").write_bytes(b"passed over")
+    images = open_image_folder(folder)
+    names = [picture.name for picture in images.read() if picture.label == 0]
+    assert names == [
+        f"cat/{name}"
+        for name in ("0.png", "1.png", "2.png", "a.JPEG", "b.webp", "c.TIF", "d.gif", "e", "f.txt")
+    ]
+    assert images.skipped == {
+        "cat/more": "image file cannot be used: is a folder",
+        "cat/pipe.jpg": "image file cannot be used: is a named pipe",
+    }
 
 
 def test_a_class_without_a_usable_picture_is_an_error(folder: Path) -> None:
     for path in (folder / "cat").iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"cat: none of its 3 pictures can be used .*not a picture"):
+    with pytest.raises(DatasetError, match=r"cat: none of its 3 files can be used .*not a picture"):
         list(open_image_folder(folder).read())
 
 
@@ -59,7 +81,7 @@ def test_a_folder_without_classes_is_an_error(tmp_path: Path) -> None:
 
 def test_an_empty_class_is_an_error(folder: Path) -> None:
     (folder / "dog").mkdir()
-    with pytest.raises(DatasetError, match=r"dog: no picture in this class \(.jpeg, .jpg, .png\)"):
+    with pytest.raises(DatasetError, match=r"dog: no picture in this class \(JPEG, PNG, "):
         open_image_folder(folder)
 
 

@@ -66,7 +66,7 @@ def test_without_an_instances_file_images_have_no_objects(folder):
 def test_a_missing_image_file_is_marked_and_the_others_stay(folder):
     folder.add(1)
     folder.add(2, picture=False)
-    assert [image.missing for image in open_all(folder.write()).images] == [False, True]
+    assert [image.unusable for image in open_all(folder.write()).images] == [None, "image file missing"]
 
 
 def test_fingerprint_follows_annotations_and_image_files_but_not_where_the_folder_lies(folder, tmp_path):
@@ -126,7 +126,8 @@ def test_missing_folders_and_files_are_named_with_what_exists(folder, tmp_path):
 
 def test_a_folder_where_no_listed_image_exists_is_refused(folder):
     folder.add(1, picture=False)
-    with pytest.raises(DatasetError, match=r"train: none of the 1 images of .*captions_train.json is there"):
+    complaint = r"train: none of the 1 images of .*captions_train.json is there .* at .*/train/000001.jpg \(.* missing"
+    with pytest.raises(DatasetError, match=complaint):
         open_all(folder.write())
 
 
@@ -142,7 +143,7 @@ def test_a_file_that_lists_no_images_is_refused(folder):
         (lambda f: f.captions["annotations"][0].pop("caption"), r"entry 1: 'caption' must be str, got None"),
         (lambda f: f.captions["images"][0].pop("width"), r"entry 1: 'width' must be int"),
         (lambda f: f.captions["images"][0].update(height=0), r"entry 1: 'height' must be positive, got 0"),
-        (lambda f: f.captions["images"][0].update(id="one"), r"'id' must be int, got one"),
+        (lambda f: f.captions["images"][0].update(id="one"), r"'id' must be int, got 'one'"),
         (lambda f: f.captions["images"].append(f.captions["images"][0]), "images id 1 occurs twice"),
         (lambda f: f.captions["images"][0].update(file_name="../x.jpg"), "leaves the split's folder"),
         (lambda f: f.captions["images"][0].update(file_name="/x.jpg"), "leaves the split's folder"),
@@ -153,7 +154,7 @@ def test_a_file_that_lists_no_images_is_refused(folder):
         (lambda f: f.instances["annotations"][0].update(bbox=[1, 2]), r"'bbox' must be .* got \[1, 2\]"),
         (
             lambda f: f.instances["annotations"][0].update(segmentation=[[1, 2, 3]]),
-            r"entry 1: polygon \[1, 2, 3\]",
+            r"entry 1: 'segmentation': polygon \[1, 2, 3\]",
         ),
         (lambda f: f.instances["categories"][0].pop("name"), "'name' must be str"),
         (lambda f: f.captions["images"][0].update(concepts=[1]), "'concepts' must be a list of strings"),
@@ -254,9 +255,10 @@ def test_damaged_files_are_unusable_whatever_is_left_of_them(tmp_path, suffix, k
     Image.effect_noise((64, 64), 80).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(UnusableImageError, match=r"^image cannot be decoded: ") as reason:
+    with pytest.raises(UnusableImageError, match=rf"{path}: image cannot be decoded: ") as error:
         read_picture(path, (64, 64))
-    assert str(tmp_path) not in str(reason.value)
+    assert error.value.reason.startswith("image cannot be decoded: ")
+    assert str(tmp_path) not in error.value.reason and "0x" not in error.value.reason
 
 
 def test_a_file_that_cannot_be_read_is_an_error_not_a_skip(tmp_path):

@@ -112,3 +112,12 @@ def test_objects_are_read_from_a_coco_file(tmp_path: Path) -> None:
         read_objects(path)
     with pytest.raises(DatasetError, match="no such file"):
         read_objects(tmp_path / "none.json")
+    content["annotations"] = []
+    for name, complaint in (
+        ("a.jpg", "entry 2: 'file_name' 'a.jpg' is another image's too"),
+        ("../b.jpg", "leaves"),
+    ):
+        content["images"][1]["file_name"] = name
+        path.write_text(json.dumps(content))
+        with pytest.raises(DatasetError, match=complaint):
+            read_objects(path)

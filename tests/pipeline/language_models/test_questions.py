@@ -44,6 +44,9 @@ def test_a_question_about_an_absent_image_is_refused_with_its_line(tmp_path: Pat
         (LINE | {"question_id": "1"}, "'question_id' must be int"),
         ({"question_id": 1}, "'image' must be str, got None"),
         ([1, 2], "must be an object"),
+        (LINE | {"question_id": True}, "'question_id' must be int, got True"),
+        (LINE | {"question_id": 2**63}, "'question_id' must have at most 64 bits"),
+        (LINE | {"text": "a \ud83d?"}, "'text' has half a character"),
     ],
 )
 def test_a_line_that_is_no_question_is_refused(tmp_path: Path, line: object, complaint: str) -> None:
@@ -61,6 +64,14 @@ def test_a_file_without_questions_or_json_is_refused(tmp_path: Path) -> None:
         read_questions(tmp_path / "none.json")
     with pytest.raises(DatasetError, match="contains no question"):
         read_questions(written(tmp_path))
-    (tmp_path / "text.json").write_text("Is there a cat?\n")
-    with pytest.raises(DatasetError, match=r"text.json:1: not valid JSON"):
-        read_questions(tmp_path / "text.json")
+    for content in (b"Is there a cat?\n", b'{"text": "caf\xe9"}', b"[" * 100_000, b'{"text": 1, "text": 2}'):
+        (tmp_path / "text.json").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"text.json:1: not valid JSON") as error:
+            read_questions(tmp_path / "text.json")
+        assert "\n" not in str(error.value)
+
+
+def test_only_the_end_of_a_line_ends_a_question(tmp_path: Path) -> None:
+    questions = [Question(1, "a.jpg", "Is there a cat\u2028in the image?", "yes")]
+    write_questions(tmp_path / "questions.json", questions)
+    assert read_questions(tmp_path / "questions.json") == questions

@@ -1,0 +1,91 @@
+"""Reading a file that a data set names, which must be a regular one: a named pipe would be waited for without end."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from pipeline.errors import DatasetError, os_error_reason
+
+_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class IrregularFileError(DatasetError):
+    """A path that leads to something other than a regular file.
+
+    Attributes:
+        reason: to what, and not where, so that it is the same on every machine: "is a folder".
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+class ImpossibleNameError(IrregularFileError):
+    """A path that no file of this file system can have."""
+
+
+def file_size(path: Path) -> int | None:
+    """Size of a regular file in bytes, None when there is no such file.
+
+    Raises:
+        ImpossibleNameError: the name is too long, or has a character that no name can have.
+        IrregularFileError: a folder, a named pipe, a socket, a device, or a link to itself.
+        DatasetError: the file system fails or forbids to look.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno in _NO_SUCH_FILE:
+            return None
+        raise _unreadable(path, error) from error
+    except ValueError:  # a null byte, or a character that the file system's encoding lacks
+        raise ImpossibleNameError(path, "has a character that no file's name can have") from None
+    return _checked_size(path, status)
+
+
+def read_regular_file(path: Path, limit: int | None = None) -> bytes:
+    """Read a whole file into memory, without ever waiting for what is not a file.
+
+    Args:
+        path: the file; links are followed.
+        limit: most bytes that are read; None for no limit.
+
+    Raises:
+        IrregularFileError: as `file_size`, or the file is larger than `limit`.
+        DatasetError: there is no such file, it may not be read, or the disk fails.
+    """
+    try:
+        _checked_size(path, path.stat())  # before opening, which has effects on some devices
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            size = _checked_size(path, os.fstat(file.fileno()))
+            if limit is not None and size > limit:
+                raise IrregularFileError(path, f"has {size} bytes, the limit is {limit}")
+            return file.read(size)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except MemoryError as error:
+        raise DatasetError(f"{path}: cannot be read: no memory is left for it") from error
+
+
+def _checked_size(path: Path, status: os.stat_result) -> int:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise IrregularFileError(path, f"is {_KINDS.get(kind, 'no regular file')}")
+    return status.st_size
+
+
+def _unreadable(path: Path, error: OSError) -> DatasetError:
+    if error.errno == errno.ELOOP:
+        return IrregularFileError(path, "is a link that leads to itself")
+    if error.errno == errno.ENAMETOOLONG:
+        return ImpossibleNameError(path, "is too long a name for this file system")
+    return DatasetError(f"{path}: cannot be read: {os_error_reason(error)}")
