@@ -22,7 +22,7 @@ def info_table(info: CacheInfo) -> Table:
     lines = {
         "cache": info.location,
         "state": state,
-        "backbone": f"{manifest.backbone.get('model')}, layer {manifest.backbone.get('layer')}",
+        "backbone": f"{manifest.backbone.get('model')}, layer {_layer(manifest.backbone.get('layer'))}",
         "weights": str(manifest.backbone.get("weights_sha256")),
         "data set": f"{manifest.dataset.get('name')}, split {manifest.dataset.get('split')}",
         "derived by": str(derived["operation"]) if isinstance(derived, dict) else None,
@@ -44,6 +44,11 @@ def info_table(info: CacheInfo) -> Table:
         if value is not None:
             table.add_row(name, value)
     return table
+
+
+def _layer(layer: Any) -> str:
+    """One number, or one for each side."""
+    return ", ".join(f"{layer[side]} ({side})" for side in layer) if isinstance(layer, dict) else str(layer)
 
 
 def verification_text(cache: Path | str, found: Verification) -> str:

@@ -4,8 +4,9 @@ Tokens are the output of one transformer block with the tower's final norm appli
 own image and text features as it outputs them, not scaled to unit length.
 """
 
+import json
 from collections.abc import Collection
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import open_clip
 import torch
@@ -15,15 +16,29 @@ from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from pipeline.backbone.configuration import Configuration
 from pipeline.backbone.options import BackboneOptions
+from pipeline.backbone.preprocessing import refuse_other_size
+from pipeline.backbone.refusal import first_line
 from pipeline.backbone.spelling import Spelling
-from pipeline.backbone.tokenizer import load_tokenizer
+from pipeline.backbone.tokenizer import CaptionTokenizer
+from pipeline.backbone.weights import weights_sha256
 from pipeline.errors import BackboneError
 
 Model: TypeAlias = CLIP | CustomTextCLIP
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_REMEDY = "choose a model with a ViT vision tower, such as ViT-B-16-SigLIP"
+
+
+class Layers(NamedTuple):
+    """A number for each tower: of blocks, or of a block counted from the front."""
+
+    vision: int
+    text: int
 
 
 class Activations(NamedTuple):
@@ -37,7 +52,7 @@ class Backbone:
     """A frozen model with its preprocessing and tokenizer; make one with `load_backbone`.
 
     Attributes:
-        identity: plain JSON that says exactly what produced an activation.
+        identity: plain JSON that says exactly what produced an activation, wherever the model lies.
         grid: rows and columns of patches; `patches` is their product.
         vision_channels, text_channels: width of a patch token and of a text token.
         embedding: width of a pooled embedding, the same on both sides.
@@ -45,21 +60,27 @@ class Backbone:
         device: where it runs.
     """
 
-    def __init__(self, model: Model, options: BackboneOptions, weights_sha256: str) -> None:
+    def __init__(
+        self,
+        model: Model,
+        configuration: Configuration,
+        tokenizer: CaptionTokenizer,
+        options: BackboneOptions,
+    ) -> None:
         self._model = model.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+        self._where = f"backbone.model: {configuration.where}"
         self.device = torch.device(options.device)
-        self._dtype = next(model.visual.parameters()).dtype
-        self._layer = -1 if options.layer == "last" else options.layer
+        self._dtype = _DTYPES[options.precision]
         self.context_length = int(model.context_length)
-        self._tokenizer = load_tokenizer(options.tokenizer or options.model, self.context_length)
-        self.grid = _patch_grid(model.visual, options.model)
+        self.grid = _patch_grid(model.visual, self._where)
         self.patches = self.grid[0] * self.grid[1]
-        self._check_layer(options)
+        self._layers = _layers(model, options.layer, self._where)
         self._preprocess_config = open_clip.get_model_preprocess_cfg(model)
         self._transform = image_transform_v2(PreprocessCfg(**self._preprocess_config), is_train=False)
+        refuse_other_size(configuration, _pair(self._preprocess_config["size"]))
         self._measure()
-        self._check_vocabulary(options)
-        self.identity = self._describe(options, weights_sha256)
+        self.identity = self._describe(configuration, options)
 
     def preprocess(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
         """The picture as the model wants it: RGB, resized, normalised; float32."""
@@ -95,7 +116,7 @@ class Backbone:
         """Patch tokens and image embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
             image=pixels.to(self.device, non_blocking=True).to(self._dtype),
-            image_indices=self._indices,
+            image_indices=[self._layers.vision],
             normalize=False,
             normalize_intermediates=True,
             image_output_fmt="NLC",
@@ -107,7 +128,7 @@ class Backbone:
         """Text tokens and caption embeddings, float32, on the backbone's device."""
         output = self._model.forward_intermediates(
             text=token_ids.to(self.device, non_blocking=True),
-            text_indices=self._indices,
+            text_indices=[self._layers.text],
             normalize=False,
             normalize_intermediates=True,
         )
@@ -132,68 +153,75 @@ class Backbone:
         embedded = visual.head(visual.trunk.forward_head(alone))
         return normalize(embedded.float(), dim=-1).view(*tokens.shape[:2], -1)
 
-    @property
-    def _indices(self) -> list[int]:
-        return [self._layer]
-
-    def _check_layer(self, options: BackboneOptions) -> None:
-        blocks = min(_vision_blocks(self._model.visual), _text_blocks(self._model))
-        if not -blocks <= self._layer < blocks:
-            raise BackboneError(
-                f"backbone.layer: {options.model} has {blocks} blocks in its shorter tower, "
-                f"so the layer must be 'last' or from {-blocks} to {blocks - 1} (got {options.layer})"
-            )
-
-    def _check_vocabulary(self, options: BackboneOptions) -> None:
-        tokens = self._tokenizer.vocabulary_size
-        if tokens > self._model.vocab_size:
-            raise BackboneError(
-                f"backbone.tokenizer: {options.tokenizer or options.model} has {tokens} tokens, but the text tower of "
-                f"{options.model} knows {self._model.vocab_size}; choose the tokenizer that the model was trained with"
-            )
-
     def _measure(self) -> None:
         size = _pair(self._preprocess_config["size"])
-        vision = self.encode_images(torch.zeros(1, 3, *size))
-        text = self.encode_texts(torch.zeros(1, self.context_length, dtype=torch.int64))
+        try:
+            vision = self.encode_images(torch.zeros(1, 3, *size))
+            text = self.encode_texts(self.tokenize([""])[0])
+            patches = self.patch_embeddings(vision.tokens)
+        except MemoryError:
+            raise
+        except Exception as error:  # of torch's, timm's and open_clip's kinds
+            raise BackboneError(
+                f"{self._where}: its towers cannot read a picture of {size[0]} x {size[1]} pixels and a caption of "
+                f"{self.context_length} tokens in {str(self._dtype).removeprefix('torch.')}: {first_line(error)}; "
+                f"correct the sizes in its configuration, or {_REMEDY}"
+            ) from error
         self.vision_channels, self.embedding = vision.tokens.shape[-1], vision.pooled.shape[-1]
         self.text_channels = text.tokens.shape[-1]
-
-    def _describe(self, options: BackboneOptions, weights_sha256: str) -> dict[str, Any]:
-        config = self._preprocess_config
-        return {
-            "model": options.model,
-            "weights_sha256": weights_sha256,
-            "layer": options.layer,
-            "precision": options.precision,
-            "preprocessing": {
-                "image_size": list(_pair(config["size"])),
-                "mean": list(config["mean"]),
-                "std": list(config["std"]),
-                "interpolation": config["interpolation"],
-                "resize_mode": config["resize_mode"],
-            },
-            "tokenizer": {
-                "name": options.tokenizer or options.model,
-                "sha256": self._tokenizer.sha256,
-                "context_length": self.context_length,
-            },
+        found = {
+            "patch tokens": vision.tokens,
+            "patch embeddings": patches,
+            "image": vision.pooled,
+            "text": text.pooled,
         }
+        shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+        if shapes != {
+            "patch tokens": (1, self.patches, self.vision_channels),
+            "patch embeddings": (1, self.patches, self.embedding),
+            "image": (1, self.embedding),
+            "text": (1, self.embedding),
+        }:
+            raise BackboneError(
+                f"{self._where}: its patches are {self.grid[0]} x {self.grid[1]}, which does not fit what it computes "
+                f"of one pair: {shapes}; {_REMEDY}"
+            )
+
+    def _describe(self, configuration: Configuration, options: BackboneOptions) -> dict[str, Any]:
+        described = {
+            "model": configuration.towers,
+            "architecture": configuration.architecture,
+            "weights_sha256": weights_sha256(self._model),
+            "layer": self._layers._asdict(),
+            "precision": options.precision,
+            "preprocessing": {**self._preprocess_config, "size": _pair(self._preprocess_config["size"])},
+            "tokenizer": self._tokenizer.identity,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(described))
+        return plain
 
 
-def _patch_grid(visual: VisionTransformer | TimmModel, name: str) -> tuple[int, int]:
-    grid = visual.grid_size if isinstance(visual, VisionTransformer) else _trunk_grid(visual)
-    if grid is None:
+def _layers(model: Model, layer: Literal["last"] | int, where: str) -> Layers:
+    """The block that `layer` means in each tower, counted from the front."""
+    blocks = Layers(_vision_blocks(model.visual), _text_blocks(model))
+    index, fewest = -1 if layer == "last" else layer, min(blocks)
+    if not -fewest <= index < fewest:
         raise BackboneError(
-            f"backbone.model: the vision tower of {name} has no fixed grid of patches; "
-            "choose a model with a ViT vision tower, such as ViT-B-16-SigLIP"
+            f"backbone.layer: {where} has {fewest} blocks in its shorter tower, so the layer must be 'last' or from "
+            f"{-fewest} to {fewest - 1} (got {layer})"
         )
+    return Layers(*(index % count for count in blocks))
+
+
+def _patch_grid(visual: nn.Module, where: str) -> tuple[int, int]:
+    if isinstance(visual, VisionTransformer):
+        grid = visual.grid_size
+    else:
+        grid = getattr(getattr(visual.trunk, "patch_embed", None), "grid_size", None)
+    if grid is None:
+        raise BackboneError(f"{where}: its vision tower has no fixed grid of patches; {_REMEDY}")
     rows, columns = grid
     return int(rows), int(columns)
-
-
-def _trunk_grid(visual: VisionTransformer | TimmModel) -> tuple[int, int] | None:
-    return getattr(getattr(visual.trunk, "patch_embed", None), "grid_size", None)
 
 
 def _vision_blocks(visual: VisionTransformer | TimmModel) -> int:

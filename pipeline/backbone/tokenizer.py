@@ -1,11 +1,12 @@
 """The backbone's tokenizer, by one interface for the two kinds that open_clip has."""
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
-import open_clip
 import torch
 from jaxtyping import Bool, Int64
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -13,7 +14,9 @@ from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
 
 from pipeline.backbone.spelling import Spelling, spell
-from pipeline.errors import BackboneError
+
+_LONGEST = 1000
+"""Characters of JSON up to which a part of the identity is spelled out."""
 
 
 class CaptionTokenizer(ABC):
@@ -36,14 +39,21 @@ class CaptionTokenizer(ABC):
 
     @property
     def vocabulary_size(self) -> int:
-        """Number of distinct tokens."""
-        return len(self._spellings())
+        """One more than the largest token id."""
+        return 1 + max(self._spellings().values())
 
     @property
-    def sha256(self) -> str:
-        """SHA-256 of all tokens' spellings in the order of their ids."""
-        pieces = sorted(self._spellings().items(), key=lambda entry: entry[1])
-        return hashlib.sha256("\n".join(piece for piece, _ in pieces).encode()).hexdigest()
+    def identity(self) -> dict[str, Any]:
+        """Plain JSON that says exactly how a caption becomes token ids; what is long, by its SHA-256."""
+        parts = {
+            "context_length": self._context_length,
+            "clean": self._open_clip.clean_fn.__name__,
+            **self._parts(),
+        }
+        return {
+            name: part if len(text := _json(part)) <= _LONGEST else _sha256(text)
+            for name, part in parts.items()
+        }
 
     @abstractmethod
     def count_tokens(self, texts: list[str]) -> list[int]:
@@ -88,6 +98,10 @@ class CaptionTokenizer(ABC):
 
     @abstractmethod
     def _spellings(self) -> dict[str, int]: ...
+
+    @abstractmethod
+    def _parts(self) -> dict[str, Any]:
+        """What else decides the ids, as plain JSON."""
 
 
 class HuggingFaceTokenizer(CaptionTokenizer):
@@ -135,6 +149,20 @@ class HuggingFaceTokenizer(CaptionTokenizer):
         vocabulary: dict[str, int] = self._open_clip.tokenizer.get_vocab()
         return vocabulary
 
+    def _parts(self) -> dict[str, Any]:
+        self.tokenize([""])  # sets the sides and lengths that the backend cuts and pads by
+        tokenizer = self._open_clip.tokenizer
+        special = {
+            name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "sep", "cls", "pad")
+        }
+        return {
+            **json.loads(tokenizer.backend_tokenizer.to_str()),
+            "mode": self._open_clip.tokenizer_mode,
+            "strip_sep_token": self._open_clip.strip_sep_token,
+            "split_special_tokens": tokenizer.split_special_tokens,
+            "special_ids": special,
+        }
+
 
 class ClipTokenizer(CaptionTokenizer):
     """CLIP's own byte-pair encoding. It pads with the id of "!": only the end token tells where a caption ends."""
@@ -163,23 +191,13 @@ class ClipTokenizer(CaptionTokenizer):
         spellings: dict[str, int] = self._open_clip.encoder
         return spellings
 
-
-def load_tokenizer(name: str, context_length: int) -> CaptionTokenizer:
-    """The tokenizer of the open_clip model `name`.
-
-    Raises:
-        BackboneError: it is not on this machine and cannot be fetched.
-    """
-    try:
-        tokenizer = open_clip.get_tokenizer(name, context_length=context_length)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BackboneError(
-            f"backbone.tokenizer: the tokenizer of {name} cannot be loaded ({reason}); name a model whose tokenizer is "
-            "on this machine, such as local-dir:models/tiny-siglip"
-        ) from error
-    kind = HuggingFaceTokenizer if isinstance(tokenizer, HFTokenizer) else ClipTokenizer
-    return kind(tokenizer, context_length)
+    def _parts(self) -> dict[str, Any]:
+        merges = sorted(self._open_clip.bpe_ranks, key=self._open_clip.bpe_ranks.__getitem__)
+        return {
+            "merges": [list(merge) for merge in merges],
+            "pattern": self._open_clip.pat.pattern,
+            "vocabulary": self._spellings(),
+        }
 
 
 def _decoder_of(backend: Tokenizer) -> decoders.Decoder | None:
@@ -195,3 +213,11 @@ def _decoder_of(backend: Tokenizer) -> decoders.Decoder | None:
     if b'"ByteLevel"' in cutting:
         return decoders.ByteLevel()
     return decoders.Metaspace() if b'"Metaspace"' in cutting else None
+
+
+def _json(part: Any) -> str:
+    return json.dumps(part, sort_keys=True)
+
+
+def _sha256(text: str) -> str:
+    return "SHA-256 " + hashlib.sha256(text.encode()).hexdigest()

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+_LIBRARIES = ("open_clip_torch", "pillow", "timm", "tokenizers", "torch", "torchvision", "transformers")
+"""Whose code decides an activation, beside what the backbone's identity states."""
+
 OnProgress = Callable[[int, int], None]
 """Called with the images done, those of an earlier run included, and the images in all."""
 
@@ -86,7 +89,7 @@ def cache_manifest(dataset: PairDataset, backbone: "Backbone", options: EncodeOp
         embedding=backbone.embedding,
         context_length=backbone.context_length,
         shard_images=options.shard_images,
-        versions={name: version(name) for name in ("open_clip_torch", "pillow", "timm", "torch")},
+        versions={name: version(name) for name in _LIBRARIES},
     )
 
 

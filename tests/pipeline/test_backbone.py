@@ -5,7 +5,6 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from pipeline.backbone.loading import load_backbone
@@ -112,28 +111,6 @@ def test_preprocessing_squashes_any_picture_to_the_models_size(tiny: Backbone) -
         torch.testing.assert_close(pixels, torch.ones_like(pixels))
 
 
-def test_identity_is_plain_json_and_follows_the_weights(tmp_path: Path, tiny: Backbone) -> None:
-    folder = _copied(tmp_path)
-    assert json.loads(json.dumps(tiny.identity)) == tiny.identity
-    same = load_backbone(BackboneOptions(model=f"local-dir:{folder}"))
-    assert same.identity["weights_sha256"] == tiny.identity["weights_sha256"]
-    weights = load_file(folder / "open_clip_model.safetensors")
-    weights["visual.proj"][0, 0] += 1e-3
-    save_file(weights, folder / "open_clip_model.safetensors")
-    changed = load_backbone(BackboneOptions(model=f"local-dir:{folder}"))
-    assert changed.identity["weights_sha256"] != tiny.identity["weights_sha256"]
-
-
-def test_identity_follows_the_tokenizer(tmp_path: Path, tiny: Backbone) -> None:
-    folder = _copied(tmp_path)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    vocabulary = tokenizer["model"]["vocab"]
-    vocabulary["boat"], vocabulary["cat"] = vocabulary["cat"], vocabulary["boat"]
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    other = load_backbone(BackboneOptions(model=f"local-dir:{folder}"))
-    assert other.identity["tokenizer"]["sha256"] != tiny.identity["tokenizer"]["sha256"]
-
-
 def test_a_layer_is_that_blocks_output_with_the_final_norm(tiny: Backbone, pictures: torch.Tensor) -> None:
     first = load_backbone(BackboneOptions(model=TINY, layer=0))
     last = load_backbone(BackboneOptions(model=TINY, layer=-1))
@@ -145,7 +122,6 @@ def test_a_layer_is_that_blocks_output_with_the_final_norm(tiny: Backbone, pictu
 def test_siglip_through_timm_runs_offline_at_random_with_another_tokenizer() -> None:
     options = BackboneOptions(model="ViT-B-16-SigLIP", weights="random", tokenizer=TINY)
     backbone = load_backbone(options)
-    assert backbone.identity["weights_sha256"] == "random seed 0"
     assert (backbone.grid, backbone.vision_channels, backbone.embedding) == ((14, 14), 768, 768)
     images = backbone.encode_images(torch.zeros(1, 3, 224, 224))
     assert backbone.patch_embeddings(images.tokens).shape == (1, 196, 768)
@@ -154,8 +130,13 @@ def test_siglip_through_timm_runs_offline_at_random_with_another_tokenizer() -> 
     assert backbone.encode_texts(ids).tokens.shape == (1, 64, 768)
 
 
-def test_clips_tokenizer_marks_the_exclamation_mark_it_pads_with() -> None:
-    backbone = load_backbone(BackboneOptions(model="ViT-S-32-alt", weights="random", seed=3))
+def test_clips_tokenizer_marks_the_exclamation_mark_it_pads_with(tmp_path: Path) -> None:
+    tower = {"width": 16, "layers": 1}
+    vision = {"image_size": 32, "patch_size": 16, "head_width": 8, **tower}
+    model = {"embed_dim": 12, "vision_cfg": vision, "text_cfg": {"heads": 2, **tower}}
+    config = {"model_cfg": model, "preprocess_cfg": {"resize_mode": "squash"}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    backbone = load_backbone(BackboneOptions(model=f"local-dir:{tmp_path}", weights="random"))
     ids, valid = backbone.tokenize(["a boat!", "cat"])
     words = [word.text for word in backbone.spelling(ids[0][valid[0]]).words()]
     assert words == ["<start_of_text>", "a", "boat", "!", "<end_of_text>"]
@@ -197,14 +178,14 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(options: dict[str, str], m
 def test_a_folder_without_weights_is_refused_rather_than_randomly_initialised(tmp_path: Path) -> None:
     folder = _copied(tmp_path)
     (folder / "open_clip_model.safetensors").unlink()
-    with pytest.raises(BackboneError, match="cannot be loaded"):
+    with pytest.raises(BackboneError, match="holds no weights"):
         load_backbone(BackboneOptions(model=f"local-dir:{folder}"))
 
 
 def test_broken_weights_are_refused_in_one_line(tmp_path: Path) -> None:
     folder = _copied(tmp_path)
     (folder / "open_clip_model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(BackboneError, match="cannot be loaded") as refusal:
+    with pytest.raises(BackboneError, match="holds no weights that can be read") as refusal:
         load_backbone(BackboneOptions(model=f"local-dir:{folder}"))
     assert "\n" not in str(refusal.value)
 

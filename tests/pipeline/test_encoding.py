@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -406,6 +407,20 @@ def test_a_cache_of_another_data_set_is_refused_with_both_values(thirteen, folde
     with pytest.raises(CacheIdentityError, match=r"dataset\.fingerprint") as error:
         encode_split(changed, backbone, tmp_path / "c.zarr", OPTIONS)
     assert before in str(error.value) and changed.fingerprint in str(error.value)
+
+
+def test_an_interrupted_encoding_is_not_resumed_with_a_changed_model(
+    thirteen, model_folder, backbone, tmp_path
+):
+    CacheWriter.open(tmp_path / "c.zarr", cache_manifest(thirteen, backbone, OPTIONS)).close()
+    changed = shutil.copytree(model_folder, tmp_path / "changed")
+    config = json.loads((changed / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["heads"] = 4
+    (changed / "open_clip_config.json").write_text(json.dumps(config))
+    other = load_backbone(BackboneOptions(model=f"local-dir:{changed}", weights="random"))
+    heads = r"backbone\.architecture\.text_cfg\.heads: the cache has 2, expected 4"
+    with pytest.raises(CacheIdentityError, match=heads):
+        encode_split(thirteen, other, tmp_path / "c.zarr", OPTIONS)
 
 
 def test_the_manifest_says_what_was_encoded(thirteen, backbone):
