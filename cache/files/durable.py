@@ -11,6 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from cache.files.block_stream import BlockStream, open_for_blocks
+from cache.files.regular_file import regular_file
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -37,6 +38,7 @@ class DurableFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._partial.unlink(missing_ok=True)  # a link or a pipe of that name would be written into
         self._descriptor = open_for_blocks(self._partial)
         self._stream = BlockStream(self._descriptor)
         self._blake3 = ""
@@ -101,8 +103,8 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def file_written(path: Path) -> WrittenFile:
-    """Size and hash of the file at `path` as it is now."""
-    with path.open("rb") as file:
+    """Size and hash of the file at `path` as it is now. Raises OSError if it cannot be read, or is no regular file."""
+    with regular_file(path) as file:
         digest = blake3()
         while block := file.read(_READ_BYTES):
             digest.update(block)

@@ -1,27 +1,24 @@
 """Reading a cache in place behind a URL: `http(s)://`, or whatever else fsspec knows.
 
-Everything is read in ranges of bytes, and checked like files on disk. What a connection loses is asked for again a few
-times; every other failure ends in an error that names the URL.
+Everything is read in ranges of bytes, none larger than what is known of the file, and checked like files on disk.
+What a connection loses is asked for again a few times; every other failure ends in an error that names the URL.
 """
 
 import errno
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import aiohttp
 import fsspec
 
 from cache.errors import CacheRemoteError
+from cache.files.http_files import HTTP_OPTIONS, HttpFiles, UnfitAnswerError
+from cache.shown import shown_text
 
 RETRY_DELAYS = (0.1, 0.5, 2.0)
 """Seconds to wait before a request whose connection failed is repeated for the first, second and third time."""
-
-SILENCE = 30.0
-"""Seconds without a byte after which an HTTP connection has failed."""
 
 _BLOCK_BYTES = 8 << 20
 """Larger files are fetched in ranges of this size."""
@@ -29,25 +26,59 @@ _BLOCK_BYTES = 8 << 20
 Answer = TypeVar("Answer")
 
 
+class _Files(Protocol):
+    """The files of a server; each method raises FileNotFoundError, or whatever else the server's protocol has."""
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a file; None if the server does not tell."""
+
+    def whole(self, path: str, limit: int) -> bytes:
+        """The content of a file. Raises UnfitAnswerError if it has more than `limit` bytes."""
+
+    def part(self, path: str, first: int | None, count: int) -> bytes:
+        """`count` bytes of a file from `first` on, or the last ones if that is None, as far as the file has them."""
+
+
+class _OtherFiles:
+    """The files of whatever else fsspec knows, such as an object store."""
+
+    def __init__(self, files: Any) -> None:
+        self._files = files
+
+    def size(self, path: str) -> int | None:
+        size: int | None = self._files.size(path)
+        return size
+
+    def whole(self, path: str, limit: int) -> bytes:
+        content = self.part(path, 0, limit + 1)
+        if len(content) > limit:
+            raise UnfitAnswerError(f"the file has more than {limit} bytes")
+        return content
+
+    def part(self, path: str, first: int | None, count: int) -> bytes:
+        start, stop = (-count, None) if first is None else (first, first + count)
+        content: bytes = self._files.cat_file(path, start=start, end=stop)
+        if len(content) > count:
+            raise UnfitAnswerError(f"the server sends {len(content)} bytes, asked for were {count}")
+        return content
+
+
 class Server:
     """The file system behind a URL, with errors and repetitions as this package wants them."""
 
     def __init__(self, url: str) -> None:
         """Raises CacheRemoteError if no file system is known for `url`."""
-        options = {}
-        if url.startswith(("http://", "https://")):
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
-            options = {"client_kwargs": {"timeout": timeout}}
+        is_http = url.startswith(("http://", "https://"))
         try:
-            self._files, self.root = fsspec.core.url_to_fs(url.rstrip("/"), **options)
+            options = HTTP_OPTIONS if is_http else {}
+            self._system, self.root = fsspec.core.url_to_fs(url.rstrip("/"), **options)
         except (ValueError, ImportError) as error:
             raise CacheRemoteError(f"{url}: cannot be read from here: {error}") from None
-        self._lock = threading.Lock()
-        self._sends_ranges = False
+        self._files: _Files = HttpFiles(self._system) if is_http else _OtherFiles(self._system)
 
     def url(self, path: str) -> str:
         """The URL of a path of this file system."""
-        return str(self._files.unstrip_protocol(path))
+        return str(self._system.unstrip_protocol(path))
 
     def size(self, path: str) -> int:
         """Bytes of a file.
@@ -59,49 +90,25 @@ class Server:
         size = self._asked(path, lambda: self._files.size(path))
         if size is None:
             raise CacheRemoteError(f"{self.url(path)}: the server does not tell the size of this file")
-        return int(size)
+        return size
 
-    def whole(self, path: str) -> bytes:
-        """The content of a file. Raises like `size`."""
-        content: bytes = self._asked(path, lambda: self._files.cat_file(path))
-        return content
-
-    def part(self, path: str, start: int, stop: int | None = None) -> bytes:
-        """Bytes `start` to `stop` of a file, as far as it has them; a negative `start` counts from its end.
+    def whole(self, path: str, limit: int) -> bytes:
+        """The content of a file of at most `limit` bytes.
 
         Raises:
             FileNotFoundError: there is no such file.
-            CacheRemoteError: the server fails, stops before the end, or sends more than was asked for.
+            CacheRemoteError: the file is larger, or the server fails, or stops before the end.
         """
-        self._refuse_without_ranges()
-        wanted = -start if stop is None else stop - start
-        content = self._asked(path, lambda: self._range(path, start, stop))
-        if len(content) > wanted:
-            raise CacheRemoteError(
-                f"{self.url(path)}: the server sent {len(content)} bytes when asked for {wanted}"
-            )
-        return content
+        return self._asked(path, lambda: self._files.whole(path, limit))
 
-    def _range(self, path: str, start: int, stop: int | None) -> bytes:
-        try:
-            content: bytes = self._files.cat_file(path, start=start, end=stop)
-        except aiohttp.ClientResponseError as error:
-            if error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file ends before `start`
-                return b""
-            raise
-        return content
+    def part(self, path: str, first: int | None, count: int) -> bytes:
+        """`count` bytes of a file from `first` on, or the last ones if that is None, as far as the file has them.
 
-    def _refuse_without_ranges(self) -> None:
-        """Find out on a small file, once, rather than from a shard of hundreds of megabytes."""
-        with self._lock:
-            if not self._sends_ranges:
-                path = f"{self.root}/zarr.json"
-                if len(self._asked(path, lambda: self._range(path, 0, 1))) != 1:
-                    raise CacheRemoteError(
-                        f"{self.url(self.root)}: the server ignores byte ranges and would send whole files for each "
-                        "image; serve the folder with one that supports them (nginx, Caddy, S3), or copy it to disk"
-                    )
-                self._sends_ranges = True
+        Raises:
+            FileNotFoundError: there is no such file.
+            CacheRemoteError: the server fails, stops before the end, or sends other bytes than it was asked for.
+        """
+        return self._asked(path, lambda: self._files.part(path, first, count))
 
     def _asked(self, path: str, request: Callable[[], Answer]) -> Answer:
         for delay in (*RETRY_DELAYS, None):
@@ -137,21 +144,21 @@ class RemotePath:
     def __str__(self) -> str:
         return self.server.url(self.path)
 
-    def read_bytes(self) -> bytes:
-        """The content of the file. Raises FileNotFoundError, and CacheRemoteError if the server fails."""
-        return self.server.whole(self.path)
+    def copy_to(self, file: IO[bytes], size: int) -> None:
+        """Write the content, of at most `size` bytes, to an open file, a few megabytes at a time.
 
-    def copy_to(self, file: Any) -> None:
-        """Write the content to an open binary file, a few megabytes at a time. Raises like `read_bytes`."""
-        size = self.server.size(self.path)
+        Raises:
+            FileNotFoundError: there is no such file.
+            CacheRemoteError: the server fails, or the file is larger.
+        """
         if size <= _BLOCK_BYTES:
-            file.write(self.read_bytes())
+            file.write(self.server.whole(self.path, size))
             return
-        for start in range(0, size, _BLOCK_BYTES):
-            stop = min(start + _BLOCK_BYTES, size)
-            block = self.server.part(self.path, start, stop)
-            if len(block) != stop - start:
-                raise CacheRemoteError(f"{self}: the server sent {len(block)} bytes of {stop - start}")
+        for first in range(0, size, _BLOCK_BYTES):
+            count = min(_BLOCK_BYTES, size - first)
+            block = self.server.part(self.path, first, count)
+            if len(block) != count:
+                raise CacheRemoteError(f"{self}: the server sent {len(block)} bytes of {count}")
             file.write(block)
 
 
@@ -164,7 +171,7 @@ class RemoteSource:
 
     def read_into(self, buffers: Sequence[memoryview], offset: int) -> int:
         """See `ByteSource`."""
-        content = self._path.server.part(self._path.path, offset, offset + sum(map(len, buffers)))
+        content = self._path.server.part(self._path.path, offset, sum(map(len, buffers)))
         place = 0
         for buffer in buffers:
             piece = content[place : place + len(buffer)]
@@ -174,7 +181,7 @@ class RemoteSource:
 
     def read_tail(self, length: int) -> bytes:
         """See `ByteSource`."""
-        return self._path.server.part(self._path.path, -length)
+        return self._path.server.part(self._path.path, None, length)
 
 
 def _connection_failed(error: Exception) -> bool:
@@ -185,7 +192,10 @@ def _connection_failed(error: Exception) -> bool:
 
 def _described(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"the server answers {error.status} {error.message}"
+        return f"the server answers {error.status} {shown_text(error.message)}"
     if _connection_failed(error):
-        return f"the connection failed {len(RETRY_DELAYS) + 1} times ({error or type(error).__name__})"
-    return f"{error or type(error).__name__}"
+        told = shown_text(error) or type(error).__name__
+        return f"the connection failed {len(RETRY_DELAYS) + 1} times ({told})"
+    if isinstance(error, UnfitAnswerError):
+        return str(error)
+    return shown_text(error) or type(error).__name__

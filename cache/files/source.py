@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cache.files.regular_file import open_regular
+
 
 class ByteSource(Protocol):
     """One open file, for any number of threads at once; it is closed when nobody refers to it any more."""
@@ -29,8 +31,8 @@ class LocalSource:
     """A file on disk, read with `preadv` straight into the caller's buffers."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file at `path`. Raises OSError if it cannot be."""
-        self._descriptor = os.open(path, os.O_RDONLY)
+        """Open the file at `path`. Raises OSError if it cannot be, or is no regular file."""
+        self._descriptor = open_regular(path)
         weakref.finalize(self, os.close, self._descriptor)
 
     def read_into(self, buffers: Sequence[memoryview], offset: int) -> int:

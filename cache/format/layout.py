@@ -1,6 +1,5 @@
 """Which arrays a cache has, and their shapes, chunks and shards: everything follows from the manifest."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,10 +10,11 @@ import numpy as np
 
 from cache.errors import CacheFormatError, unreadable
 from cache.files.durable import sync, write_all_durably
-from cache.files.location import Location
+from cache.files.location import Location, read_document
 from cache.format.manifest import Manifest
 from cache.format.metadata import array_document, as_bytes, group_of, sharded
 from cache.format.storage import POOLED_DTYPE, TOKEN_DTYPE
+from cache.shown import shown_value
 
 TOKEN_CHUNK = 16
 """Text tokens of one inner chunk: about as many as a caption has, since reading a caption reads all of its chunks."""
@@ -184,7 +184,7 @@ def check_arrays(path: Location, manifest: Manifest) -> None:
     for layout in sharded_layouts(manifest).values():
         where = path / layout.name / "zarr.json"
         try:
-            found = json.loads(where.read_bytes())
+            found = read_document(where)
         except OSError as error:
             raise unreadable(where, error) from None
         except ValueError as error:
@@ -192,4 +192,6 @@ def check_arrays(path: Location, manifest: Manifest) -> None:
         for key, expected in layout.document().items():
             value = found.get(key) if isinstance(found, dict) else None
             if value != expected:
-                raise CacheFormatError(f"{where}: {key} is {value!r}, the manifest implies {expected!r}")
+                raise CacheFormatError(
+                    f"{where}: {key} is {shown_value(value)}, the manifest implies {shown_value(expected)}"
+                )

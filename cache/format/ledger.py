@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from cache.files.durable import WrittenFile, write_durably
-from cache.files.location import Location
+from cache.files.location import Location, file_size, read_document
+from cache.files.regular_file import UnfitFileError
 from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER
 from cache.format.manifest import Manifest
 from cache.format.parquet import read_parquet, write_parquet
@@ -138,8 +139,8 @@ def commit(folder: Path, record: ShardRecord) -> None:
 def read_record(path: Path) -> ShardRecord | None:
     """The record in a file of the `ledger` folder; None if there is none, or not a whole one."""
     try:
-        return ShardRecord.from_json(json.loads(path.read_bytes()))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ShardRecord.from_json(read_document(path))
+    except (FileNotFoundError, UnfitFileError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -185,7 +186,7 @@ def read_statistics(folder: Location, side: str, completion: Completion) -> Side
 def file_problem(folder: Path, path: str, size: int) -> str | None:
     """Why the file `path` of the cache is not there with `size` bytes; None if it is."""
     try:
-        found = (folder / path).stat().st_size
+        found = file_size(folder / path)
     except OSError as error:
         return f"{path} is missing ({error.strerror})"
     return None if found == size else f"{path} has {found} bytes, {size} were written"

@@ -9,9 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from cache.errors import CacheFormatError, CacheIdentityError
 from cache.format.storage import StorageDtype
+from cache.shown import shown_text, shown_value
 
 FORMAT = "concord-activation-cache"
 VERSION = 1
+
+LARGEST_ROW = 1 << 28
+"""Most values of one row of an array: a gigabyte in float32."""
+
+LARGEST_SHARD = 1 << 24
+"""Most chunks of one shard of an array: an index of 256 MB."""
+
+
+_NAMED_KEYS = 20
+"""Differing keys that a message names."""
 
 
 class Manifest(BaseModel):
@@ -62,7 +73,7 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.format != FORMAT:
-            raise CacheFormatError(f"manifest: format is {self.format!r}, expected {FORMAT!r}")
+            raise CacheFormatError(f"manifest: format is {shown_value(self.format)}, expected {FORMAT!r}")
         if self.version != VERSION:
             raise CacheFormatError(
                 f"manifest: format version {self.version}, and this software reads version {VERSION}; "
@@ -79,7 +90,24 @@ class Manifest(BaseModel):
             raise CacheFormatError(
                 f"manifest: shard_captions adds up to {sum(self.shard_captions)}, captions says {self.captions}"
             )
+        self._refuse_absurd_sizes()
         return self
+
+    def _refuse_absurd_sizes(self) -> None:
+        """Bound what reading a row, or the index of a shard, allocates: the files may be holes that take no room."""
+        captions = max(self.shard_captions)
+        for what, number, largest in (
+            ("values of an image", self.patches * self.vision_channels, LARGEST_ROW),
+            ("values of a text token", self.text_channels, LARGEST_ROW),
+            ("values of a pooled embedding", self.embedding, LARGEST_ROW),
+            ("images of a shard", self.shard_images, LARGEST_SHARD),
+            ("captions of a shard", captions, LARGEST_SHARD),
+            ("text tokens of a shard", captions * self.context_length, 16 * LARGEST_SHARD),
+        ):
+            if number > largest:
+                raise CacheFormatError(
+                    f"manifest: {shown_value(number)} {what}, at most {largest} are possible"
+                )
 
     @property
     def shards(self) -> int:
@@ -118,9 +146,9 @@ class Manifest(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             problem = error.errors()[0]
-            key = ".".join(str(part) for part in problem["loc"])
+            key = shown_text(".".join(str(part) for part in problem["loc"]))
             found = problem["input"]
-            value = f", found {found!r}" if isinstance(found, str | int | float | None) else ""
+            value = f", found {shown_value(found)}" if isinstance(found, str | int | float | None) else ""
             raise CacheFormatError(f"{where}: manifest: {key}: {problem['msg']}{value}") from None
         except CacheFormatError as error:
             raise CacheFormatError(f"{where}: {error}") from None
@@ -153,11 +181,17 @@ def refuse_other_identity(
     """
     found_values, expected_values = dict(_leaves(found)), dict(_leaves(expected))
     absent = "(absent)"
-    lines = [
-        f"  {key}: the cache has {found_values.get(key, absent)}, expected {expected_values.get(key, absent)}"
+    differing = [
+        (key, found_values.get(key, absent), expected_values.get(key, absent))
         for key in sorted(found_values.keys() | expected_values.keys())
         if found_values.get(key, absent) != expected_values.get(key, absent)
     ]
+    lines = [
+        f"  {shown_text(key)}: the cache has {shown_text(ours)}, expected {shown_text(theirs)}"
+        for key, ours, theirs in differing[:_NAMED_KEYS]
+    ]
+    if len(differing) > _NAMED_KEYS:
+        lines.append(f"  and {len(differing) - _NAMED_KEYS} more")
     if lines:
         raise CacheIdentityError("\n".join([f"{where}: belongs to another identity; {remedy}", *lines]))
 

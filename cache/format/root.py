@@ -1,6 +1,5 @@
 """The group document of a cache: format, manifest, and whether it is complete."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 from cache.errors import CacheCorruptError, CacheFormatError, CacheMissingError, unreadable
 from cache.files.durable import WrittenFile, write_durably
-from cache.files.location import Location
+from cache.files.location import Location, read_document
 from cache.format.manifest import FORMAT, VERSION, Manifest, canonical_sha256
 from cache.format.metadata import as_bytes, group_of
+from cache.shown import shown_text, shown_value
 
 TOTALS = ("images", "captions", "tokens", "pairs", "skipped")
 """Counts of a shard, in its ledger record, and of the whole cache, in the group document."""
@@ -69,23 +69,26 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
     where = path / "zarr.json"
     attributes = _attributes(path)
     if attributes["format"] != FORMAT:
-        raise CacheFormatError(f"{where}: a Zarr group of format {attributes['format']!r}, not {FORMAT!r}")
+        raise CacheFormatError(
+            f"{where}: a Zarr group of format {shown_value(attributes['format'])}, not {FORMAT!r}"
+        )
     if attributes.get("version") != VERSION:
         raise CacheFormatError(
-            f"{where}: format version {attributes.get('version')!r}, and this software reads version {VERSION}; "
-            "use the release that wrote it"
+            f"{where}: format version {shown_value(attributes.get('version'))}, and this software reads version "
+            f"{VERSION}; use the release that wrote it"
         )
     manifest = Manifest.from_json(attributes.get("manifest"), str(where))
     if attributes.get("manifest_sha256") != manifest.sha256:
         raise CacheFormatError(
             f"{where}: the manifest was edited: its SHA-256 is {manifest.sha256}, "
-            f"recorded is {attributes.get('manifest_sha256')}; restore the file or encode again"
+            f"recorded is {shown_value(attributes.get('manifest_sha256'))}; restore the file or encode again"
         )
     others = {key: value for key, value in attributes.items() if key != "attributes_sha256"}
     if attributes.get("attributes_sha256") != canonical_sha256(others):
         raise CacheFormatError(
             f"{where}: the attributes were edited: their SHA-256 is {canonical_sha256(others)}, "
-            f"recorded is {attributes.get('attributes_sha256')}; restore the file or run concord cache repair"
+            f"recorded is {shown_value(attributes.get('attributes_sha256'))}; restore the file or run concord cache "
+            "repair"
         )
     if attributes.get("complete") is not True:
         return manifest, None
@@ -95,7 +98,9 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
             name: WrittenFile(file["bytes"], file["blake3"]) for name, file in attributes["files"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CacheFormatError(f"{where}: totals or files were edited ({error}); restore the file") from None
+        raise CacheFormatError(
+            f"{where}: totals or files were edited ({shown_text(error)}); restore the file"
+        ) from None
     return manifest, Completion(totals, files)
 
 
@@ -111,7 +116,7 @@ def read_manifest(path: Location) -> Manifest | None:
 
 def _attributes(path: Location) -> dict[str, Any]:
     try:
-        attributes: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        attributes: dict[str, Any] = read_document(path / "zarr.json")["attributes"]
         attributes["format"]
     except NotADirectoryError:
         raise CacheFormatError(f"{path}: is a file; an activation cache is a folder") from None

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import CacheCorruptError, unreadable
-from cache.files.location import Location
+from cache.files.location import Location, read_whole
 from cache.format.layout import CHECKSUM_BYTES
 from cache.format.metadata import CHECKED_BYTES, array_document
 
@@ -33,7 +33,7 @@ def read_small_array(path: Location, name: str, length: int, dtype: np.dtype[Any
     """
     file = path / name / "c.0"
     try:
-        content = file.read_bytes()
+        content = read_whole(file, length * dtype.itemsize + CHECKSUM_BYTES)
     except OSError as error:
         raise unreadable(file, error) from None
     values, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from cache.errors import CacheError
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.reading.reader import ActivationCache
+from cache.shown import shown_text, shown_value
 
 _NAMED_VALUES = 10
 
@@ -90,9 +91,11 @@ def pairs_of_file(file: Path, pairs: int) -> Int[np.ndarray, "selected"]:
         if not line:
             continue
         if not line.isdecimal() or int(line) >= pairs:
-            raise CacheError(f"{file}: line {number}: {line!r} is not a pair; the cache has 0 to {pairs - 1}")
+            raise CacheError(
+                f"{file}: line {number}: {shown_value(line)} is not a pair; the cache has 0 to {pairs - 1}"
+            )
         if int(line) in seen:
-            raise CacheError(f"{file}: line {number}: pair {line} is already on line {seen[int(line)]}")
+            raise CacheError(f"{file}: line {number}: pair {int(line)} is already on line {seen[int(line)]}")
         seen[int(line)] = number
     return np.array(sorted(seen), np.int64)
 
@@ -124,12 +127,13 @@ def _met(samples: pa.Table, condition: str) -> Bool[np.ndarray, "row"]:
     try:
         equal = pc.fill_null(pc.equal(values, pa.scalar(value).cast(values.type)), False)
     except pa.ArrowInvalid:
-        raise CacheError(f"where {condition!r}: {value!r} is not of type {values.type}") from None
+        raise CacheError(f"where {condition!r}: {shown_value(value)} is not of type {values.type}") from None
     found: Bool[np.ndarray, "value"] = equal.to_numpy(zero_copy_only=False)
     if not found.any():
         known = sorted(map(str, values.unique().drop_null().to_pylist()))
         more = ", ..." if len(known) > _NAMED_VALUES else ""
-        raise CacheError(f"where {condition!r}: no pair; {name} has {', '.join(known[:_NAMED_VALUES])}{more}")
+        named = ", ".join(map(shown_text, known[:_NAMED_VALUES]))
+        raise CacheError(f"where {condition!r}: no pair; {name} has {named}{more}")
     if not is_list:
         return found
     met = np.zeros(len(samples), bool)

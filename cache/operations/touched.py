@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cache.files.regular_file import regular_size
 from cache.format.layout import SAMPLES_FILE, ShardedLayout
 from cache.format.ledger import ShardRecord, shard_samples_name
 
@@ -90,6 +91,7 @@ class PairLocator:
 
     def _samples(self, shard: int) -> pa.Table:
         name = SAMPLES_FILE if self._complete else shard_samples_name(shard)
+        regular_size(self._path / name)  # or opening it may wait for ever
         with pq.ParquetFile(self._path / name, page_checksum_verification=True) as file:
             return file.read_row_group(shard if self._complete else 0, TOUCHED_COLUMNS)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.operations.touched import TouchedPairs
+from cache.shown import shown_text
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Problem:
 
     def __str__(self) -> str:
         shard = "" if self.shard is None else f"; shard {self.shard}"
-        return f"{self.file} {self.problem}{shard}" + (f": {self.pairs}" if self.pairs else "")
+        return f"{shown_text(self.file)} {self.problem}{shard}" + (f": {self.pairs}" if self.pairs else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

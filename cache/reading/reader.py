@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache.batch import PairBatch
-from cache.errors import CacheError, CacheIncompleteError, CacheRemoteError
+from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, CacheRemoteError
 from cache.files.location import Location, located
 from cache.files.open_files import OpenFiles
 from cache.format.layout import ACTIVATIONS, SAMPLES_FILE, check_arrays, sharded_layouts
@@ -175,7 +175,10 @@ class ActivationCache:
         """
         shard_of_row = self.sample_numbers["image_row"].to_numpy() // self.manifest.shard_images
         shards = np.unique(shard_of_row[rows])
-        tables = read_row_groups(self._location / SAMPLES_FILE, SAMPLES_SCHEMA, shards.tolist())
+        written = self._completion.files.get(SAMPLES_FILE)
+        tables = read_row_groups(
+            self._location / SAMPLES_FILE, SAMPLES_SCHEMA, shards.tolist(), written.bytes if written else 0
+        )
         return pa.concat_tables(
             table.take(pa.array(rows[shard_of_row[rows] == shard] - np.searchsorted(shard_of_row, shard)))
             for shard, table in zip(shards, tables, strict=True)
@@ -183,8 +186,26 @@ class ActivationCache:
 
     @functools.cached_property
     def sample_numbers(self) -> pa.Table:
-        """The columns `pair`, `image_row` and `caption_row` of `samples`, few enough to stay in memory."""
-        return self.read_samples(["pair", "image_row", "caption_row"])
+        """The columns `pair`, `image_row` and `caption_row` of `samples`, few enough to stay in memory.
+
+        Raises:
+            CacheFormatError: they number other pairs, images or captions than the cache has.
+            CacheCorruptError, CacheAccessError: as `read_samples`.
+        """
+        numbers = self.read_samples(["pair", "image_row", "caption_row"])
+        pairs = numbers["pair"].drop_null().to_numpy()
+        captions = self._arrays["text/pooled"].layout.shape[0]
+        if not (
+            len(numbers) == self.pairs + self.skipped
+            and np.array_equal(pairs, np.arange(self.pairs))
+            and _within(numbers["image_row"].drop_null().to_numpy(), 0, self.manifest.images)
+            and _within(numbers["caption_row"].drop_null().to_numpy(), 0, captions)
+        ):
+            raise CacheFormatError(
+                f"{self._location / SAMPLES_FILE}: does not list the {self.pairs} pairs of this cache and its "
+                f"{self.skipped} other rows, with rows that its arrays have"
+            )
+        return numbers
 
     @property
     def pair_images(self) -> Int[np.ndarray, "pair"]:
@@ -196,15 +217,15 @@ class ActivationCache:
         """Caption row of every pair, int64."""
         return self._pair_columns["caption_row"]
 
-    @functools.cached_property
+    @property
     def caption_starts(self) -> Int[np.ndarray, "caption"]:
         """Row of `text/tokens` where each caption row begins, int64."""
-        return self._read_positions("text/starts")
+        return self._caption_positions[0]
 
-    @functools.cached_property
+    @property
     def caption_lengths(self) -> Int[np.ndarray, "caption"]:
         """Valid tokens of each caption row, int64."""
-        return self._read_positions("text/lengths")
+        return self._caption_positions[1]
 
     def read_pairs(self, pair_indices: Int[np.ndarray, "pair"], allocate: Allocate = ordinary) -> PairBatch:
         """Read pairs in the given order into host memory.
@@ -340,14 +361,32 @@ class ActivationCache:
     def _allocated(self, allocate: Allocate, name: str, rows: int) -> Tensor:
         return allocate((rows, *self._arrays[name].layout.row_shape), torch.float32)
 
-    def _read_positions(self, name: str) -> NDArray[np.int64]:
-        rows = self._arrays["text/pooled"].layout.shape[0]
-        return read_small_array(self._location, name, rows, np.dtype("<i8"))
+    @functools.cached_property
+    def _caption_positions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """`text/starts` and `text/lengths`. Raises CacheFormatError if a caption has tokens that no row is of."""
+        captions, tokens = (self._arrays[f"text/{name}"].layout.shape[0] for name in ("pooled", "tokens"))
+        starts, lengths = (
+            read_small_array(self._location, name, captions, np.dtype("<i8"))
+            for name in ("text/starts", "text/lengths")
+        )
+        if not (
+            _within(starts, 0, tokens + 1)
+            and _within(lengths, 0, self.manifest.context_length + 1)
+            and _within(starts + lengths, 0, tokens + 1)
+        ):
+            raise CacheFormatError(
+                f"{self._location / 'text'}: starts and lengths give captions rows that text/tokens does not have"
+            )
+        return starts, lengths
 
     @functools.cached_property
     def _pair_columns(self) -> dict[str, NDArray[np.int64]]:
         table = self.sample_numbers.filter(self.sample_numbers["pair"].is_valid())
         return {name: table[name].to_numpy() for name in ("image_row", "caption_row")}
+
+
+def _within(numbers: NDArray[np.int64], first: int, end: int) -> bool:
+    return len(numbers) == 0 or bool(first <= numbers.min() and numbers.max() < end)
 
 
 def _same(location: str, manifest: Manifest, completion: Completion) -> ActivationCache:

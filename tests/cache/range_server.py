@@ -1,14 +1,39 @@
 """A web server for a folder that knows byte ranges, counts what it is asked for, and fails when told to."""
 
+import contextlib
+import gzip
 import re
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-Failure = Literal["stop", "hang up", "status 500", "short"]
-"""Stop in the middle of the body, or before any answer; answer with an error, or with half of the bytes asked for."""
+Failure = Literal[
+    "stop",
+    "hang up",
+    "status 500",
+    "short",
+    "endless",
+    "terabyte",
+    "gzip",
+    "drip",
+    "dripping header",
+    "silence",
+    "another range",
+    "no range",
+    "more",
+    "loop",
+    "to a file",
+]
+"""Stop in the middle of the body, or before any answer; answer with an error, or with half of the bytes asked for.
+
+What only a hostile server does: a body without an end, or of a terabyte; a compressed one; a byte at a time, or none;
+bytes of another place, or more than asked for; redirections to itself, or to a file of the reader.
+"""
+
+HOSTILE = get_args(Failure)[4:]
 
 
 class RangeServer:
@@ -71,6 +96,11 @@ def _handler(server: RangeServer) -> type[BaseHTTPRequestHandler]:
                 self.send_error(500 if failure else 404)
                 return
             content = file.read_bytes()
+            if failure in HOSTILE:
+                self.close_connection = True
+                with contextlib.suppress(OSError):  # the reader has had enough
+                    self._attack(failure, content)
+                return
             start, stop = self._range(len(content)) if server.ranges else (0, len(content))
             if start >= stop:
                 self.send_error(416)
@@ -85,6 +115,47 @@ def _handler(server: RangeServer) -> type[BaseHTTPRequestHandler]:
             if self.command == "GET":
                 self.wfile.write(body[: len(body) // 2] if failure == "stop" else body)
                 self.close_connection = failure == "stop"
+
+        def _attack(self, how: Failure, content: bytes) -> None:
+            start, stop = self._range(len(content))
+            stated = {
+                "another range": f"bytes {start + 1}-{stop}/{stop + 1}",
+                "more": f"bytes {start}-{stop - 1}/{len(content)}",
+                "no range": "",
+            }
+            if how == "silence":
+                time.sleep(2)
+                return
+            if how == "dripping header":
+                self._drip(b"HTTP/1.1 200 OK\r\n" + b"X-Nothing: there\r\n" * 100)
+                return
+            if how in ("loop", "to a file"):
+                self.send_response(302)
+                self.send_header("Location", self.path if how == "loop" else (server.folder / "x").as_uri())
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206 if how in stated else 200)
+            if stated.get(how):
+                self.send_header("Content-Range", stated[how])
+            if how == "gzip":
+                self.send_header("Content-Encoding", "gzip")
+            if how == "terabyte":
+                self.send_header("Content-Length", str(10**12))
+            self.end_headers()
+            if how in ("endless", "terabyte"):
+                while True:
+                    self.wfile.write(b" " * 65536)
+            elif how == "drip":
+                self._drip(content)
+            else:
+                body = gzip.compress(b" " * 10**6) * 1000 if how == "gzip" else content[start:stop] * 1000
+                self.wfile.write(body)
+
+        def _drip(self, content: bytes) -> None:
+            for place in range(len(content)):
+                self.wfile.write(content[place : place + 1])
+                time.sleep(0.02)
 
         def _range(self, size: int) -> tuple[int, int]:
             """First byte and the one after the last of the range asked for, as far as the file has them."""

@@ -1,0 +1,209 @@
+"""A folder that somebody else made costs a stated amount of memory, keeps nobody waiting, and ends in one line."""
+
+import json
+import os
+import shutil
+import socket
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cache import ActivationCache, CacheCorruptError, CacheError, CacheFormatError, CacheWriter, Manifest
+from cache.files.durable import file_written, write_durably
+from cache.files.location import DOCUMENT_BYTES
+from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
+from cache.format.root import Completion, read_root, root_attributes
+from cache.format.samples import SAMPLES_SCHEMA
+from cache.format.small_array import small_array_content
+from cache.operations import cache_info
+
+FILES = [
+    "zarr.json",
+    "vision/tokens/zarr.json",
+    "vision/tokens/c.0.0.0",
+    "text/starts/c.0",
+    LEDGER_FILE,
+    SAMPLES_FILE,
+]
+HOLE = 1 << 40
+ABSURD = 10**18
+
+
+def pipe(file):
+    os.mkfifo(file)
+
+
+def unix_socket(file):
+    folder = os.open(file.parent, os.O_RDONLY)  # the path of a socket may have 107 characters
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{folder}/{file.name}")
+    os.close(folder)
+
+
+def endless_device(file):
+    file.symlink_to("/dev/zero")
+
+
+def folder(file):
+    file.mkdir()
+
+
+def link_to_itself(file):
+    file.symlink_to(file.name)
+
+
+def hole(file):
+    with file.open("wb") as opened:
+        opened.truncate(HOLE)
+
+
+KINDS = [pipe, unix_socket, endless_device, folder, link_to_itself, hole]
+
+
+def read_everything(path):
+    with ActivationCache.open(path) as cache:
+        cache.read_pairs(np.arange(cache.pairs))
+        return cache.statistics, cache.samples
+
+
+def refused(action, path, kind=CacheError):
+    """The one line that an action on the cache at `path` ends in, having taken little memory."""
+    tracemalloc.start()
+    with pytest.raises(kind) as raised:
+        action(path)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 2 * DOCUMENT_BYTES
+    message = str(raised.value)
+    assert "\n" not in message
+    assert len(message) < 1000
+    assert not any(ord(character) < 32 for character in message)
+    return message
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_file_of_a_cache_is_refused(path, name, kind):
+    (path / name).unlink()
+    kind(path / name)
+    assert name in refused(read_everything, path).replace("its zarr.json", "zarr.json") or name == "zarr.json"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", ["000001.json", "000001.samples.parquet"])
+def test_a_record_that_is_no_file_makes_its_shard_uncommitted(path, example, name, kind):
+    shutil.rmtree(path)
+    with CacheWriter.open(path, example.manifest) as writer:
+        for shard in range(2):
+            writer.write_shard(shard, *example.shard(shard))
+    (path / "ledger" / name).unlink()
+    kind(path / "ledger" / name)
+    assert cache_info(path).committed in (1, 2)
+    if kind is not folder:  # no writer deletes what may hold a user's files
+        with CacheWriter.open(path, example.manifest) as writer:
+            assert writer.missing_shards == [1, 2]
+
+
+def test_nothing_is_written_through_a_link_that_lies_where_a_file_is_to_be_written(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "new.partial").symlink_to(precious)
+    write_durably(tmp_path / "new", b"content")
+    os.mkfifo(tmp_path / "newer.partial")
+    write_durably(tmp_path / "newer", b"content")
+    assert precious.read_text() == "kept"
+    assert (tmp_path / "new").read_bytes() == (tmp_path / "newer").read_bytes() == b"content"
+
+
+def with_root(path, **files):
+    """Make the root agree with changed tables, as whoever made the cache would."""
+    manifest, completion = read_root(path)
+    written = {**completion.files, **{name: file_written(path / name) for name in files}}
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"] = root_attributes(manifest, Completion(completion.totals, written))
+    (path / "zarr.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"attributes": ' + "[" * 10**6,
+        '{"attributes": {"format": "' + "x" * 10**6 + '"}}',
+        '{"attributes": {"format": "\\u001b]0;title\\u0007\\u202e"}}',
+        '{"attributes": {"format": "concord-activation-cache", "version": ' + "9" * 4000 + "}}",
+        '{"attributes": {"format": "concord-activation-cache", "version": ' + "9" * 10**5 + "}}",
+        '{"attributes": {"format": "concord-activation-cache", "version": {"a": ' + "[1]," * 9 + "[1]}}}",
+        '{"attributes": []}',
+        '{"attributes": {"format": ' + '{"a":' * 900 + "1" + "}" * 902,
+        "\xff\xfe",
+        "[]",
+        "",
+    ],
+    ids=lambda content: content[:50],
+)
+def test_any_document_as_root_is_refused_in_one_short_line(path, content):
+    (path / "zarr.json").write_text(content, encoding="utf-16" if content.startswith("\xff") else "utf-8")
+    refused(ActivationCache.open, path)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"patches": ABSURD, "grid": (1, ABSURD)},
+        {"vision_channels": ABSURD},
+        {"text_channels": ABSURD},
+        {"embedding": ABSURD},
+        {"context_length": ABSURD},
+        {"images": ABSURD, "captions": ABSURD, "shard_images": ABSURD, "shard_captions": (ABSURD,)},
+        {"captions": ABSURD, "shard_captions": (ABSURD, 0, 0)},
+    ],
+    ids=lambda claim: next(iter(claim)),
+)
+def test_a_manifest_of_absurd_sizes_is_refused(example, claim):
+    with pytest.raises(CacheFormatError, match=r"000000 .* at most"):
+        Manifest.from_json({**example.manifest.to_json(), **claim}, "here")
+
+
+def repeated_caption(table, times):
+    """A table of `times` rows with one caption of a megabyte."""
+    captions = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(times, np.int32)), pa.array(["a" * (1 << 20)], pa.string())
+    )
+    rows = table.slice(0, 1).take(pa.array(np.zeros(times, np.int64)))
+    return rows.set_column(rows.schema.get_field_index("caption"), "caption", captions)
+
+
+def test_a_table_that_unpacks_to_gigabytes_is_refused_before_it_fills_the_memory(path):
+    table = pq.read_table(path / SAMPLES_FILE)
+    bomb = repeated_caption(table, 20_000)  # 20 GB
+    pq.write_table(bomb, path / SAMPLES_FILE, compression="zstd", store_schema=False)
+    assert (path / SAMPLES_FILE).stat().st_size < 10**6
+    with_root(path, **{SAMPLES_FILE: True})
+    with ActivationCache.open(path) as cache, pytest.raises(CacheCorruptError, match="unpack to more than"):
+        _ = cache.samples
+
+
+@pytest.mark.parametrize("column", ["pair", "image_row", "caption_row"])
+@pytest.mark.parametrize("number", [-1, ABSURD])
+def test_rows_that_the_arrays_do_not_have_are_refused(path, column, number):
+    table = pq.read_table(path / SAMPLES_FILE)
+    numbers = table[column].to_pylist()
+    numbers[0] = number
+    position = SAMPLES_SCHEMA.get_field_index(column)
+    changed = table.set_column(position, SAMPLES_SCHEMA.field(position), pa.array(numbers, pa.int64()))
+    pq.write_table(changed, path / SAMPLES_FILE)
+    with_root(path, **{SAMPLES_FILE: True})
+    refused(read_everything, path, CacheFormatError)
+
+
+@pytest.mark.parametrize("name", ["text/starts", "text/lengths"])
+@pytest.mark.parametrize("number", [-1, ABSURD])
+def test_positions_that_the_arrays_do_not_have_are_refused(path, name, number):
+    with ActivationCache.open(path) as cache:
+        numbers = cache.caption_starts.copy()
+    numbers[0] = number
+    (path / name / "c.0").write_bytes(small_array_content(numbers))
+    refused(read_everything, path, CacheFormatError)
