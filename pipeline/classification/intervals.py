@@ -1,4 +1,4 @@
-"""A mean with its 95 % confidence interval."""
+"""A mean, or a share, with its 95 % confidence interval."""
 
 import math
 from typing import NamedTuple
@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 _COVERED = 0.95
+_NORMAL_QUANTILE = 1.959964
+"""What a normal variable stays below, in size, with that probability."""
 
 
 class Interval(NamedTuple):
@@ -31,6 +33,19 @@ def confidence_interval(values: Float[np.ndarray, "value"], overlap: float = 0.0
         return Interval(mean, None)
     deviation = float(np.std(values, ddof=1))
     return Interval(mean, student_quantile(count - 1) * deviation * math.sqrt(1 / count + overlap))
+
+
+def share_interval(part: int, whole: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, `part` of `whole` independent items; (0, 1) of none.
+
+    Unlike `share ± 2 deviations` it is right for few items and for shares of 0 and 1: five of five say "over 57 %".
+    """
+    if not whole:
+        return 0.0, 1.0
+    share, weight = part / whole, _NORMAL_QUANTILE**2 / whole
+    middle = (share + weight / 2) / (1 + weight)
+    reach = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))  # against rounding
 
 
 def student_quantile(freedom: int) -> float:

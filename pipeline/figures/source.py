@@ -14,7 +14,7 @@ from cache import ActivationCache
 from pipeline.datasets.pictures import read_picture
 from pipeline.errors import ConfigError, RunError
 from pipeline.report.captions import lit_captions
-from pipeline.report.dictionaries import TABLE, kinds_by_term, read_latents_of
+from pipeline.report.dictionaries import TABLE, is_right, kinds_by_term, read_latents_of
 from pipeline.report.latents import LatentPage, specimens
 from pipeline.report.pictures import as_seen
 from pipeline.report.sightings import Ranking, Sighting, SplitSightings, resize_mode_of, rows_of_pairs
@@ -69,6 +69,7 @@ class FigureSource:
                 None,
                 lit_captions(row["top_captions"]),
                 (),
+                is_right(metadata, row["latent"]),
             )
             for row in table.to_pylist()
             if row["vision_frequency"] or row["text_frequency"]

@@ -23,7 +23,7 @@ _LATEX = {
 
 
 def table_figure(tables: Sequence[Table], width: float) -> Figure:
-    """The tables under each other, ruled as LaTeX's booktabs does; the best of a row bold, the paper's in brackets.
+    """The tables under each other, ruled as LaTeX's booktabs does; the paper's figures in brackets.
 
     Args:
         tables: With the same variants.
@@ -73,9 +73,8 @@ def _write_cell(figure: Figure, cell: Cell, right: float, middle: float, points:
     if cell.paper is not None:
         told = f"[{cell.paper:.4f}]"
         write_text(figure, right, middle, told, ha="right", va="center", fontsize=small, color=QUIET)
-    weight = "bold" if cell.best else "normal"
     place = right - text_width(" [0.0000]", small)
-    write_text(figure, place, middle, _value(cell), ha="right", va="center", fontsize=points, weight=weight)
+    write_text(figure, place, middle, _value(cell), ha="right", va="center", fontsize=points)
 
 
 def _columns(tables: Sequence[Table], points: float, width: float) -> list[float]:
@@ -106,7 +105,7 @@ def _widths(tables: Sequence[Table], points: float) -> tuple[float, list[float]]
     cells = []
     for column, variant in enumerate(tables[0].variants):
         values = [_value(row.cells[column]) for table in tables for row in table.rows]
-        widest = max(text_width(value, points, "bold") for value in values)
+        widest = max(text_width(value, points) for value in values)
         cells.append(max(widest + beside, text_width(variant, points)) + space)
     return label, cells
 
@@ -145,8 +144,7 @@ def table_latex(tables: Sequence[Table]) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     value = _escaped(_value(cell))
-    own = f"\\textbf{{{value}}}" if cell.best else value
-    return own if cell.paper is None else f"{own} {{\\scriptsize [{cell.paper:.4f}]}}"
+    return value if cell.paper is None else f"{value} {{\\scriptsize [{cell.paper:.4f}]}}"
 
 
 def _escaped(text: str) -> str:

@@ -4,7 +4,8 @@ Under the key `concord` the schema's metadata holds JSON: `inputs` of the dictio
 `dictionary_sha256`; what was read: `cache_sha256`, `split`, numbers of `images` and `captions`; `options`;
 `concept_list` (name and sha256), `concepts` (how many were matched), `unknown_concepts` (left out, as the tokenizer
 does not know them), `repeated_concepts` (left out, as they are the same tokens as an earlier term, their value) and
-`silent_concepts` (no shared latent expresses them); `score`, as `score_names` gives it, null without ground truth.
+`silent_concepts` (no shared latent expresses them); `score`, as `score_names` gives it, null without ground truth;
+`true_concepts` of the named latents by number, as `true_concepts` gives them.
 """
 
 import json

@@ -18,7 +18,7 @@ from pipeline.interpretation.known_terms import split_by_tokenizer
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, caption_records, image_records
 from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.scan import Advance, scan_cache
-from pipeline.interpretation.scoring import score_names
+from pipeline.interpretation.scoring import score_names, true_concepts
 from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.sae.base import SparseAutoencoder
 
@@ -71,12 +71,14 @@ def interpret(
         "top_captions": caption_records(sae, cache, backbone, scan.captions),
     }
     table = pa.table(columns, schema=LATENT_SCHEMA)
+    found = true_concepts(table, sae, cache, concept_list.truth, options.batch_pairs)
     metadata = _metadata(sae, cache, concept_list, concepts, options) | {
         "unknown_concepts": list(unknown),
         "repeated_concepts": repeated,
         "images": scan.images.items,
         "captions": scan.captions.items,
-        "score": score_names(table, sae, cache, concept_list.truth, options.batch_pairs),
+        "score": None if found is None else score_names(found),
+        "true_concepts": {str(latent): concepts._asdict() for latent, concepts in (found or {}).items()},
     }
     return table.replace_schema_metadata(
         {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,19 +18,32 @@ from pipeline.sae.codes import SIDES, Side
 from pipeline.sae.inputs import select_inputs
 
 
-def score_names(
+class TrueConcepts(NamedTuple):
+    """What one named latent stands for, as ground-truth concepts.
+
+    Attributes:
+        name: what its name says; None for a term whose concept the list does not give.
+        images: what it tells apart best among images; None where it tells none from another.
+        captions: likewise among captions.
+    """
+
+    name: str | None
+    images: str | None
+    captions: str | None
+
+
+def true_concepts(
     latents: pa.Table,
     sae: SparseAutoencoder,
     cache: ActivationCache,
     truth: Mapping[str, str],
     batch_pairs: int = 64,
-) -> dict[str, object] | None:
-    """Compare the name of every named latent with the concept that it really separates.
+) -> dict[int, TrueConcepts] | None:
+    """Hold the name of every named latent against the concept that it really separates.
 
     A latent's true concept is the one that its peak activation in an image tells apart best (`best_told_apart`),
     among the concepts that some term of the list names (so that every latent could have been named right).
-    A name comes from the text side. So the same is asked of captions: how many names are right about those, and how
-    many latents tell the same concept apart on both sides, which bounds how many names can be right at all.
+    A name comes from the text side. So the same is asked of captions.
 
     Args:
         latents: The table that `interpret` made.
@@ -39,32 +53,42 @@ def score_names(
         batch_pairs: Pairs in memory at once.
 
     Returns:
-        `named` and `correct`, their ratio `share` (absent when nothing is named), `correct_in_captions`,
-        `same_on_both_sides`, and `kinds`: `named` and `correct` by kind of the true concept, "none" for latents that
-        tell no item from another. None if the split has no ground truth, or none that the list names and
-        that some images show and others do not.
+        By latent. None if the split has no ground truth, or none that the list names and that some images show and
+        others do not.
     """
     concepts = sorted(set(truth.values()) & _concepts_told(cache))
     if not concepts:
         return None
     named = latents.filter(latents["named"])
+    numbers = named["latent"].to_numpy()
+    told = _told_apart(sae, cache, concepts, numbers, batch_pairs)
     given = [truth.get(name) for name in named["name"].to_pylist()]
-    told = _told_apart(sae, cache, concepts, named["latent"].to_numpy(), batch_pairs)
+    found = map(TrueConcepts, given, told["vision"], told["text"])
+    return dict(zip(numbers.tolist(), found, strict=True))
+
+
+def score_names(found: Mapping[int, TrueConcepts]) -> dict[str, object]:
+    """How many names are right about images, and about captions.
+
+    Returns:
+        `named` and `correct`, their ratio `share` (absent when nothing is named), `correct_in_captions`,
+        `same_on_both_sides`, which bounds how many names can be right at all, and `kinds`: `named` and `correct` by
+        kind of the true concept, "none" for latents that tell no image from another.
+    """
     kinds: dict[str, dict[str, int]] = {}
-    for name, concept in zip(given, told["vision"], strict=True):
-        kind = concept.partition(":")[0] if concept else "none"
-        count = kinds.setdefault(kind, {"named": 0, "correct": 0})
+    for name, images, _ in found.values():
+        count = kinds.setdefault(images.partition(":")[0] if images else "none", {"named": 0, "correct": 0})
         count["named"] += 1
-        count["correct"] += name is not None and name == concept
+        count["correct"] += _equal(name, images)
     correct = sum(count["correct"] for count in kinds.values())
     result: dict[str, object] = {
-        "named": len(given),
+        "named": len(found),
         "correct": correct,
-        "correct_in_captions": _equal(given, told["text"]),
-        "same_on_both_sides": _equal(told["vision"], told["text"]),
+        "correct_in_captions": sum(_equal(name, captions) for name, _, captions in found.values()),
+        "same_on_both_sides": sum(_equal(images, captions) for _, images, captions in found.values()),
         "kinds": kinds,
     }
-    return result | ({"share": correct / len(given)} if given else {})
+    return result | ({"share": correct / len(found)} if found else {})
 
 
 def best_told_apart(
@@ -85,8 +109,8 @@ def best_told_apart(
     return best
 
 
-def _equal(some: list[str | None], others: list[str | None]) -> int:
-    return sum(one is not None and one == other for one, other in zip(some, others, strict=True))
+def _equal(one: str | None, other: str | None) -> bool:
+    return one is not None and one == other
 
 
 def _concepts_told(cache: ActivationCache) -> set[str]:

@@ -48,6 +48,13 @@ class LitCaption:
         return self.pieces[self.peak or 0 :]
 
     @property
+    def text(self) -> str:
+        """The caption as it was written."""
+        return "".join(
+            (" " if piece.spaced else "") + piece.text for piece in self.pieces if not piece.special
+        )
+
+    @property
     def keyword(self) -> str | None:
         """The peak's text, in lower case."""
         return None if self.peak is None else self.pieces[self.peak].text.lower()

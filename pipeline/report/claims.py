@@ -1,4 +1,8 @@
-"""Which of the paper's orderings appear in these runs, and which do not."""
+"""Which of the paper's orderings appear in these runs, and which do not.
+
+Of every variant there is one run, so an order is all that can be told: whether it is more than chance, only several
+seeds can say.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +28,24 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim held against the runs: `holds` is None where fewer than two of its figures were measured."""
+    """A claim held against the runs.
+
+    Attributes:
+        claim: what is claimed.
+        in_order: whether the figures rise as claimed; None where that cannot be told.
+        figures: (name, value) of those that were measured.
+        why: why it cannot be told; empty otherwise.
+    """
 
     claim: Claim
-    holds: bool | None
+    in_order: bool | None
     figures: tuple[tuple[str, float], ...]
+    why: str = ""
+
+    @property
+    def too_few(self) -> bool:
+        """Whether fewer than two of its figures were measured."""
+        return len(self.figures) < 2
 
 
 def _over(variants: Sequence[str], key: str) -> tuple[tuple[str, str], ...]:
@@ -78,7 +95,11 @@ CLAIMS = (
 
 
 def judge(runs: Sequence[Run]) -> tuple[Verdict, ...]:
-    """Hold every claim against the figures that there are; an order between those that exist is enough."""
+    """Hold every claim against the figures that there are; an order between those that exist is enough.
+
+    Figures none of which is any good have no order worth telling: R2 that are all at most 0, and a busiest latent of a
+    dictionary in which none fires.
+    """
     metrics = {run.name: run.metrics for run in runs}
     verdicts = []
     for claim in CLAIMS:
@@ -87,9 +108,21 @@ def judge(runs: Sequence[Run]) -> tuple[Verdict, ...]:
             for variant, key in claim.rising
             if key in metrics.get(variant, {})
         )
-        holds = all(low < high for (_, low), (_, high) in pairwise(figures)) if len(figures) > 1 else None
-        verdicts.append(Verdict(claim, holds, figures))
+        why = _why_not(claim, [value for _, value in figures])
+        in_order = all(low < high for (_, low), (_, high) in pairwise(figures))
+        verdicts.append(Verdict(claim, None if why else in_order, figures, why))
     return tuple(verdicts)
+
+
+def _why_not(claim: Claim, values: Sequence[float]) -> str:
+    kind = claim.rising[0][1].partition(".")[0]
+    if len(values) < 2:
+        return "too few of its figures were measured"
+    if kind == "reconstruction" and max(values) <= 0:
+        return "no R² is above 0, so nothing is explained better than by the mean of the activations"
+    if kind == "degeneracy" and min(values) == 0:
+        return "in one of these dictionaries nothing fires"
+    return ""
 
 
 def _label(claim: Claim, variant: str, key: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cache import ActivationCache
 from pipeline.errors import ConfigError, RunError
@@ -42,7 +43,8 @@ class Dictionary:
         grid: rows and columns of the patch grid.
         latents: number of shared latents.
         fired: number of them that fire at all in the interpreted split.
-        searched: (images searched, images in all) of the split of unseen combinations; None without it.
+        searched: (images searched, images in all) of the second split; None without it.
+        with_name: number of them that have a name; those beyond the report's options have no page.
         named: pages of named latents, most hits first.
         unnamed: pages of others, most hits first.
     """
@@ -57,6 +59,7 @@ class Dictionary:
     latents: int
     fired: int
     searched: tuple[int, int] | None
+    with_name: int
     named: tuple[LatentPage, ...]
     unnamed: tuple[LatentPage, ...]
 
@@ -86,8 +89,18 @@ class Dictionary:
         return tuple(sorted({page.kind for page in self.named if page.kind}))
 
     def specimens(self, count: int) -> list[LatentPage]:
-        """See `specimens`: of those with a name."""
-        return specimens(self.named, count)
+        """At most `count` with a name that pictures and captions bear out; if there is none, others with a name."""
+        return specimens(self.borne_out or self.named, count)
+
+    @property
+    def borne_out(self) -> tuple[LatentPage, ...]:
+        """Pages of named latents whose name pictures and captions both bear out."""
+        return tuple(page for page in self.named if page.borne_out)
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether names were held against true concepts, latent by latent."""
+        return any(page.right is not None for page in self.named)
 
     def called(self, name: str) -> tuple[LatentPage, ...]:
         """Pages of the latents with this name."""
@@ -153,6 +166,7 @@ class _Reader:
                 frequency[row["latent"]] if frequency else None,
                 lit_captions(row["top_captions"][: options.captions]),
                 neighbours[row["latent"]],
+                is_right(metadata, row["latent"]),
             )
             for row in rows
         ]
@@ -167,6 +181,7 @@ class _Reader:
             latents=table.num_rows,
             fired=fired,
             searched=searched,
+            with_name=pc.sum(table["named"]).as_py() or 0,
             named=tuple(page for page in pages if page.row["named"]),
             unnamed=tuple(page for page in pages if not page.row["named"]),
         )
@@ -174,7 +189,7 @@ class _Reader:
     def _unseen(
         self, latents: list[int], interpreted: str | None
     ) -> tuple[dict[int, tuple[Evidence, ...]], list[float], tuple[int, int] | None]:
-        """The latents on the split of unseen combinations: pictures, frequencies, (images searched, images in all)."""
+        """The latents on the second split: pictures, frequencies, (images searched, images in all)."""
         split, options = self._options.ood_split, self._options
         if not options.ood_images or split not in self._caches or split == interpreted:
             return {}, [], None
@@ -214,6 +229,12 @@ def interpreted_split(metadata: Mapping[str, Any], caches: Mapping[str, Activati
     """The split whose cache was interpreted; None if it is not among `caches`."""
     matching = (split for split, cache in caches.items() if cache.manifest.sha256 == metadata["cache_sha256"])
     return next(matching, None)
+
+
+def is_right(metadata: Mapping[str, Any], latent: int) -> bool | None:
+    """Whether a named latent's name is the true concept that it tells apart, in images and in captions alike."""
+    found = (metadata.get("true_concepts") or {}).get(str(latent))
+    return None if found is None else found["name"] is not None and len(set(found.values())) == 1
 
 
 def kinds_by_term(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -23,10 +23,11 @@ def headlines(runs: Sequence[Run], variant: str, dictionary: Dictionary | None) 
     if dictionary:
         score = dictionary.score
         note = f"{score['correct']} of {score['named']} right" if score else f"of {dictionary.latents:,}"
-        found.append(Headline("Named latents", f"{len(dictionary.named):,}", note))
+        found.append(Headline("Named latents", f"{dictionary.with_name:,}", note))
     vision, text = (_full(metrics, side) for side in ("vision", "text"))
     if vision is not None and text is not None:
-        found.append(Headline("R², pictures · words", f"{vision:.2f} · {text:.2f}", "held-out pairs"))
+        figures = f"{vision:.2f} · {text:.2f}".replace("-", "\N{MINUS SIGN}")
+        found.append(Headline("R², pictures · words", figures, "0: as good as the mean; 1: perfect"))
     point, swapped = (metrics.get(f"grounding.{kind}.point_at_1") for kind in ("transport", "swapped"))
     if point is not None and swapped is not None:
         note = f"{swapped:.2f} for an absent object"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.metrics.naming import is_named, names
 from pipeline.report.captions import LitCaption, keywords
 from pipeline.report.evidence import Evidence
 from pipeline.report.neighbours import Neighbour
@@ -19,10 +20,12 @@ class LatentPage:
         row: its row of `latents.parquet`.
         kind: what sort of concept its name is ("noun"), where the concept list says so.
         images: where it fires in the interpreted split, strongest first.
-        unseen: where it fires in the split of unseen combinations.
+        unseen: where it fires in the second split.
         unseen_frequency: share of that split's patches that fire it; None without the split.
         captions: which words fire it.
         neighbours: the latents that resemble it most.
+        right: whether its name is the true concept that it tells apart in pictures and in captions; None where the
+            data do not know their concepts.
     """
 
     folder: str
@@ -33,6 +36,7 @@ class LatentPage:
     unseen_frequency: float | None
     captions: tuple[LitCaption, ...]
     neighbours: tuple[Neighbour, ...]
+    right: bool | None = None
 
     @property
     def number(self) -> int:
@@ -69,17 +73,47 @@ class LatentPage:
         return "\n".join(words).lower()
 
     @property
-    def agreement(self) -> float:
-        """Share of its captions that peak at a term of its name's cluster: do words and pictures agree on it?"""
-        terms = {term.lower() for term in self.terms}
-        return sum(caption.keyword in terms for caption in self.captions) / max(len(self.captions), 1)
+    def purity_counts(self) -> tuple[int, int]:
+        """Hits in the cluster that names it, and all hits."""
+        return (self.row["clusters"][0]["hits"] if self.row["clusters"] else 0), self.row["hits"]
+
+    @property
+    def borne_out(self) -> bool:
+        """Whether pictures and captions both bear out its name.
+
+        By the true concepts where the data know them. Else most of the pictures that fire it most must have a caption
+        that says a term of its name, and most of the captions that fire it most must peak at one.
+        """
+        return (
+            self.right
+            if self.right is not None
+            else min(self._told_by_pictures, self._told_by_captions) > 0.5
+        )
+
+    @property
+    def _told_by_pictures(self) -> float:
+        told = [self._says_it(evidence.caption) for evidence in self.images]
+        return sum(told) / max(len(told), 1)
+
+    @property
+    def _told_by_captions(self) -> float:
+        words = {word for term in self.terms for name in names(term) for word in name.split()}
+        told = [
+            self._says_it(caption.text) and (caption.keyword is None or caption.keyword in words)
+            for caption in self.captions
+        ]
+        return sum(told) / max(len(told), 1)
+
+    def _says_it(self, text: str) -> bool:
+        return any(is_named(text, term) for term in self.terms)
 
 
 def specimens(latents: Sequence[LatentPage], count: int) -> list[LatentPage]:
-    """The latents on which pictures and captions agree best, of as many kinds as there are."""
-    turns: Counter[str | None] = Counter()
+    """At most `count` latents, of as many kinds as there are; those whose name both sides bear out come first."""
+    turns: Counter[tuple[bool, str | None]] = Counter()
     ranked: list[tuple[bool, int, int, LatentPage]] = []
-    for place, latent in enumerate(sorted(latents, key=lambda latent: -latent.agreement)):
-        ranked.append((latent.agreement < 0.5, turns[latent.kind], place, latent))
-        turns[latent.kind] += 1
+    for place, latent in enumerate(latents):
+        group = (latent.borne_out, latent.kind)
+        ranked.append((not latent.borne_out, turns[group], place, latent))
+        turns[group] += 1
     return [latent for *_, latent in sorted(ranked, key=lambda entry: entry[:3])[:count]]

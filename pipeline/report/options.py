@@ -23,7 +23,8 @@ class ReportOptions(Options):
     neighbours: int = Field(6, ge=0, description="Nearest latents on a latent's page.")
     gallery_images: int = Field(3, ge=1, description="Images of each concept in the gallery.")
     ood_split: str = Field(
-        "ood", description="Split of unseen combinations, shown beside the interpreted one."
+        "ood",
+        description="A second split, shown beside the interpreted one; in the embedded world unseen combinations.",
     )
     ood_images: int = Field(4, ge=0, description="Images of that split on a latent's page.")
     ood_pairs: int = Field(2000, ge=1, description="Images of that split that are searched, evenly spaced.")

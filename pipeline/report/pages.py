@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cache import ActivationCache
+from cache import ActivationCache, visible
+from pipeline.classification.intervals import share_interval
 from pipeline.report.charts import training_charts
 from pipeline.report.claims import judge
 from pipeline.report.dictionaries import Dictionary
@@ -20,6 +21,7 @@ from pipeline.report.runs import Run
 from pipeline.report.side_by_side import SideBySide
 from pipeline.report.skips import skipped_samples
 from pipeline.report.tables import all_figures, metric_tables
+from pipeline.report.training import trainings
 
 
 class Page(NamedTuple):
@@ -93,6 +95,7 @@ def overview(
         "paper": paper(),
         "verdicts": judge(measured),
         "charts": training_charts(runs),
+        "trainings": trainings(runs),
         "caches": caches,
         "skips": skipped_samples(caches),
         "shown_variant_exists": any(run.name == options.variant for run in runs),
@@ -108,10 +111,10 @@ def assets(dictionaries: Sequence[Dictionary]) -> Iterator[tuple[str, str]]:
             yield f"scripts/{script.name}", script.read_text(encoding="utf-8")
     entries = [
         {
-            "title": latent.title,
-            "variant": dictionary.variant,
+            "title": visible(latent.title),
+            "variant": visible(dictionary.variant),
             "page": latent.page,
-            "search": latent.search_text,
+            "search": visible(latent.search_text),
         }
         for dictionary in dictionaries
         for latent in dictionary.pages
@@ -121,16 +124,33 @@ def assets(dictionaries: Sequence[Dictionary]) -> Iterator[tuple[str, str]]:
 
 
 def templates() -> Environment:
-    """The pages' templates, which escape everything they are given."""
+    """The pages' templates, which escape everything they are given, and write out what would turn text around."""
     environment = Environment(
         loader=PackageLoader("pipeline.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure_text, "percent": _percent, "thousands": _thousands}
+    environment.filters |= {
+        "figure": figure_text,
+        "interval": interval_text,
+        "percent": _percent,
+        "thousands": _thousands,
+    }
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """A value as a page shows it: text of captions, files and lists without control and bidirectional characters."""
+    return visible(value) if type(value) is str else value
+
+
+def interval_text(counts: tuple[int, int]) -> str:
+    """The 95 % interval of a share given as (part, whole), in percent."""
+    low, high = share_interval(*counts)
+    return f"{100 * low:.0f}\N{EN DASH}{100 * high:.0f} %"
 
 
 def figure_text(value: float) -> str:

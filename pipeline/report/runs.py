@@ -1,4 +1,4 @@
-"""What the report reads of a trained run: its metrics and its training curves."""
+"""What the report reads of a trained run: its metrics, its training curves and how it was trained."""
 
 import csv
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import RunError, os_error_reason
 from pipeline.json_text import parse_json
+from pipeline.sae.registry import CONFIG_FILE
 
 Series = tuple[tuple[float, float], ...]
 
@@ -23,6 +24,7 @@ class Run:
         curves: (step, value) points by term of the loss, as DVCLive logged them.
         not_defined: why a figure does not exist for this variant, by the dotted key (or its start) that it lacks.
         naming: the group `interpretation` of `metrics.json`: names held against the truth; empty where it is not there.
+        train: the options of its training, as `config.json` states them; empty where it does not.
     """
 
     name: str
@@ -31,20 +33,22 @@ class Run:
     curves: Mapping[str, Series]
     not_defined: Mapping[str, str] = field(default_factory=dict)
     naming: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> Run:
     """Read a run folder, which may lack any of its files.
 
     Raises:
-        RunError: `metrics.json` or a curve is there but cannot be read.
+        RunError: `metrics.json`, `config.json` or a curve is there but cannot be read.
     """
-    metrics = _read_metrics(folder / "metrics.json")
+    metrics = _read_json(folder / "metrics.json", "run `concord evaluate` again")
     reasons = metrics.get("not_defined")
     not_defined = {key: str(why) for key, why in reasons.items()} if isinstance(reasons, dict) else {}
     named = metrics.get("interpretation")
     naming = named if isinstance(named, dict) else {}
-    return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined, naming)
+    train = _train_options(_read_json(folder / CONFIG_FILE, "train the variant again"))
+    return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined, naming, train)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -58,14 +62,20 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def _read_metrics(path: Path) -> dict[str, Any]:
+def _train_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    training = config.get("training")
+    options = training.get("train") if isinstance(training, dict) else None
+    return options if isinstance(options, dict) else {}
+
+
+def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
-    return parse_json(content, path, "run `concord evaluate` again")
+    return parse_json(content, path, remedy)
 
 
 def _read_curves(folder: Path) -> dict[str, Series]:

@@ -81,6 +81,7 @@ class SideBySide:
         specimens: the pairs that are shown.
         pairs: how many pairs the split has.
         split: what the split is called.
+        varied: whether they were chosen by their categories; samples need not have any.
     """
 
     variants: tuple[str, ...]
@@ -89,6 +90,7 @@ class SideBySide:
     specimens: tuple[Specimen, ...]
     pairs: int
     split: str
+    varied: bool
 
 
 def compare_variants(
@@ -124,7 +126,8 @@ def compare_variants(
         )
         for pair in pairs
     )
-    return SideBySide(tuple(saes), missing, cache.manifest.grid, specimens, cache.pairs, split)
+    varied = any(rows[pair]["categories"] for pair in pairs)
+    return SideBySide(tuple(saes), missing, cache.manifest.grid, specimens, cache.pairs, split, varied)
 
 
 def _dictionaries(runs: Sequence[Run]) -> tuple[dict[str, SparseAutoencoder], dict[str, str]]:

@@ -30,11 +30,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure; None where the variant has none. `best` of its row, where the row has a direction and a winner."""
+    """One figure, and the paper's; None where there is none.
+
+    No figure is marked as the best of its row: of every variant there is one run, and nothing says how far its figures
+    would move with another seed.
+    """
 
     value: float | None
     paper: float | None
-    best: bool
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def _grounding(kind: str, name: str, better: Better) -> tuple[Metric, ...]:
 SECTIONS = (
     Section(
         "Reconstruction",
-        "R² on held-out pairs: the share of the activations' variance that the codes give back (paper's tables 2 and "
-        "6). Cross means that one side is rebuilt from the other side's shared codes through the transport plan; leak "
-        "is what full codes add to that.",
+        "R² on the pairs that were evaluated: the share of the activations' variance that the codes give back (paper's "
+        "tables 2 and 6); 0 is as good as the activations' mean, below 0 is worse. Cross means that one side is "
+        "rebuilt from the other side's shared codes through the transport plan; leak is what full codes add to that.",
         (
             Metric("Vision, shared + private", "reconstruction.vision.full_joint"),
             Metric("Vision, one global Top-K", "reconstruction.vision.full_global"),
@@ -120,7 +123,7 @@ SECTIONS = (
     Section(
         "Degeneracy",
         "How often the busiest shared latent fires (maxfreq; paper's table 4). A latent that fires for everything "
-        "means nothing. Dead latents never fire.",
+        "means nothing; where nothing fires, it is 0. Dead latents never fire on the pairs that were evaluated.",
         (
             Metric("maxfreq, text to image", "degeneracy.text_to_image", "lower"),
             Metric("maxfreq, image to text", "degeneracy.image_to_text", "lower"),
@@ -146,7 +149,7 @@ SECTIONS = (
     ),
     Section(
         "Concept recovery",
-        "The scenes know their true concepts, so recovery can be measured: how well the best single latent tells the "
+        "The samples state their true concepts, so recovery can be measured: how well the best single latent tells the "
         "pictures (or captions) that have a concept from those that do not, as average precision beside the best that "
         "shuffled labels give (chance); how well the latent that is best on one side does on the other (transfer); "
         "and how well latents find the concept's own patches. This is not in the paper.",
@@ -189,19 +192,9 @@ def _table(section: Section, runs: Sequence[Run]) -> Table:
         values = [run.metrics.get(metric.key) for run in runs]
         if all(value is None for value in values):
             continue
-        best = _best(values, metric.better)
         cells = (
-            Cell(value, published.get((run.name, metric.key)), best is not None and value == best)
+            Cell(value, published.get((run.name, metric.key)))
             for run, value in zip(runs, values, strict=True)
         )
         rows.append(Row(metric, tuple(cells)))
     return Table(section, tuple(run.name for run in runs), tuple(rows))
-
-
-def _best(values: Sequence[float | None], better: Better) -> float | None:
-    present = [value for value in values if value is not None]
-    if not better or len(present) < 2:
-        return None
-    if max(present) == min(present):
-        return None
-    return max(present) if better == "higher" else min(present)

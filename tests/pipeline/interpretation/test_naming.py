@@ -22,7 +22,7 @@ from pipeline.interpretation.identity import describes
 from pipeline.interpretation.known_terms import split_by_tokenizer
 from pipeline.interpretation.latent_table import METADATA_KEY
 from pipeline.interpretation.naming import name_latents
-from pipeline.interpretation.scoring import score_names
+from pipeline.interpretation.scoring import score_names, true_concepts
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 
 MODEL = picture_world.WordModel()
@@ -199,7 +199,7 @@ def test_concepts_are_encoded_the_same_in_any_batches(sae):
 
 def test_names_are_scored_against_the_concept_each_latent_tells_apart(sae, cache, options, latents):
     truth = load_concept_list(options.concepts).truth
-    score = score_names(latents, sae, cache, truth)
+    score = score_names(true_concepts(latents, sae, cache, truth))
     assert score["share"] == 1.0
     assert score["kinds"] == {kind: {"named": 2, "correct": 2} for kind in ("noun", "colour", "setting")}
     assert score["correct_in_captions"] == score["same_on_both_sides"] == score["named"] == 6
@@ -211,7 +211,7 @@ def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, opti
         crossed.dictionary("text").encoder[[0, 1]] = torch.eye(picture_world.CHANNELS)[[1, 0]]
     table = interpret(crossed, cache, MODEL, options)
     assert table["name"].to_pylist()[:2] == ["cat", "boat"]
-    score = score_names(table, crossed, cache, load_concept_list(options.concepts).truth)
+    score = score_names(true_concepts(table, crossed, cache, load_concept_list(options.concepts).truth))
     assert score["kinds"]["noun"] == {"named": 2, "correct": 0}
     assert (score["named"], score["correct"]) == (6, 4)
     assert (score["correct_in_captions"], score["same_on_both_sides"]) == (6, 4)
@@ -221,14 +221,14 @@ def test_nothing_named_has_no_share_and_no_truth_no_score(sae, cache, options):
     nothing = interpret(sae, cache, MODEL, changed(options, minimum_hits=10_000))
     truth = load_concept_list(options.concepts).truth
     assert not any(nothing["named"].to_pylist())
-    assert score_names(nothing, sae, cache, truth) == {
+    assert score_names(true_concepts(nothing, sae, cache, truth)) == {
         "named": 0,
         "correct": 0,
         "correct_in_captions": 0,
         "same_on_both_sides": 0,
         "kinds": {},
     }
-    assert score_names(nothing, sae, cache, {"boat": "noun:zeppelin"}) is None
+    assert true_concepts(nothing, sae, cache, {"boat": "noun:zeppelin"}) is None
 
 
 def test_the_embedded_backbone_spells_and_encodes_every_term_of_the_embedded_list():
@@ -267,7 +267,9 @@ def pooled_latents(pooled_sae, cache, options):
 def test_a_dictionary_of_whole_pictures_is_named_by_them(pooled_latents, pooled_sae, cache, options):
     names = pooled_latents["name"].to_pylist()
     assert names == ["boat", "cat", "red", "blue", "sea", "meadow", None, None]
-    score = score_names(pooled_latents, pooled_sae, cache, load_concept_list(options.concepts).truth)
+    score = score_names(
+        true_concepts(pooled_latents, pooled_sae, cache, load_concept_list(options.concepts).truth)
+    )
     assert (score["share"], score["same_on_both_sides"]) == (1.0, 6)
 
 
