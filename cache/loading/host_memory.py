@@ -1,8 +1,10 @@
 """How much host memory there is, and how much of it reading a cache takes."""
 
 import os
+import resource
 from pathlib import Path
 
+from cache.loading.control_groups import MEMBERSHIP, MOUNT, memory_left
 from cache.reading.reader import ActivationCache
 
 _SAMPLE_BYTES = 128
@@ -30,22 +32,37 @@ def reading_bytes(cache: ActivationCache) -> int:
 
 
 def available_host_bytes() -> int:
-    """Host memory that this process can still take: what the system has, within its control group's limit."""
+    """Host memory that this process can still take: what the system has, within every limit that is set for it.
+
+    Limits are those of its control groups, of whatever depth and version, and of its address space (`ulimit -v`).
+    """
     try:
         available = _named_number(Path("/proc/meminfo"), "MemAvailable:") * 1024
     except OSError:  # not Linux: half of the physical memory is a guess on the safe side
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    group = Path("/sys/fs/cgroup")
+    limits = [_left_by_control_groups(), _left_of_address_space()]
+    return min([available, *(limit for limit in limits if limit is not None)])
+
+
+def _left_by_control_groups() -> int | None:
     try:
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-        reclaimable = _named_number(group / "memory.stat", "inactive_file")
-    except (OSError, ValueError):  # no control group, or "max": no limit
-        return available
-    return min(available, max(0, limit - used + reclaimable))
+        return memory_left(MOUNT, MEMBERSHIP.read_text(encoding="utf-8"))
+    except OSError:  # not Linux
+        return None
+
+
+def _left_of_address_space() -> int | None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        used = _named_number(Path("/proc/self/status"), "VmSize:") * 1024
+    except OSError:  # not Linux
+        used = 0
+    return max(0, limit - used)
 
 
 def _named_number(path: Path, name: str) -> int:
     """The number that follows `name` at the beginning of a line of `path`."""
-    fields = (line.split() for line in path.read_text().splitlines())
-    return next(int(line[1]) for line in fields if line[0] == name)
+    fields = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
+    return next(int(line[1]) for line in fields if line and line[0] == name)
