@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from cache import ActivationCache
-from pipeline.datasets.pictures import read_picture
+from pipeline.datasets.sample_pictures import read_sample_picture
 from pipeline.errors import ConfigError, RunError
 from pipeline.report.captions import lit_captions
 from pipeline.report.dictionaries import TABLE, is_right, kinds_by_term, read_latents_of
@@ -157,7 +157,7 @@ class FigureSource:
         Raises:
             DatasetError: the picture cannot be read.
         """
-        picture = read_picture(self.dataset_root / row["file"], (row["width"], row["height"]))
+        picture = read_sample_picture(self.dataset_root, row["file"], (row["width"], row["height"]))
         return as_seen(picture, self.cache.manifest.grid, resize_mode_of(self.cache), PICTURE_PIXELS)
 
     @cached_property

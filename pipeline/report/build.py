@@ -59,6 +59,7 @@ def build_report(
     environment = templates()
     for number, page in enumerate(pages, start=1):
         shared = {"options": options, "dictionaries": dictionaries, "page": page.path, "root": page.root}
+        shared |= {"unusable": shelf.unusable}
         _write(output / page.path, environment.get_template(page.template).render(shared | page.values))
         if progress is not None:
             progress(number, len(pages))

@@ -4,10 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from pipeline.datasets.geometry import ResizeMode
-from pipeline.datasets.pictures import read_picture
+from pipeline.datasets.pictures import UnusableImageError
+from pipeline.datasets.sample_pictures import read_sample_picture
+
+_LONGEST_NAME = 100
+"""Characters of a file's name that are kept; its number follows and tells it from others."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class PictureShelf:
         dataset_root: The folder that the samples' files are relative to.
         pixels: Longest side.
         quality: WebP quality, 1 to 100.
+
+    Attributes:
+        unusable: Why an image cannot be shown, by split and file; a crossed field stands in its place.
     """
 
     def __init__(self, folder: Path, dataset_root: Path, pixels: int, quality: int) -> None:
@@ -35,6 +42,7 @@ class PictureShelf:
         self._pixels = pixels
         self._quality = quality
         self._pictures: dict[tuple[str, str], Picture] = {}
+        self.unusable: dict[tuple[str, str], str] = {}
 
     def place(
         self, split: str, file: str, size: tuple[int, int], grid: tuple[int, int], resize_mode: ResizeMode
@@ -49,11 +57,16 @@ class PictureShelf:
             resize_mode: How the backbone fits an image to its input.
 
         Raises:
-            DatasetError: the image cannot be read any more.
+            DatasetError: the image is not there any more, or the disk fails.
         """
         key = (split, file)
         if key not in self._pictures:
-            picture = as_seen(read_picture(self._dataset_root / file, size), grid, resize_mode, self._pixels)
+            try:
+                stored = read_sample_picture(self._dataset_root, file, size)
+            except UnusableImageError as error:
+                self.unusable[key] = error.reason
+                stored = _crossed_field(self._pixels)
+            picture = as_seen(stored, grid, resize_mode, self._pixels)
             source = (
                 f"images/{_file_name(split)}/{_file_name(Path(file).stem)}-{len(self._pictures):05d}.webp"
             )
@@ -62,6 +75,14 @@ class PictureShelf:
             picture.save(target, "WEBP", quality=self._quality, method=4)
             self._pictures[key] = Picture(source, *picture.size)
         return self._pictures[key]
+
+
+def _crossed_field(pixels: int) -> Image.Image:
+    field = Image.new("RGB", (pixels, pixels), "#808080")
+    draw = ImageDraw.Draw(field)
+    draw.line([(0, 0), (pixels, pixels)], "#404040", width=2)
+    draw.line([(0, pixels), (pixels, 0)], "#404040", width=2)
+    return field
 
 
 def as_seen(picture: Image.Image, grid: tuple[int, int], resize_mode: ResizeMode, pixels: int) -> Image.Image:
@@ -79,4 +100,4 @@ def as_seen(picture: Image.Image, grid: tuple[int, int], resize_mode: ResizeMode
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "image"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:_LONGEST_NAME] or "image"
