@@ -4,6 +4,7 @@ VL-SAE (arXiv 2510.21323) reads LLaVA-1.5-7B at the input of layer 30: an image 
 its text the mean of the states that follow them.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from pipeline.errors import BackboneError
-from pipeline.language_models.layers import check_layer, locate_tokens, mean_states, rewritten_input
+from pipeline.language_models.layers import (
+    check_layer,
+    image_token_id,
+    locate_tokens,
+    mean_states,
+    rewritten_input,
+)
 from pipeline.language_models.options import PromptOptions
 
 Inputs = dict[str, Tensor]
@@ -48,10 +55,13 @@ class VisionLanguageDecoder:
         self.channels = int(model.config.get_text_config().hidden_size)
         self._processor: Any = processor
         self._placeholder = _placeholder(processor)
-        self._image_token_id = _image_token_id(model)
+        self._image_token_id = image_token_id(model)
         self._template = prompt.template
         _check_template(prompt.template, self._placeholder)
         check_layer(model, 0)
+        self._left_out = {"labels"}  # what the text of a training pair would be learned from
+        if "token_type_ids" not in inspect.signature(model.forward).parameters:
+            self._left_out.add("token_type_ids")  # some tokenizers give them to every model
         self._processor.tokenizer.padding_side = "left"  # so that every answer starts right behind its prompt
 
     def inputs(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Inputs:
@@ -72,13 +82,13 @@ class VisionLanguageDecoder:
                     "as the template already has one"
                 )
         prompts = [self._template.replace("{text}", text) for text in texts]
-        pictures = [image.convert("RGB") for image in images]
+        pictures = [[image.convert("RGB")] for image in images]  # those of each prompt
         batch = self._processor(images=pictures, text=prompts, padding=True, return_tensors="pt")
         dtype = self.model.dtype
         return {
             name: value.to(self.model.device, dtype if value.is_floating_point() else value.dtype)
             for name, value in batch.items()
-            if name != "token_type_ids"
+            if name not in self._left_out
         }
 
     @torch.inference_mode()
@@ -143,17 +153,12 @@ def pooled_states(
     return MeanStates(torch.cat([part.vision for part in parts]), torch.cat([part.text for part in parts]))
 
 
-def _image_token_id(model: PreTrainedModel) -> int:
-    token_id = getattr(model.config, "image_token_id", None)
-    if token_id is None:
-        raise BackboneError(
-            f"{type(model).__name__}: its configuration has no image_token_id; use a decoder that reads image tokens "
-            "among its text tokens, like LlavaForConditionalGeneration"
-        )
-    return int(token_id)
-
-
 def _placeholder(processor: ProcessorMixin) -> str:
+    if hasattr(processor, "num_query_tokens"):  # the family of BLIP
+        raise BackboneError(
+            f"{type(processor).__name__} sets the image before the prompt itself and pads between the two; use a model "
+            "like LlavaForConditionalGeneration, whose prompt has a placeholder for the image"
+        )
     placeholder = getattr(processor, "image_token", None)
     if placeholder is None:
         raise BackboneError(

@@ -10,6 +10,7 @@ The decoding of VL-SAE (arXiv 2510.21323), whose mask of implausible tokens is t
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,6 +21,7 @@ from pipeline.errors import BackboneError
 from pipeline.language_models.layers import (
     TokenPlaces,
     check_layer,
+    image_token_id,
     locate_tokens,
     mean_states,
     rewritten_input,
@@ -93,7 +95,8 @@ class EditedDecoding(LogitsProcessor):
 
         Args:
             model: a Hugging Face vision-language model like LlavaForConditionalGeneration.
-            inputs: what is given to `generate`: `input_ids`, `attention_mask`, `pixel_values`.
+            inputs: what is given to `generate`: `input_ids`, `attention_mask`, `pixel_values`, and what else the
+                model reads.
             layer: the decoder layer at whose input text states are moved.
             edit: how; None for the control that only masks.
             options: see `DecodingOptions`.
@@ -102,8 +105,7 @@ class EditedDecoding(LogitsProcessor):
             BackboneError: there is no such layer, or a row without image or text.
         """
         check_layer(model, layer)
-        image_token_id: int = model.config.image_token_id
-        self._places = locate_tokens(inputs["input_ids"], inputs["attention_mask"], image_token_id)
+        self._places = locate_tokens(inputs["input_ids"], inputs["attention_mask"], image_token_id(model))
         self._model, self._inputs, self._layer = model, dict(inputs), layer
         self._edit, self._options = edit, options
 
@@ -129,12 +131,14 @@ class EditedDecoding(LogitsProcessor):
     @torch.no_grad()
     def _second_pass(self, input_ids: Tensor, edit: Edit) -> Float[Tensor, "pair token_id"]:
         answer = torch.ones_like(input_ids[:, self._places.text.shape[1] :])
-        attention_mask = torch.cat([self._inputs["attention_mask"], answer], dim=1)
         places = TokenPlaces(
             torch.cat([self._places.image, answer == 0], dim=1),
             torch.cat([self._places.text, answer == 1], dim=1),
         )
-        inputs = self._inputs | {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs = self._inputs | {"input_ids": input_ids}
+        if answer.shape[1]:  # masks and kinds of tokens grow as they do in `generate`, each model knows how
+            grow: Any = self._model._update_model_kwargs_for_generation
+            inputs = grow({}, inputs, num_new_tokens=answer.shape[1])
         with moved_text_states(self._model, self._layer, places, edit):
             logits: Tensor = self._model(**inputs, use_cache=False, logits_to_keep=1).logits
         return logits[:, -1]

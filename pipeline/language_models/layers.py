@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -58,16 +58,34 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """The transformer layers of the language model inside a Hugging Face vision-language model.
 
     Raises:
-        BackboneError: it does not have a stack of layers where such models have it, `get_decoder().layers`.
+        BackboneError: it does not have a stack of layers where such models have it, `get_decoder().layers`; it reads
+            the image in an encoder or through cross-attention, so that no token of its decoder is the image's.
     """
-    find: Any = getattr(model, "get_decoder", None)
-    layers = getattr(find(), "layers", None) if find is not None else None
-    if not isinstance(layers, nn.ModuleList):
-        raise BackboneError(
-            f"{type(model).__name__}: get_decoder() has no list of layers; use a model like "
-            "LlavaForConditionalGeneration, a decoder that reads image tokens among its text tokens"
+    config: Any = getattr(model, "config", None)
+    if config is not None and (config.is_encoder_decoder or config.get_text_config().is_encoder_decoder):
+        raise _unlike_llava(
+            model, "its text model is an encoder and a decoder, and the encoder reads the image"
         )
+    decoder = _decoder(model)
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise _unlike_llava(model, "get_decoder() has no list of layers")
+    if any("cross_attn" in name for name, _ in cast(nn.Module, decoder).named_modules()):
+        raise _unlike_llava(model, "it reads the image through cross-attention, not as tokens")
     return layers
+
+
+def image_token_id(model: nn.Module) -> int:
+    """The token that stands in the place of each state of an image.
+
+    Raises:
+        BackboneError: the model's configuration names none.
+    """
+    config: Any = model.config
+    token_id = getattr(config, "image_token_id", None)
+    if token_id is None:
+        raise _unlike_llava(model, "its configuration has no image_token_id")
+    return int(token_id)
 
 
 def check_layer(model: nn.Module, layer: int) -> None:
@@ -81,6 +99,22 @@ def check_layer(model: nn.Module, layer: int) -> None:
         raise BackboneError(
             f"layer {layer}: {type(model).__name__} has {count} decoder layers; choose one from 0 to {count - 1}"
         )
+
+
+def _decoder(model: nn.Module) -> nn.Module | None:
+    """The innermost decoder: some models have a language model with a decoder of its own."""
+    find: Any = getattr(model, "get_decoder", None)
+    decoder = find() if find is not None else None
+    if decoder is None or decoder is model or hasattr(decoder, "layers"):
+        return cast(nn.Module | None, decoder)
+    return _decoder(decoder)
+
+
+def _unlike_llava(model: nn.Module, missing: str) -> BackboneError:
+    return BackboneError(
+        f"{type(model).__name__}: {missing}; use a model like LlavaForConditionalGeneration, a decoder that reads "
+        "image tokens among its text tokens"
+    )
 
 
 @contextmanager

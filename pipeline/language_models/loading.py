@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -13,6 +14,12 @@ from pipeline.language_models.options import StateOptions
 from pipeline.training import resolve_device
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
+
+_LOADING_ERRORS = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError),
+    SafetensorError,
+)
+"""What transformers raises of folders that are no model, lack a part, or need a library that is not here."""
 
 
 def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
@@ -30,10 +37,10 @@ def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
         )
     try:
         load_processor: Any = AutoProcessor.from_pretrained
-        processor = load_processor(source)
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        processor = load_processor(source, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype="auto", trust_remote_code=False)
+    except _LOADING_ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackboneError(
             f"hallucination.states.model: {options.model!r} is no vision-language decoder that can be loaded "
             f"({reason}); it needs config.json, model.safetensors and a processor, as llava-hf/llava-1.5-7b-hf has them"

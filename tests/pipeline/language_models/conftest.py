@@ -1,5 +1,8 @@
 """A LLaVA of a few thousand random weights: 2 x 2 patches, 3 decoder layers of width 16."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tokenizers import Tokenizer
@@ -18,6 +21,8 @@ from transformers import (
 
 from pipeline.language_models.decoder import VisionLanguageDecoder
 from pipeline.language_models.options import PromptOptions
+
+sys.path.append(str(Path(__file__).parent))
 
 WORDS = ["<pad>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", "a", "red", "boat", "cat", "Is", "there"]
 PROMPT = PromptOptions(template="USER: <image> {text} ASSISTANT:")
