@@ -1,21 +1,16 @@
 """Write the report: a folder of static pages that work from a disk, without a server and without a network."""
 
-import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cache import ActivationCache
-from pipeline.errors import RunError
 from pipeline.report.dictionaries import TABLE, Dictionary, read_dictionaries
+from pipeline.report.folder import replacing_report
 from pipeline.report.options import ReportOptions
 from pipeline.report.pages import assets, list_pages, overview, templates
 from pipeline.report.pictures import PictureShelf
 from pipeline.report.runs import Run, read_run
 from pipeline.report.side_by_side import SideBySide, compare_variants
-
-MARKER = "report.json"
-"""Lists the report's files; a folder without it was not written by `build_report`."""
 
 Advance = Callable[[int, int], None]
 
@@ -32,7 +27,7 @@ def build_report(
     per latent, `VARIANT/0012.html`, with pictures, into `output`.
 
     What is missing (a variant's metrics, names, a split) is said on the pages and is no error. An earlier report in
-    `output` is replaced.
+    `output` is replaced once the new one is whole; whatever fails before, it stays as it was.
 
     Args:
         output: The report's folder; new, empty, or an earlier report.
@@ -47,12 +42,25 @@ def build_report(
         The path of the first page.
 
     Raises:
-        RunError: `output` holds something else than a report, a run's file is damaged, or a variant is named twice.
+        RunError: `output` holds something else than a report or cannot be written, a run's file is damaged, or a
+            variant is named twice.
         DatasetError: a picture cannot be read.
     """
     found = [read_run(folder) for folder in runs]
-    _make_room(output)
-    shelf = PictureShelf(output, dataset_root, options.picture_pixels, options.picture_quality)
+    with replacing_report(output) as folder:
+        _write_report(folder, found, caches, dataset_root, options, progress)
+    return output / "index.html"
+
+
+def _write_report(
+    folder: Path,
+    found: Sequence[Run],
+    caches: Mapping[str, ActivationCache],
+    dataset_root: Path,
+    options: ReportOptions,
+    progress: Advance | None,
+) -> None:
+    shelf = PictureShelf(folder, dataset_root, options.picture_pixels, options.picture_quality)
     dictionaries = read_dictionaries(found, caches, shelf, options)
     comparison = _comparison(found, caches, dictionaries, shelf, options)
     pages = list_pages(dictionaries, comparison, overview(found, caches, dictionaries, options))
@@ -60,25 +68,11 @@ def build_report(
     for number, page in enumerate(pages, start=1):
         shared = {"options": options, "dictionaries": dictionaries, "page": page.path, "root": page.root}
         shared |= {"unusable": shelf.unusable}
-        _write(output / page.path, environment.get_template(page.template).render(shared | page.values))
+        _write(folder / page.path, environment.get_template(page.template).render(shared | page.values))
         if progress is not None:
             progress(number, len(pages))
     for path, text in assets(dictionaries):
-        _write(output / path, text)
-    files = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
-    _write(output / MARKER, json.dumps({"files": files}, indent=1) + "\n")
-    return output / "index.html"
-
-
-def _make_room(output: Path) -> None:
-    """Remove an earlier report, and refuse to remove anything else."""
-    if output.exists() and not output.is_dir():
-        raise RunError(f"{output}: is a file; name a folder for the report")
-    if output.is_dir() and any(output.iterdir()):
-        if not (output / MARKER).is_file():
-            raise RunError(f"{output}: not empty and not a report (no {MARKER} in it); name another folder")
-        shutil.rmtree(output)
-    _write(output / MARKER, '{"files": []}\n')  # first of all, so that an interrupted report can be replaced
+        _write(folder / path, text)
 
 
 def _comparison(

@@ -28,6 +28,9 @@ from pipeline.sae.registry import load_sae
 
 TABLE = "latents.parquet"
 
+_TAKEN = {"", "images", "scripts", "style.css", "index.html", "compare.html", "report.json"}
+_LONGEST_NAME = 100
+
 
 @dataclass(frozen=True)
 class Dictionary:
@@ -117,13 +120,19 @@ def read_dictionaries(
         DatasetError: a picture cannot be read.
     """
     interpreted = [run for run in runs if (run.folder / TABLE).exists()]
-    folders = {run.name: re.sub(r"[^A-Za-z0-9._-]+", "-", run.name) for run in interpreted}
-    if len(set(folders.values())) < len(interpreted):
+    folders = {run.name: _folder_name(run.name) for run in interpreted}
+    if len({folder.casefold() for folder in folders.values()}) < len(interpreted):
         raise RunError(
             f"two of {', '.join(run.name for run in interpreted)} share a name; name each variant once"
         )
     interpreted.sort(key=lambda run: run.name != options.variant)
     return tuple(_Reader(run, folders[run.name], caches, shelf, options).read() for run in interpreted)
+
+
+def _folder_name(variant: str) -> str:
+    """A folder inside the report for a variant, whatever it is called, that holds nothing else."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", variant)[:_LONGEST_NAME]
+    return f"variant-{plain}" if plain.startswith(".") or plain.casefold() in _TAKEN else plain
 
 
 class _Reader:

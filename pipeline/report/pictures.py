@@ -13,6 +13,9 @@ from pipeline.datasets.sample_pictures import read_sample_picture
 _LONGEST_NAME = 100
 """Characters of a file's name that are kept; its number follows and tells it from others."""
 
+_LONGEST_NAME = 100
+"""Characters of a file's name that are kept; its number follows and tells it from others."""
+
 
 @dataclass(frozen=True)
 class Picture:

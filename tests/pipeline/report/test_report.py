@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import DatasetError, RunError
+from pipeline.report import ReportOptions, build_report
 from pipeline.report.dictionaries import kinds_by_term
 from pipeline.report.heat import SCALE, heat_text
 from pipeline.report.runs import flatten
@@ -261,10 +262,8 @@ def test_training_curves_are_drawn_with_their_last_values(pages):
 def test_the_same_input_gives_the_same_bytes_and_replaces_what_was_there(report, world, tmp_path):
     output = tmp_path / "report"
     world.build(output, latents=2)
-    stray = output / "lucid" / "9999.html"
-    stray.write_text("from an earlier report", encoding="utf-8")
+    world.build(output, title="Another")
     world.build(output)
-    assert not stray.exists()
     written = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
     assert written == {
         path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()
@@ -278,6 +277,7 @@ def test_a_report_that_failed_half_way_can_be_built_again(own_world, tmp_path):
     picture.rename(tmp_path / "away.png")
     with pytest.raises(DatasetError):
         own_world.build(tmp_path / "report")
+    assert not (tmp_path / "report").exists()
     (tmp_path / "away.png").rename(picture)
     assert (own_world.build(tmp_path / "report") / "index.html").is_file()
 
@@ -356,6 +356,25 @@ def test_names_of_an_earlier_training_are_refused(own_world, tmp_path):
     save_sae(retrained, own_world.runs / "lucid")
     with pytest.raises(RunError, match=r"lucid/latents.parquet: describes an earlier training"):
         own_world.build(tmp_path / "report")
+
+
+@pytest.mark.parametrize("name", ["..", "images", "Scripts", ".hidden", "<b>", "a" * 200])
+def test_a_variant_of_any_name_writes_inside_the_report_and_over_nothing(own_world, tmp_path, name):
+    run = tmp_path / "runs" / "nested" / name
+    if name != "..":
+        run = (own_world.runs / "lucid").rename(own_world.runs / name)
+    else:  # runs/nested/.. is the folder runs itself
+        run.parent.mkdir(parents=True, exist_ok=True)
+        for file in (own_world.runs / "lucid").iterdir():
+            file.rename(run / file.name)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    output = tmp_path / "report"
+    build_report(output, [run], own_world.caches, own_world.data, ReportOptions(variant=name, images=1))
+    written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert all(path.is_relative_to(output) for path in written)
+    (gallery,) = output.rglob("concepts.html")
+    assert gallery.parent.parent == output
+    assert sorted(path.suffix for path in gallery.parent.iterdir()) == [".html"] * 7
 
 
 def test_a_variant_named_twice_is_refused(world, tmp_path):
