@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 
@@ -14,7 +15,7 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.json_text import write_json
 from pipeline.language_models.concept_edit import ConceptEdit
 from pipeline.language_models.decoder import VisionLanguageDecoder, pooled_states
-from pipeline.language_models.examples import Example, read_examples
+from pipeline.language_models.examples import Example, read_examples, unusable_pictures
 from pipeline.language_models.hallucination import FirstLogits, first_logits, pope_scores
 from pipeline.language_models.loading import load_decoder
 from pipeline.language_models.options import HallucinationOptions
@@ -23,14 +24,27 @@ from pipeline.language_models.pope import PopeScores
 from pipeline.language_models.questions import Question, read_questions, write_questions
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.language_models.table import Scores, polls_by_kind, score_rows
-from pipeline.run_files import replace_file
-from pipeline.sae.auxiliary_autoencoder import save_auxiliary_autoencoder, train_auxiliary_autoencoder
+from pipeline.run_files import replace_file, writing_run
+from pipeline.sae.auxiliary_autoencoder import (
+    AuxiliaryAutoencoder,
+    save_auxiliary_autoencoder,
+    train_auxiliary_autoencoder,
+)
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
 from pipeline.training import Trainee, resolve_device, train
-from stages.progress import progress_bar
+from stages.progress import note, progress_bar
 from stages.terminal import Terminal
+
+_STATES, _NEW_STATES = "states.zarr", "states.zarr.partial"
+
+
+class Learned(NamedTuple):
+    """What the edit is made of."""
+
+    autoencoder: AuxiliaryAutoencoder
+    sae: SparseAutoencoder
 
 
 def measure_hallucination(
@@ -44,14 +58,22 @@ def measure_hallucination(
     Args:
         options: see `HallucinationOptions`.
         dataset: captioned pictures with their objects.
-        run: folder of the results, replaced.
+        run: folder of the results. What is there is replaced once all are known.
         question_files: POPE files about pictures of `val`; none, questions are built.
 
     Raises:
-        ConfigError: the data set has no split of these names.
-        DatasetError: annotations are missing, or a question is about an absent image.
-        BackboneError: the model cannot be loaded, or has no such layer.
+        ConfigError: the data set has no split of these names, or two question files have one name.
+        DatasetError: annotations are missing, a question is about an absent image, or no picture can be used.
+        BackboneError: the model cannot be loaded, has no such layer, or gives logits that are not numbers.
+        RunError: another process writes the run, or a file cannot be written.
     """
+    with writing_run(run):
+        _measure(options, dataset, run, question_files)
+
+
+def _measure(
+    options: HallucinationOptions, dataset: DatasetOptions, run: Path, question_files: Sequence[Path]
+) -> None:
     train_split, val_split = (_split(dataset, name) for name in ("train", "val"))
     pictures = dataset.root / val_split
     if question_files:
@@ -61,13 +83,14 @@ def measure_hallucination(
             read_objects(dataset.root / "annotations" / f"instances_{split}.json")
             for split in (val_split, train_split)
         )
-        polls = _build_polls(options, shown, trained, run)
+        polls = _build_polls(options, shown, trained)
     decoder = load_decoder(options.states)
-    examples = read_examples(dataset.root, train_split)[: options.pairs]
-    edit = _learn_edit(decoder, options, examples, run)
+    examples = _usable_examples(read_examples(dataset.root, train_split)[: options.pairs])
+    polls = _usable_polls(polls, pictures)
+    learned = _learn_edit(decoder, options, examples, run)
+    edit = ConceptEdit(learned.autoencoder, learned.sae, options.edit)
     metrics = _ask(decoder, polls, pictures, edit, options)
-    path = run / "metrics.json"
-    replace_file(path, write_json(metrics, path))
+    _write(run, learned, {} if question_files else polls, metrics)
     for kind, of_kind in polls_by_kind(metrics).items():
         Terminal().print(_table(kind, of_kind), soft_wrap=False)
 
@@ -84,11 +107,43 @@ def _read_polls(files: Sequence[Path], pictures: Path) -> Mapping[str, list[Ques
     names = {path.name for path in pictures.glob("*")}
     if not names:
         raise DatasetError(f"{pictures}: no pictures there to ask about")
-    return {path.stem: read_questions(path, names) for path in files}
+    polls: dict[str, list[Question]] = {}
+    for path in files:
+        if path.stem in polls:
+            raise ConfigError(
+                f"--questions: two files are called {path.stem!r}, and scores are told apart by it; rename one"
+            )
+        polls[path.stem] = read_questions(path, names)
+    return polls
+
+
+def _usable_examples(examples: Sequence[Example]) -> list[Example]:
+    """Those whose pictures can be decoded; what is left out is said."""
+    unusable = unusable_pictures(example.file for example in examples)
+    _say_unusable(unusable, "training pictures", len(examples))
+    return [example for example in examples if example.file not in unusable]
+
+
+def _usable_polls(polls: Mapping[str, list[Question]], folder: Path) -> Mapping[str, list[Question]]:
+    """The questions about pictures that can be decoded; what is left out is said."""
+    asked = {folder / one.image for poll in polls.values() for one in poll}
+    unusable = unusable_pictures(sorted(asked))
+    _say_unusable(unusable, "pictures asked about", len(asked))
+    return {name: [one for one in poll if folder / one.image not in unusable] for name, poll in polls.items()}
+
+
+def _say_unusable(unusable: Mapping[Path, str], what: str, count: int) -> None:
+    if not unusable:
+        return
+    file, reason = next(iter(unusable.items()))
+    found = f"{len(unusable)} of {count} {what} cannot be used, such as {file} ({reason})"
+    if len(unusable) == count:
+        raise DatasetError(f"{found}; get the data set again")
+    note(f"{found}; left out")
 
 
 def _build_polls(
-    options: HallucinationOptions, shown: ObjectsByImage, trained: ObjectsByImage, run: Path
+    options: HallucinationOptions, shown: ObjectsByImage, trained: ObjectsByImage
 ) -> Mapping[str, list[Question]]:
     """Questions of every kind and seed, by "KIND/SEED"; popularity is that of the trained pictures."""
     polls = {}
@@ -96,9 +151,7 @@ def _build_polls(
         for number in range(options.seeds):
             seed = options.polling.seed + number
             polling = options.polling.model_copy(update={"seed": seed})
-            questions = build_questions(shown, kind, polling, trained)
-            write_questions(run / "questions" / f"{kind}_{seed}.jsonl", questions)
-            polls[f"{kind}/{seed}"] = questions
+            polls[f"{kind}/{seed}"] = build_questions(shown, kind, polling, trained)
     return polls
 
 
@@ -133,7 +186,7 @@ def _ask(
 
 def _learn_edit(
     decoder: VisionLanguageDecoder, options: HallucinationOptions, examples: Sequence[Example], run: Path
-) -> ConceptEdit:
+) -> Learned:
     with progress_bar("read states", "pairs") as advance:
         states = pooled_states(
             decoder,
@@ -148,10 +201,9 @@ def _learn_edit(
         autoencoder = train_auxiliary_autoencoder(
             states.vision.to(device), states.text.to(device), options.autoencoder, advance
         ).cpu()
-    save_auxiliary_autoencoder(autoencoder, run / "auxiliary.safetensors")
-    shutil.rmtree(run / "states.zarr", ignore_errors=True)
+    shutil.rmtree(run / _NEW_STATES, ignore_errors=True)  # of an interrupted run
     cache = write_state_cache(
-        run / "states.zarr",
+        run / _NEW_STATES,
         [example.file.name for example in examples],
         [example.captions[0] for example in examples],
         states,
@@ -160,7 +212,21 @@ def _learn_edit(
         {"pictures": examples[0].file.parent.as_posix()},
     )
     sae = _train_sae(cache, options, run)
-    return ConceptEdit(autoencoder.to(device), sae.to(device).eval(), options.edit)
+    return Learned(autoencoder.to(device), sae.to(device).eval())
+
+
+def _write(
+    run: Path, learned: Learned, built: Mapping[str, list[Question]], metrics: Mapping[str, Scores]
+) -> None:
+    """Everything that the run is; the folder of states was written already and takes its name."""
+    save_auxiliary_autoencoder(learned.autoencoder, run / "auxiliary.safetensors")
+    save_sae(learned.sae, run)
+    for name, questions in built.items():
+        write_questions(run / "questions" / f"{name.replace('/', '_')}.jsonl", questions)
+    shutil.rmtree(run / _STATES, ignore_errors=True)
+    (run / _NEW_STATES).rename(run / _STATES)
+    path = run / "metrics.json"
+    replace_file(path, write_json(metrics, path))
 
 
 def _train_sae(cache: ActivationCache, options: HallucinationOptions, run: Path) -> SparseAutoencoder:
@@ -177,7 +243,6 @@ def _train_sae(cache: ActivationCache, options: HallucinationOptions, run: Path)
     with progress_bar("train vl_sae", "steps") as advance:
         train([trainee], loader, advance)
     checkpoint.unlink()
-    save_sae(sae, run)
     return sae
 
 

@@ -1,10 +1,12 @@
 """Pictures with what they show and what is said of them, from files in COCO layout."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.datasets.agreement import refuse_disagreement
 from pipeline.datasets.annotation_file import AnnotationFile
+from pipeline.datasets.pictures import UnusableImageError, read_upright
 from pipeline.errors import DatasetError
 from pipeline.language_models.polling import read_objects
 
@@ -15,6 +17,21 @@ class Example(NamedTuple):
     file: Path
     objects: frozenset[str]
     captions: tuple[str, ...]
+
+
+def unusable_pictures(files: Iterable[Path]) -> dict[Path, str]:
+    """Those of the files that cannot be decoded, each once, and why.
+
+    Raises:
+        DatasetError: a file cannot be read at all (missing, forbidden, the device fails).
+    """
+    reasons: dict[Path, str] = {}
+    for file in dict.fromkeys(files):
+        try:
+            read_upright(file)
+        except UnusableImageError as error:
+            reasons[file] = error.reason
+    return reasons
 
 
 def read_examples(root: Path, split: str) -> list[Example]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 
+from pipeline.errors import BackboneError
 from pipeline.language_models.decoder import VisionLanguageDecoder
 from pipeline.language_models.decoding import Edit, EditedDecoding, masked_implausible, mixed_logits
 from pipeline.language_models.options import DecodingOptions
@@ -66,7 +67,7 @@ def first_logits(
         advance: receives (questions done, questions in all).
 
     Raises:
-        BackboneError: there is no such layer.
+        BackboneError: there is no such layer, or the logits are not numbers.
     """
     only_edited = DecodingOptions(edited_weight=1, plausibility=0)
     clean, edited = [], []
@@ -78,8 +79,17 @@ def first_logits(
         second = EditedDecoding(decoder.model, inputs, layer, edit, only_edited)
         clean.append(logits.cpu())
         edited.append(second(inputs["input_ids"], logits).cpu())
+        _refuse_not_a_number(decoder, clean[-1], edited[-1])
         advance(start + len(batch), len(questions))
     return FirstLogits(torch.cat(clean), torch.cat(edited))
+
+
+def _refuse_not_a_number(decoder: VisionLanguageDecoder, *passes: Tensor) -> None:
+    if any(bool(logits.isnan().any()) for logits in passes):
+        raise BackboneError(
+            f"{type(decoder.model).__name__}: logits are not numbers; look for values that are not finite in its "
+            f"weights, or store those in a wider format than {decoder.model.dtype}"
+        )
 
 
 def first_tokens(

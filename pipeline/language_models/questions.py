@@ -13,6 +13,7 @@ from cache import shown_value
 from pipeline.datasets.regular_file import read_regular_file
 from pipeline.datasets.strict_json import checked_value, parse_json
 from pipeline.errors import DatasetError
+from pipeline.run_files import replace_file
 
 Answer = Literal["yes", "no"]
 _KEYS: dict[str, type] = {"question_id": int, "image": str, "text": str, "label": str}
@@ -63,10 +64,13 @@ def read_questions(path: Path, images: Collection[str] | None = None) -> list[Qu
 
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:
-    """Write the questions as POPE's JSON lines, replacing the file; its folder is created."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the questions as POPE's JSON lines, replacing the file; its folder is created.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     lines = [json.dumps(question._asdict(), ensure_ascii=False) + "\n" for question in questions]
-    path.write_text("".join(lines), encoding="utf-8")
+    replace_file(path, "".join(lines).encode())
 
 
 def _parse(line: bytes, where: str) -> Question:

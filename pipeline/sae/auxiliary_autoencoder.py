@@ -5,7 +5,6 @@ vision-language decoder (LLaVA) has no embeddings that are trained to agree, as 
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, cast
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.objectives import Losses, mean_squared_error, weighted_sum
+from pipeline.run_files import replace_file
 from pipeline.sae.codes import SIDES, Side
 
 Similarity = Literal["cosine", "dot"]
@@ -138,17 +138,15 @@ def train_auxiliary_autoencoder(
 
 
 def save_auxiliary_autoencoder(autoencoder: AuxiliaryAutoencoder, path: Path) -> None:
-    """Write weights, and options as JSON in the header, to one safetensors file; a crash leaves the old one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write weights, and options as JSON in the header, to one safetensors file; a crash leaves the old one whole.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     state = {name: tensor.cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
     config = {"options": autoencoder.options.model_dump(mode="json"), "channels": autoencoder.channels}
     header = {"config": json.dumps(config)}  # one key: safetensors writes several in any order
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(save(state, header))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    replace_file(path, save(state, header))
 
 
 def load_auxiliary_autoencoder(path: Path) -> AuxiliaryAutoencoder:

@@ -2,18 +2,20 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.scenes.lexicon import VOCABULARY
 from pipeline.datasets.scenes.write import ScenesOptions, write_scenes
-from pipeline.errors import ConfigError
+from pipeline.errors import BackboneError, ConfigError, DatasetError
 from pipeline.instruction_tuning.architecture import create_processor
 from pipeline.language_models.options import (
     HallucinationOptions,
@@ -112,6 +114,54 @@ def test_questions_from_a_file_are_asked_instead(
     write_questions(tmp_path / "mine.jsonl", [Question(1, picture, "Is there a boat in the image?", "no")])
     measure_hallucination(options(model_folder), dataset, tmp_path / "run", [tmp_path / "mine.jsonl"])
     assert list(json.loads((tmp_path / "run" / "metrics.json").read_text())) == ["mine"]
+
+
+def test_pictures_that_cannot_be_decoded_are_left_out_and_said(
+    model_folder: Path, dataset: DatasetOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(dataset.root, tmp_path / "scenes")
+    for split in ("train", "val"):
+        sorted((root / split).iterdir())[0].write_bytes(b"%!PS this is no picture")
+    pictures = [path.name for path in sorted((root / "val").iterdir())[:2]]
+    questions = [Question(n, name, "Is there a boat in the image?", "no") for n, name in enumerate(pictures)]
+    write_questions(tmp_path / "mine.jsonl", questions)
+    mine = dataset.model_copy(update={"root": root})
+    measure_hallucination(options(model_folder), mine, tmp_path / "run", [tmp_path / "mine.jsonl"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of 8 training pictures cannot be used" in said
+    assert "1 of 2 pictures asked about cannot be used" in said
+    write_questions(tmp_path / "mine.jsonl", questions[:1])
+    with pytest.raises(DatasetError, match="1 of 1 pictures asked about cannot be used"):
+        measure_hallucination(options(model_folder), mine, tmp_path / "run", [tmp_path / "mine.jsonl"])
+
+
+def test_a_run_that_fails_leaves_the_one_before_as_it_was(
+    model_folder: Path, dataset: DatasetOptions, tmp_path: Path
+) -> None:
+    measure_hallucination(options(model_folder), dataset, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    broken = shutil.copytree(model_folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    head = next(name for name in weights if "lm_head" in name)
+    save_file(
+        weights | {head: torch.full_like(weights[head], torch.nan)},
+        broken / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(BackboneError, match="LlavaForConditionalGeneration: logits are not numbers"):
+        measure_hallucination(options(broken), dataset, tmp_path / "run")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_question_files_of_one_name_are_refused(
+    model_folder: Path, dataset: DatasetOptions, tmp_path: Path
+) -> None:
+    picture = sorted((dataset.root / "val").iterdir())[0].name
+    files = [tmp_path / folder / "random.jsonl" for folder in ("coco", "gqa")]
+    for file in files:
+        write_questions(file, [Question(1, picture, "Is there a boat in the image?", "no")])
+    with pytest.raises(ConfigError, match="two files are called 'random'"):
+        measure_hallucination(options(model_folder), dataset, tmp_path / "run", files)
 
 
 def test_the_command_line_comes_before_the_section_and_the_section_before_the_defaults() -> None:
