@@ -107,7 +107,11 @@ def encode(
     split: Annotated[str, typer.Argument(help="A key of dataset.splits.")],
     params: ParamsOption = PARAMS,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Write anew what is finished or foreign; resume what is not.")
+        bool,
+        typer.Option(
+            "--replace",
+            help="Keep a cache that is whole, repair a damaged one, delete one of another identity.",
+        ),
     ] = False,
 ) -> None:
     """Stage one: run the frozen backbone once and cache every activation of a split."""

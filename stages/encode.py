@@ -4,23 +4,27 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from cache import CacheIdentityError, CacheWriter, Manifest, clear_cache, disk_budget
+from cache import disk_budget
 from pipeline.backbone.loading import load_backbone
 from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
+from stages.cache_repair import repair
+from stages.earlier_cache import is_encoded
 from stages.paths import cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal
 
 
-def encode_cache(params: Params, split: str, *, replace: bool = False) -> EncodeSummary:
+def encode_cache(params: Params, split: str, *, replace: bool = False) -> None:
     """Encode the split that the options call `split` into `data/cache/SPLIT.zarr`.
+
+    One that was interrupted is continued.
 
     Args:
         params: all options; `dataset`, `backbone` and `encode` are used.
         split: a key of `dataset.splits`.
-        replace: delete a cache that is complete, damaged or of another identity first; one that was interrupted is
-            resumed all the same.
+        replace: keep a finished cache if it is the one that would be written, repair it if it is damaged, and delete
+            a cache of another identity, finished or not; whatever is done is said.
 
     Raises:
         ConcordError: the data set or the backbone cannot be used.
@@ -35,8 +39,8 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> Encode
         )
     backbone = load_backbone(params.backbone)
     manifest = cache_manifest(dataset, backbone, params.encode)
-    if replace:
-        _clear(path, manifest)
+    if replace and is_encoded(path, manifest, lambda: repair(path, params, split), console.print):
+        return
     budget = disk_budget(manifest)
     console.print(
         f"{path}: up to {decimal(budget.total)} on disk "
@@ -45,20 +49,6 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> Encode
     with progress_bar(f"encode {split}", "images") as advance:
         summary = encode_split(dataset, backbone, path, params.encode, advance)
     console.print(_described(path, summary))
-    return summary
-
-
-def _clear(path: Path, manifest: Manifest) -> None:
-    """Delete a finished cache, damaged or not, and one of another identity; leave an interrupted one to be resumed."""
-    if not path.exists():
-        return
-    try:
-        with CacheWriter.open(path, manifest) as writer:
-            if not writer.complete:
-                return
-    except CacheIdentityError:
-        pass
-    clear_cache(path)
 
 
 def _described(path: Path, summary: EncodeSummary) -> str:

@@ -7,7 +7,9 @@ from pipeline.config import Options
 
 
 class EncodeOptions(Options):
-    """How stage one works. Another `batch_size` may change the last bits of activations; no other option does."""
+    """How stage one works. Another `batch_size` may change the last bits of activations, so it is part of a cache's
+    identity, as what says how they are stored is; `decode_workers` decides nothing.
+    """
 
     batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
     storage_dtype: StorageDtype = Field(default="float16", description="dtype in the cache")

@@ -25,6 +25,7 @@ from cache import ActivationCache, CacheWriter, Manifest, ShardActivations, capt
 from pipeline.ahead import Ahead
 from pipeline.datasets.pairs import ImageRecord, PairDataset
 from pipeline.encoding.captions import tokenize_captions
+from pipeline.encoding.code import code_sha256
 from pipeline.encoding.options import EncodeOptions
 from pipeline.encoding.pictures import PictureBatches
 from pipeline.encoding.samples import Sample, samples_table
@@ -77,6 +78,7 @@ def cache_manifest(dataset: PairDataset, backbone: "Backbone", options: EncodeOp
             "fingerprint": dataset.fingerprint,
             "captions_per_image": dataset.captions_per_image,
             "caption_seed": dataset.caption_seed,
+            "batch_size": options.batch_size,
         },
         storage_dtype=options.storage_dtype,
         images=len(captions),
@@ -89,7 +91,7 @@ def cache_manifest(dataset: PairDataset, backbone: "Backbone", options: EncodeOp
         embedding=backbone.embedding,
         context_length=backbone.context_length,
         shard_images=options.shard_images,
-        versions={name: version(name) for name in _LIBRARIES},
+        versions={**{name: version(name) for name in _LIBRARIES}, "code": code_sha256()},
     )
 
 

@@ -433,6 +433,7 @@ def test_the_manifest_says_what_was_encoded(thirteen, backbone):
         "fingerprint": thirteen.fingerprint,
         "captions_per_image": "all",
         "caption_seed": 0,
+        "batch_size": OPTIONS.batch_size,
     }
     assert (manifest.images, manifest.captions, manifest.shard_captions) == (13, 20, (8, 7, 5))
     assert (manifest.patches, tuple(manifest.grid), manifest.context_length) == (4, (2, 2), CONTEXT)

@@ -1,0 +1,154 @@
+"""`concord encode --replace`, which DVC gives, deletes nothing that is whole and right, and says what it deletes."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from stages.cli import app
+
+ROOT = Path(__file__).parents[2]
+CACHE = Path("data/cache/train.zarr")
+COMMAND = ("encode", "train", "--replace")
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """A working directory with options, three pictures of noise, and their cache in two shards."""
+    folder = tmp_path_factory.mktemp("project")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["dataset"] |= {"root": "pets", "splits": {"train": "train"}}
+    values["backbone"] = {"model": f"local-dir:{ROOT / 'models/tiny-siglip'}"}
+    values["encode"] |= {"shard_images": 2, "batch_size": 2}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    (folder / "pets/train").mkdir(parents=True)
+    (folder / "pets/annotations").mkdir()
+    content = {"images": [], "annotations": []}
+    for number in range(1, 4):
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"pets/train/{number}.png")
+        content["images"].append({"id": number, "file_name": f"{number}.png", "width": 32, "height": 32})
+        content["annotations"].append({"id": number, "image_id": number, "caption": "a red boat"})
+    (folder / "pets/annotations/captions_train.json").write_text(json.dumps(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(*COMMAND)
+    return folder
+
+
+@pytest.fixture
+def project(encoded, tmp_path, monkeypatch):
+    """A copy of that directory, and the current one."""
+    monkeypatch.chdir(shutil.copytree(encoded, tmp_path / "project"))
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def set_option(section, key, value):
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values[section][key] = value
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+
+def digests():
+    files = sorted(file for file in CACHE.rglob("*") if file.is_file())
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def places():
+    return {
+        file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in CACHE.rglob("*") if file.is_file()
+    }
+
+
+def make_unfinished(monkeypatch):
+    """Encode again, up to the last step."""
+    shutil.rmtree(CACHE)
+    with monkeypatch.context() as patch:
+        patch.setattr("cache.writing.writer.finish_cache", interrupt)
+        run(*COMMAND, status=130)
+    assert not json.loads((CACHE / "zarr.json").read_text())["attributes"]["complete"]
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (None, None, None),
+        ("encode", "decode_workers", 1),
+        ("backbone", "seed", 5),
+        ("dataset", "splits", {"train": "train", "other": "train"}),
+    ],
+)
+def test_a_finished_cache_is_kept_whatever_option_that_decides_nothing_changes(project, section, key, value):
+    before = places()
+    if section is not None:
+        set_option(section, key, value)
+    assert "is already encoded and whole; nothing to do" in run(*COMMAND)
+    assert places() == before
+
+
+def test_a_finished_cache_of_other_library_versions_is_kept(project, monkeypatch):
+    before = places()
+    monkeypatch.setattr("pipeline.encoding.split.version", lambda name: f"another {name}")
+    assert "nothing to do" in run(*COMMAND)
+    assert places() == before
+
+
+@pytest.mark.parametrize("change", ["storage_dtype", "batch_size", "caption_seed", "code"])
+def test_a_finished_cache_of_another_identity_is_replaced_and_the_line_says_why(project, change, monkeypatch):
+    if change == "code":
+        monkeypatch.setattr("pipeline.encoding.split.code_sha256", lambda: "edited")
+    elif change == "caption_seed":
+        set_option("dataset", change, 7)
+    else:
+        set_option("encode", change, {"storage_dtype": "float32", "batch_size": 1}[change])
+    told = run(*COMMAND)
+    (line,) = [line for line in told.splitlines() if "were deleted" in line]
+    assert change in line and "kB of an earlier cache" in line
+    assert "encoded 3 images" in told
+
+
+def test_an_interrupted_cache_is_continued_if_it_is_the_same_and_named_if_it_is_deleted(project, monkeypatch):
+    whole = digests()
+    make_unfinished(monkeypatch)
+    assert "encoded 0 images" in run(*COMMAND)
+    assert digests() == whole
+    make_unfinished(monkeypatch)
+    set_option("encode", "storage_dtype", "float32")
+    told = run(*COMMAND)
+    assert "were deleted, for it has another storage_dtype" in told and "encoded 3 images" in told
+
+
+@pytest.mark.parametrize(
+    "name", ["vision/tokens/c.1.0.0", "text/starts/c.0", "zarr.json", "vision/tokens/zarr.json"]
+)
+def test_a_damaged_cache_is_repaired_and_its_sound_shards_stay(project, name):
+    whole, before = digests(), places()
+    (CACHE / name).write_bytes((CACHE / name).read_bytes()[:-3])
+    told = run(*COMMAND)
+    assert "repairing" in told and "were deleted" not in told
+    assert digests() == whole
+    sound = CACHE / "vision/tokens/c.0.0.0"
+    assert (sound.stat().st_ino, sound.stat().st_mtime_ns) == before[sound]
+
+
+def test_what_is_no_cache_is_left_alone(project):
+    shutil.rmtree(CACHE)
+    CACHE.mkdir()
+    (CACHE / "thesis.txt").write_text("three years")
+    assert "not an activation cache" in run(*COMMAND, status=1)
+    assert (CACHE / "thesis.txt").read_text() == "three years"
