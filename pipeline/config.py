@@ -1,10 +1,28 @@
 """The base of every typed option in `params.yaml`, and the error a bad value ends in."""
 
-from typing import Any, Self
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from cache import shown_text, shown_value, visible
 from pipeline.errors import ConfigError
+from pipeline.names import checked_name
+
+Name = Annotated[str, AfterValidator(checked_name)]
+"""A variant's or a split's."""
+
+_UNKNOWN = "no_such_option"
 
 
 class Options(BaseModel):
@@ -22,16 +40,73 @@ class Options(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError("\n".join(_describe(cls, where, error))) from None
+            problems = cls.own_problems(error.errors())
+            raise ConfigError("\n".join(_described(where, problem) for problem in problems)) from None
+
+    @classmethod
+    def own_problems(cls, problems: Sequence[ErrorDetails]) -> Iterable[ErrorDetails]:
+        """Those of the problems that are worth a line: by default all."""
+        return problems
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_options(cls, values: Any) -> Any:
+        """Refuse misspelt keys first: what else is wrong with a group, a key that is missing, follows from them."""
+        if isinstance(values, Mapping) and cls.model_config["extra"] == "forbid":
+            unknown = [key for key in values if key not in cls.model_fields]
+            if unknown:
+                raise ValidationError.from_exception_data(
+                    cls.__name__, [_unknown_option(key, sorted(cls.model_fields)) for key in unknown]
+                )
+        return values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_flags_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` is no number, though Python takes it for 1."""
+        allowed = cls.model_fields[str(info.field_name)].annotation
+        flag = any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value]))
+        if flag and not {bool, Any} & _types(allowed):
+            raise ValueError("true and false are no values of this option")
+        return value
 
 
-def _describe(options: type[Options], where: str, error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in (where, *problem["loc"]) if part != "")
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted(options.model_fields))
-            lines.append(f"{key}: no such option; the options of {where} are {known}")
-        else:
-            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
-    return lines
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean NAME?)` if one of the known names is spelt nearly like `word`, else nothing."""
+    names = difflib.get_close_matches(word[:100], known, n=1)
+    return f" (did you mean {names[0]}?)" if names else ""
+
+
+def _unknown_option(key: Any, known: Sequence[str]) -> InitErrorDetails:
+    return {
+        "type": PydanticCustomError(_UNKNOWN, "no such option", {"known": known}),
+        "loc": (key if isinstance(key, str | int) else str(key),),
+        "input": None,
+    }
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of, as far as they are visible in it."""
+    return {annotation}.union(*map(_types, get_args(annotation)))
+
+
+def _described(where: str, problem: ErrorDetails) -> str:
+    parts = [shown_text(part) for part in (where, *problem["loc"]) if part not in {"", "[key]"}]
+    key = ".".join(parts) or "options"
+    if problem["type"] == _UNKNOWN:
+        known = problem["ctx"]["known"]
+        group = f"the options of {'.'.join(parts[:-1])}" if parts[:-1] else "the sections"
+        return f"{key}: no such option{nearest(parts[-1], known)}; {group} are {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{key}: is missing; write it"
+    if problem["type"] in {"model_type", "dict_type"}:
+        return f"{key}: must be a mapping of options (got {shown_value(problem['input'])})"
+    message = visible(" ".join(problem["msg"].removeprefix("Value error, ").split()))
+    if concerns_a_group(problem) or problem["loc"][-1:] == ("[key]",):
+        return f"{key}: {message}"
+    return f"{key}: {message} (got {shown_value(problem['input'])})"
+
+
+def concerns_a_group(problem: ErrorDetails) -> bool:
+    """Whether options do not fit together; the message says which."""
+    return problem["type"] == "value_error" and isinstance(problem["input"], Mapping | Options)

@@ -1,15 +1,17 @@
 """`params.yaml` as one typed value: every stage's options, validated before any work starts."""
 
 import copy
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import ErrorDetails
 
+from cache import shown_text
 from pipeline.backbone.options import BackboneOptions
 from pipeline.classification.options import ClassificationOptions
-from pipeline.config import Options
+from pipeline.config import Name, Options, concerns_a_group, nearest
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.scenes.write import ScenesOptions
 from pipeline.encoding import EncodeOptions
@@ -17,6 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.interpretation import InterpretOptions
 from pipeline.language_models.options import HallucinationOptions
 from pipeline.metrics.evaluation import EvaluateOptions
+from pipeline.options_file import read_options_file
 from pipeline.report import ReportOptions
 from pipeline.sae.lucid import LucidOptions
 from pipeline.sae.registry import ARCHITECTURES
@@ -70,13 +73,22 @@ class Params(Options):
     encode: EncodeOptions
     train: TrainOptions
     sae: SaeOptions
-    variants: dict[str, Variant] = Field(min_length=1)
+    variants: dict[Name, Variant] = Field(min_length=1)
     evaluate: EvaluateOptions
     interpret: InterpretOptions
     classify: ClassificationOptions
     hallucination: HallucinationOptions | None = None
     report: ReportOptions
     study: StudyOptions
+
+    @field_validator("variants")
+    @classmethod
+    def _leave_the_folders_of_others_alone(cls, variants: dict[str, Variant]) -> dict[str, Variant]:
+        if "hallucination" in variants:
+            raise ValueError(
+                "hallucination: runs/hallucination belongs to `concord hallucination`; take another name"
+            )
+        return variants
 
     def variant(self, name: str) -> Variant:
         """The recipe called `name`.
@@ -85,25 +97,30 @@ class Params(Options):
             ConfigError: there is no such variant.
         """
         if name not in self.variants:
-            raise ConfigError(f"variants.{name}: no such variant; params.yaml has {', '.join(self.variants)}")
+            raise ConfigError(
+                f"variants.{shown_text(name)}: no such variant{nearest(name, self.variants)}; params.yaml has "
+                f"{', '.join(self.variants)}"
+            )
         return self.variants[name]
+
+    @classmethod
+    def own_problems(cls, problems: Sequence[ErrorDetails]) -> Iterable[ErrorDetails]:
+        """Without those that a variant took over from `train` or `sae`, where they are told."""
+        told = {problem["loc"]: problem["msg"] for problem in problems}
+        for problem in problems:
+            loc = problem["loc"]
+            told_there = told.get(loc[2:]) if loc[0] == "variants" else None
+            if told_there is None or (told_there != problem["msg"] and not concerns_a_group(problem)):
+                yield problem
 
 
 def load_params(path: Path) -> Params:
     """Read and validate `path`.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or any key is misspelt, missing or out of range.
+        ConfigError: the file is missing or not plain YAML, or any key is misspelt, missing or out of range.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; run from the repository root or pass --params") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of options, got {type(values).__name__}")
-    return Params.parse(_with_variants_filled_in(values, path), "")
+    return Params.parse(_with_variants_filled_in(read_options_file(path), path), "")
 
 
 def _with_variants_filled_in(values: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -111,13 +128,14 @@ def _with_variants_filled_in(values: dict[str, Any], path: Path) -> dict[str, An
     if not isinstance(variants, dict):
         raise ConfigError(f"{path}: variants must map each variant's name to the options it overrides")
     defaults = {"train": values.get("train") or {}, "sae": values.get("sae") or {}}
-    return values | {
-        "variants": {name: _filled_in(defaults, changes or {}) for name, changes in variants.items()}
-    }
+    return values | {"variants": {name: _filled_in(defaults, changes) for name, changes in variants.items()}}
 
 
-def _filled_in(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _filled_in(defaults: dict[str, Any], changes: Any) -> Any:
     """`changes` over `defaults`; but options of one architecture say nothing about another's, which starts anew."""
+    changes = {} if changes is None else changes
+    if not isinstance(changes, dict):
+        return changes
     if _architecture(changes.get("sae"), _architecture(defaults["sae"])) != _architecture(defaults["sae"]):
         defaults = defaults | {"sae": {}}
     return _override(defaults, changes)

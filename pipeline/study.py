@@ -2,21 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from pipeline.config import Options
+from pipeline.config import Name, Options
 
 Metrics = Mapping[str, Any]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class StudyOptions(Options):
     """Which recipes are repeated, and with which further seeds (`train.seed` is always one of them)."""
 
-    variants: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1)
-    classify: list[str] = Field(default=[], description="variants whose dictionaries also classify pictures")
+    variants: list[Name] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
+    classify: list[Name] = Field(default=[], description="variants whose dictionaries also classify pictures")
 
 
 class Column(NamedTuple):

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from pipeline.errors import ConcordError, ConfigError
 from stages.cache_cli import cache_app
 from stages.figure_cli import figure_app
-from stages.paths import PARAMS, RUNS
+from stages.paths import PARAMS, RUNS, run_folder
 from stages.terminal import Terminal
 
 
@@ -147,7 +147,7 @@ def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOp
     from pipeline.params import load_params
     from stages.evaluate import evaluate_run
 
-    evaluate_run(load_params(params), run or RUNS / variant)
+    evaluate_run(load_params(params), run or run_folder(variant))
 
 
 @app.command()
@@ -156,7 +156,7 @@ def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunO
     from pipeline.params import load_params
     from stages.interpret import interpret_run
 
-    interpret_run(load_params(params), run or RUNS / variant)
+    interpret_run(load_params(params), run or run_folder(variant))
 
 
 @app.command()
@@ -175,7 +175,7 @@ def explain(
     from pipeline.params import load_params
     from stages.explain import explain_picture
 
-    explain_picture(load_params(params), run or RUNS / variant, image, text, count, output)
+    explain_picture(load_params(params), run or run_folder(variant), image, text, count, output)
 
 
 @app.command()
@@ -269,7 +269,7 @@ def classify(
     changes = {"alpha": alpha, "seeds": seeds, "pictures": pictures}
     given = {key: value for key, value in changes.items() if value is not None}
     options = ClassificationOptions.parse(recipes.classify.model_dump() | given, "classify")
-    runs = run or [RUNS / variant]
+    runs = run or [run_folder(variant)]
     folders = Folders(images, tuning_images, *([template] if template else [])) if images else None
     file = output or runs[0] / "classification.json"
     classify_pictures(recipes, options, runs, file, folders, untrained=untrained)

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.errors import ConfigError
+from pipeline.names import checked_name
+
 PARAMS = Path("params.yaml")
 SCENES = Path("data/scenes")
 COMPANIONS = Path("data/companions")
@@ -14,3 +17,15 @@ STUDY = Path("study")
 def cache_path(split: str) -> Path:
     """The activation cache of one dataset split."""
     return CACHES / f"{split}.zarr"
+
+
+def run_folder(variant: str) -> Path:
+    """Where the run of a variant is.
+
+    Raises:
+        ConfigError: this cannot be a variant's name, such as `..`; it would lead elsewhere.
+    """
+    try:
+        return RUNS / checked_name(variant)
+    except ValueError as error:
+        raise ConfigError(f"variant: {error}; --run takes any folder") from None

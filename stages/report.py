@@ -11,15 +11,19 @@ from stages.terminal import Terminal
 
 
 def write_report(params: Params, variants: Sequence[str]) -> None:
-    """Write `report/` about `variants`, in the order given.
+    """Write `report/` about `variants`, in the order given; a split without a cache is left out, which a page says.
 
     Raises:
         ConfigError: a variant does not exist.
-        CacheError: a cache is missing or damaged.
+        CacheError: a cache is damaged.
     """
     for name in variants:
         params.variant(name)
-    caches = {split: ActivationCache.open(cache_path(split)) for split in params.dataset.splits}
+    caches = {
+        split: ActivationCache.open(cache_path(split))
+        for split in params.dataset.splits
+        if cache_path(split).exists()
+    }
     with progress_bar("report", "pages") as advance:
         page = build_report(
             REPORT, [RUNS / name for name in variants], caches, params.dataset.root, params.report, advance

@@ -16,7 +16,7 @@ from typing import Self
 from pydantic import Field
 
 from cache import shown_value
-from pipeline.config import Options
+from pipeline.config import Name, Options
 from pipeline.datasets.agreement import refuse_disagreement
 from pipeline.datasets.annotation_file import AnnotationFile, Entry
 from pipeline.datasets.pairs import Caption, CaptionsPerImage, ImageRecord, ObjectAnnotation, choose_captions
@@ -28,7 +28,7 @@ class DatasetOptions(Options):
     """Which data set to encode: a folder in COCO layout, and how its folders serve as splits."""
 
     root: Path = Field(description="folder in COCO layout")
-    splits: dict[str, str] = Field(
+    splits: dict[Name, str] = Field(
         min_length=1,
         description="split as the pipeline calls it -> split as the files call it (val: val2017)",
     )

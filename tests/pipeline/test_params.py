@@ -13,10 +13,11 @@ from pipeline.sae.lucid import LucidOptions
 from pipeline.sae.vl_sae import VLSAEOptions
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
+VALUES: dict[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
 
 
 def load(tmp_path: Path, variant: dict[str, Any], **sections: Any) -> Params:
-    values = copy.deepcopy(yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))) | sections
+    values = copy.deepcopy(VALUES) | sections
     values["variants"] = {"lucid": {}, "mine": variant}
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -84,3 +85,149 @@ def test_a_bad_option_is_told_in_the_words_of_its_own_architecture(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, {"sae": sae})
+
+
+def refusal(tmp_path: Path, change: Any) -> list[str]:
+    """The lines of the message about the shipped options with a change."""
+    values = copy.deepcopy(VALUES)
+    change(values)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_params(path)
+    return str(refused.value).splitlines()
+
+
+def test_the_shipped_options_hold_no_aliases() -> None:
+    events = list(yaml.parse(SHIPPED.read_text(encoding="utf-8")))
+    assert not [
+        event for event in events if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "start"),
+    [
+        (
+            "train",
+            "learning_rat",
+            "train.learning_rat: no such option (did you mean learning_rate?); the options of train",
+        ),
+        ("sae", "k_shard", "sae.k_shard: no such option (did you mean k_shared?); the options of sae are"),
+        (
+            "dataset",
+            "splts",
+            "dataset.splts: no such option (did you mean splits?); the options of dataset are",
+        ),
+        ("scenes", "zzz", "scenes.zzz: no such option; the options of scenes are image_size, ood, seed,"),
+    ],
+)
+def test_an_unknown_option_is_told_once_with_the_options_of_its_section(
+    tmp_path: Path, section: str, key: str, start: str
+) -> None:
+    (line,) = refusal(tmp_path, lambda values: values[section].update({key: 1}))
+    assert line.startswith(start)
+
+
+def test_an_unknown_option_inside_a_group_is_told_with_the_options_of_the_group(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, lambda v: v["variants"]["separate"]["sae"]["guidance"].update(structurl=True))
+    assert line.startswith(
+        "variants.separate.sae.guidance.structurl: no such option (did you mean structural?); the options of "
+        "variants.separate.sae.guidance are"
+    )
+
+
+def test_a_misspelt_section_is_told_with_the_sections_and_not_with_the_file(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, lambda values: values.update(trian=values.pop("train")))
+    assert line.startswith(
+        "trian: no such option (did you mean train?); the sections are backbone, classify,"
+    )
+    assert len(line) < 250
+
+
+def test_a_missing_section_is_told_in_a_few_words(tmp_path: Path) -> None:
+    assert refusal(tmp_path, lambda values: values.pop("scenes")) == ["scenes: is missing; write it"]
+
+
+def test_a_value_that_variants_take_over_is_told_where_it_stands(tmp_path: Path) -> None:
+    assert refusal(tmp_path, lambda values: values["train"].update(epochs=0)) == [
+        "train.epochs: Input should be greater than or equal to 1 (got 0)"
+    ]
+    (line,) = refusal(tmp_path, lambda values: values["sae"].update(k_private=100_000))
+    assert line.startswith("sae: k_private = 100000 is more than the 768 private latents")
+
+
+def test_every_bad_value_has_a_line(tmp_path: Path) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["train"]["epochs"] = 0
+        values["encode"]["batch_size"] = "many"
+        values["variants"]["vl_sae"]["sae"]["k"] = 0
+
+    lines = refusal(tmp_path, change)
+    assert [line.partition(":")[0] for line in lines] == [
+        "encode.batch_size",
+        "train.epochs",
+        "variants.vl_sae.sae.k",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("train", "epochs", True),
+        ("train", "learning_rate", True),
+        ("scenes", "seed", False),
+        ("train", "learning_rate", float("nan")),
+        ("sae", "gamma", float("inf")),
+        ("train", "warmup_steps", float("inf")),
+        ("backbone", "weights", 2024),
+        ("encode", "batch_size", [64]),
+        ("study", "seeds", [True]),
+        ("study", "seeds", [-1]),
+    ],
+)
+def test_what_is_no_value_of_an_option_is_refused(tmp_path: Path, section: str, key: str, value: Any) -> None:
+    lines = refusal(tmp_path, lambda values: values[section].update({key: value}))
+    assert all(line.startswith(f"{section}.{key}") for line in lines)
+
+
+def test_a_value_is_shown_on_one_short_line(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, lambda v: v["train"].update(epochs={"a\n\x1b[31m": ["b" * 10_000] * 1000}))
+    assert len(line) < 400
+    assert line.isprintable()
+    (line,) = refusal(tmp_path, lambda v: v["train"].update({"x\n\x1b[31m" + "y" * 10_000: 1}))
+    assert len(line) < 700
+    assert line.isprintable()
+
+
+BAD_NAMES = ("..", ".", "a.b", "a b", "-x", "a/b", "/x", "1a", "7", "é", "a@b", "a*", "[a]", "a\nb", "x" * 65)
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_dvc_or_a_folder_would_misread_are_refused(tmp_path: Path, name: str) -> None:
+    (line,) = refusal(tmp_path, lambda values: values["variants"].update({name: {}}))
+    assert line.startswith("variants.")
+    assert "names begin with a letter or _" in line
+    (line,) = refusal(tmp_path, lambda values: values["dataset"]["splits"].update({name: "val"}))
+    assert line.startswith("dataset.splits.")
+    assert "names begin with a letter or _" in line
+
+
+@pytest.mark.parametrize("name", ["a", "A_b", "_a", "a-b", "a1", "on", "x" * 64])
+def test_other_names_are_taken(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "params.yaml"
+    text = SHIPPED.read_text(encoding="utf-8").replace("  shared_only:\n", f"  {name}:\n")
+    path.write_text(text, encoding="utf-8")
+    assert load_params(path).variant(name).sae.shared_ratio == 1.0
+
+
+def test_the_folder_of_another_command_is_no_variants(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, lambda values: values["variants"].update(hallucination={}))
+    assert line.startswith("variants: hallucination: runs/hallucination belongs to")
+
+
+@pytest.mark.parametrize("changes", [5, [1], "lucid", {"train": 5}, {"sae": None}, {"sae": [1]}])
+def test_a_variant_that_is_no_mapping_is_refused(tmp_path: Path, changes: Any) -> None:
+    (line,) = refusal(tmp_path, lambda values: values["variants"].update(mine=changes))
+    assert line.startswith("variants.mine")
+    assert "must be a mapping of options" in line
