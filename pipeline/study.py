@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.config import Name, Options
 
@@ -18,6 +18,13 @@ class StudyOptions(Options):
     variants: list[Name] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     classify: list[Name] = Field(default=[], description="variants whose dictionaries also classify pictures")
+
+    @field_validator("variants", "seeds", "classify")
+    @classmethod
+    def _name_each_once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("one of them is there twice; remove it")
+        return values
 
 
 class Column(NamedTuple):

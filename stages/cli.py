@@ -66,12 +66,25 @@ RunOption = Annotated[Path | None, typer.Option(help="The run's folder; runs/VAR
 
 
 @app.command()
+def check(params: ParamsOption = PARAMS) -> None:
+    """Look at every option, and at the files, devices and stages that they name, before any work starts."""
+    from pipeline.params import load_params
+    from stages.check import refuse_problems
+
+    options = load_params(params)
+    refuse_problems(options, params)
+    Terminal().print(
+        f"{params}: nothing wrong; {len(options.variants)} variants, {len(options.dataset.splits)} splits"
+    )
+
+
+@app.command()
 def scenes(params: ParamsOption = PARAMS) -> None:
     """Draw the embedded world: pictures, captions, boxes and masks in COCO layout."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.scenes import draw_scenes
 
-    draw_scenes(load_params(params))
+    draw_scenes(stage_options(params))
 
 
 @app.command()
@@ -115,10 +128,10 @@ def encode(
     ] = False,
 ) -> None:
     """Stage one: run the frozen backbone once and cache every activation of a split."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.encode import encode_cache
 
-    encode_cache(load_params(params), split, replace=replace)
+    encode_cache(stage_options(params), split, replace=replace)
 
 
 @app.command()
@@ -129,12 +142,12 @@ def train(
     run: RunOption = None,
 ) -> None:
     """Stage two: train variants' dictionaries from the training cache, several on one stream of batches."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.train import train_variants
 
     if run is not None and len(variants) > 1:
         raise ConfigError("--run: is the folder of one run; leave it out to train several variants")
-    options = load_params(params)
+    options = stage_options(params)
     recipes = {name: options.variant(name) for name in variants}
     if seed is not None:
         recipes = {name: recipe.with_seed(seed) for name, recipe in recipes.items()}
@@ -144,19 +157,19 @@ def train(
 @app.command()
 def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Measure a trained variant on the validation cache."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.evaluate import evaluate_run
 
-    evaluate_run(load_params(params), run or run_folder(variant))
+    evaluate_run(stage_options(params), run or run_folder(variant))
 
 
 @app.command()
 def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Name a trained variant's shared latents."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.interpret import interpret_run
 
-    interpret_run(load_params(params), run or run_folder(variant))
+    interpret_run(stage_options(params), run or run_folder(variant))
 
 
 @app.command()
@@ -184,19 +197,19 @@ def report(
     params: ParamsOption = PARAMS,
 ) -> None:
     """Write the static report of what was trained."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.report import write_report
 
-    write_report(load_params(params), variants)
+    write_report(stage_options(params), variants)
 
 
 @app.command()
 def study(params: ParamsOption = PARAMS) -> None:
     """Compare every variant over several seeds in one table."""
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.study import write_study
 
-    write_study(load_params(params))
+    write_study(stage_options(params))
 
 
 @app.command()
@@ -220,10 +233,10 @@ def hallucination(
 ) -> None:
     """Ask a vision-language decoder POPE's questions about the data set, with and without VL-SAE's decoding."""
     from pipeline.language_models.options import hallucination_options
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.hallucination import measure_hallucination
 
-    recipes = load_params(params)
+    recipes = stage_options(params)
     options = hallucination_options(recipes.hallucination, model, layer, template)
     dataset = options.dataset or recipes.dataset
     if root is not None:
@@ -260,12 +273,12 @@ def classify(
 ) -> None:
     """Measure zero-shot classification with and without a trained variant's concepts."""
     from pipeline.classification.options import ClassificationOptions
-    from pipeline.params import load_params
+    from stages.check import stage_options
     from stages.classify import Folders, classify_pictures
 
     if images is None and (tuning_images or template):
         raise ConfigError("--tuning-images, --template: belong to pictures of yours; give --images, too")
-    recipes = load_params(params)
+    recipes = stage_options(params)
     changes = {"alpha": alpha, "seeds": seeds, "pictures": pictures}
     given = {key: value for key, value in changes.items() if value is not None}
     options = ClassificationOptions.parse(recipes.classify.model_dump() | given, "classify")

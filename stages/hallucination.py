@@ -232,7 +232,7 @@ def _write(
 def _train_sae(cache: ActivationCache, options: HallucinationOptions, run: Path) -> SparseAutoencoder:
     """VL-SAE on the pooled embeddings of `cache`, as every other variant is trained."""
     recipe = options.train
-    device = resolve_device(recipe.device)
+    device = resolve_device(recipe.device, "hallucination.train.device")
     channels = input_channels(options.sae, cache.manifest)
     sae = build_sae(options.sae, *channels, recipe.seed)
     sae.initialise(input_statistics(cache, sae.inputs))

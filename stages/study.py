@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.classification.table import classification_tables
-from pipeline.errors import RunError, os_error_reason
+from pipeline.errors import ConfigError, RunError, os_error_reason
 from pipeline.json_text import parse_json
 from pipeline.language_models.table import hallucination_tables
 from pipeline.params import Params
@@ -24,8 +24,14 @@ def write_study(params: Params) -> None:
     names a decoder, what `concord hallucination` wrote.
 
     Raises:
+        ConfigError: a seed would count twice.
         RunError: something has not been measured yet.
     """
+    if params.train.seed in params.study.seeds:
+        raise ConfigError(
+            f"study.seeds: {params.train.seed} is train.seed, which is one of the seeds anyway; take another, for one "
+            "training twice is no spread"
+        )
     runs = {variant: _metrics(variant, params) for variant in params.study.variants}
     seeds = ", ".join(str(seed) for seed in (params.train.seed, *params.study.seeds))
     introduction = (

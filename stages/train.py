@@ -12,6 +12,7 @@ from dvclive.live import Live
 
 from cache import ActivationCache, PairLoader
 from pipeline.checkpoint import Record
+from pipeline.errors import ConfigError
 from pipeline.params import Variant
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
@@ -35,13 +36,18 @@ def train_variants(variants: Mapping[str, Variant], runs: Mapping[str, Path]) ->
 
     Raises:
         CacheError: the training cache is missing, unfinished or damaged.
-        ConfigError: the variants need different batches.
+        ConfigError: the variants need different batches, or larger ones than there are pairs.
         RunError: training diverged.
     """
     refuse_different_streams({name: variant.train for name, variant in variants.items()})
     options = next(iter(variants.values())).train
     device = resolve_device(options.device)
     cache = ActivationCache.open(cache_path("train"))
+    if options.batch_pairs > cache.pairs:
+        raise ConfigError(
+            f"train.batch_pairs: cannot draw batches of {options.batch_pairs} pairs from the {cache.pairs} of {cache}; "
+            "lower it, or encode more"
+        )
     loader = PairLoader(
         cache, options.batch_pairs, options.seed, placement=options.placement, device=str(device)
     )

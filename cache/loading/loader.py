@@ -72,7 +72,10 @@ class PairLoader:
             CacheAccessError: a file cannot be read.
         """
         if not 1 <= batch_pairs <= cache.pairs:
-            raise CacheError(f"{cache}: cannot draw batches of {batch_pairs} pairs from {cache.pairs}")
+            raise CacheError(
+                f"{cache}: cannot draw batches of {batch_pairs} pairs from {cache.pairs}; choose batch_pairs from 1 to "
+                f"{cache.pairs}"
+            )
         if not 0 <= rank < ranks or batch_pairs % ranks:
             raise CacheError(
                 f"{cache}: rank {rank} of {ranks} has no equal part of a batch of {batch_pairs} pairs; "

@@ -27,19 +27,36 @@ def load_backbone(options: BackboneOptions) -> Backbone:
     Raises:
         BackboneError: the model, its weights, its preprocessing or its tokenizer is unknown or does not fit.
     """
-    configuration = read_configuration(options.model, "backbone.model")
-    refuse_other_kinds(configuration)
+    configuration, source, preprocessing = _stated(options)
     _refuse_device(options.device)
-    source = None if options.weights == RANDOM else weights_source(configuration, options.weights)
-    preprocessing = stated_preprocessing(
-        configuration, source.tag if source else None, trained=source is not None
-    )
     tokenizer = _tokenizer(configuration, options)
     model = _model(configuration, options, preprocessing, source)
     backbone = Backbone(model, configuration, tokenizer, options)
     if backbone.device.type == "cpu":
         keep_freed_memory()
     return backbone
+
+
+def check_backbone(options: BackboneOptions) -> None:
+    """Look for all that the options name, and load no weights.
+
+    Raises:
+        BackboneError: as `load_backbone`, as far as it can be known beforehand.
+    """
+    configuration, source, _ = _stated(options)
+    if source is not None and configuration.folder is not None:
+        find_weights(configuration, source)
+    if options.tokenizer is not None:
+        read_configuration(options.tokenizer, "backbone.tokenizer")
+
+
+def _stated(options: BackboneOptions) -> tuple[Configuration, WeightsSource | None, Preprocessing]:
+    """The model's configuration, where its weights come from unless they are random, and its preprocessing."""
+    configuration = read_configuration(options.model, "backbone.model")
+    refuse_other_kinds(configuration)
+    source = None if options.weights == RANDOM else weights_source(configuration, options.weights)
+    tag = source.tag if source else None
+    return configuration, source, stated_preprocessing(configuration, tag, trained=source is not None)
 
 
 def _refuse_device(device: str) -> None:

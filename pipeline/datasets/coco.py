@@ -38,6 +38,14 @@ class DatasetOptions(Options):
     )
     caption_seed: int = Field(default=0, ge=0, description="seeds the choice of the one caption")
 
+    def require(self, split: str) -> None:
+        """Look for the folders and files of the split that the pipeline calls `split`; read none.
+
+        Raises:
+            DatasetError: one is missing; the message lists what exists.
+        """
+        _annotation_paths(self.root, self.splits[split])
+
     def open(self, split: str) -> "CocoDataset":
         """Open the split that the pipeline calls `split`.
 

@@ -29,7 +29,7 @@ def load_decoder(options: StateOptions) -> VisionLanguageDecoder:
         BackboneError: the model cannot be loaded, is of another kind, or does not have the layer.
         RunError: the device does not exist here.
     """
-    device = resolve_device(options.device)
+    device = resolve_device(options.device, "hallucination.states.device")
     source = options.model.removeprefix(HUB).removeprefix(LOCAL)
     if not options.model.startswith(HUB) and not Path(source).is_dir():
         raise BackboneError(

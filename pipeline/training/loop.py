@@ -17,8 +17,12 @@ from pipeline.training.replay import CudaGraphs, ReplayedStep, replay_reason
 from pipeline.training.step import TrainingStep
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, key: str = "train.device") -> torch.device:
     """The device that `name` stands for; `auto` is CUDA where there is one, else the CPU.
+
+    Args:
+        name: `auto`, or a torch device.
+        key: The option that says so, for the message.
 
     Raises:
         RunError: the device does not exist here.
@@ -29,7 +33,7 @@ def resolve_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"device {name!r} cannot be used ({reason}); use `auto` or `cpu`") from error
+        raise RunError(f"{key}: {name!r} cannot be used ({reason}); use `auto` or `cpu`") from error
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

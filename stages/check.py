@@ -1,0 +1,180 @@
+"""What can be known about the options before any work starts: `concord check`, and the start of every stage under DVC.
+
+Options are typed and in range once they are loaded. Here they meet what is outside of them: each other's names, files,
+the machine, and the graph.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from cache import ActivationCache, CacheError
+from pipeline.config import nearest
+from pipeline.datasets.coco import DatasetOptions
+from pipeline.errors import ConcordError, ConfigError
+from pipeline.interpretation import load_concept_list
+from pipeline.interpretation.cluster_embeddings import BACKBONE
+from pipeline.params import Params, load_params
+from pipeline.training import resolve_device
+from stages.graph_check import graph_problems
+from stages.paths import COMPANIONS, SCENES, cache_path
+
+NEEDED_SPLITS = ("train", "val")
+"""Those that are trained and measured on."""
+
+LOCAL, HUB = "local-dir:", "hf-hub:"
+
+
+def stage_options(path: Path) -> Params:
+    """The options in the file `path`; under DVC, all that can be known about them is checked first.
+
+    Which stage DVC runs first depends on what has changed, and what a later one would refuse is not found out after
+    hours of encoding and training. By hand, a command only asks for what it needs.
+
+    Raises:
+        ConfigError: an option is wrong, or under DVC one of `problems`.
+    """
+    params = load_params(path)
+    if "DVC_STAGE" in os.environ:
+        refuse_problems(params, path)
+    return params
+
+
+def refuse_problems(params: Params, path: Path) -> None:
+    """Raise a ConfigError that has a line for each of `problems`, if there are any."""
+    found = problems(params, path)
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def problems(params: Params, path: Path) -> list[str]:
+    """One line for everything that a stage would stumble over, with its key, value and remedy.
+
+    Args:
+        params: What `path` holds.
+        path: The file of options; `dvc.yaml` beside it is the graph, if there is one.
+    """
+    checks: tuple[Callable[[Params], Iterable[str]], ...] = (
+        _unknown_variants,
+        _missing_splits,
+        _missing_files,
+        _too_few_pairs,
+        _absent_devices,
+        _missing_data,
+    )
+    found = [problem for check in checks for problem in check(params)]
+    return found + list(graph_problems(params, path))
+
+
+def _unknown_variants(params: Params) -> Iterator[str]:
+    study = params.study
+    named = {
+        "study.variants": study.variants,
+        "study.classify": study.classify,
+        "report.variant": [params.report.variant],
+    }
+    for key, names in named.items():
+        for name in names:
+            if name not in params.variants:
+                known = ", ".join(params.variants)
+                yield f"{key}: no variant {name!r}{nearest(name, params.variants)}; the variants are {known}"
+    for name in study.classify:
+        if name not in study.variants:
+            yield f"study.classify: {name!r} is not in study.variants, so nothing repeats its training; add it there"
+
+
+def _missing_splits(params: Params) -> Iterator[str]:
+    parts = {"dataset": params.dataset}
+    if params.hallucination and params.hallucination.dataset:
+        parts["hallucination.dataset"] = params.hallucination.dataset
+    for key, dataset in parts.items():
+        for split in NEEDED_SPLITS:
+            if split not in dataset.splits:
+                known = ", ".join(dataset.splits)
+                yield f"{key}.splits: there is no {split}, which later stages need; add it beside {known}"
+    default = type(params.report).model_fields["ood_split"].default
+    split, known_splits = params.report.ood_split, params.dataset.splits
+    if split not in (default, *known_splits):
+        known = ", ".join(known_splits)
+        yield f"report.ood_split: no split {split!r}{nearest(split, known_splits)}; the splits are {known}"
+
+
+def _missing_files(params: Params) -> Iterator[str]:
+    yield from _refused(load_concept_list, params.interpret.concepts, key="interpret.concepts: ")
+    encoder = params.interpret.cluster_encoder
+    if encoder != BACKBONE and find_spec("sentence_transformers") is None:
+        yield (
+            f"interpret.cluster_encoder: {encoder!r} needs the package sentence-transformers; "
+            f"pip install 'concord-sae[sentences]', or leave it at {BACKBONE!r}"
+        )
+    judge = params.evaluate.judge
+    if judge is not None:
+        yield from _refused(ActivationCache.open, judge, key="evaluate.judge: ")
+    if params.hallucination:
+        model = params.hallucination.states.model
+        folder = Path(model.removeprefix(LOCAL))
+        if not model.startswith(HUB) and not (folder / "config.json").is_file():
+            yield (
+                f"hallucination.states.model: {str(folder)!r} is no folder with a config.json; to download a model "
+                f"write {HUB}OWNER/NAME, and without a decoder leave the section hallucination out"
+            )
+
+
+def _too_few_pairs(params: Params) -> Iterator[str]:
+    """Of the embedded world, whose size is an option itself."""
+    if params.dataset.root != SCENES or params.dataset.splits.get("train") != "train":
+        return
+    recipes = {"train": params.train} | {
+        f"variants.{name}.train": one.train for name, one in params.variants.items()
+    }
+    for key, recipe in recipes.items():
+        own = key == "train" or recipe.batch_pairs != params.train.batch_pairs
+        if own and recipe.batch_pairs > params.scenes.train and params.dataset.captions_per_image == "one":
+            yield (
+                f"{key}.batch_pairs: {recipe.batch_pairs} is more than the {params.scenes.train} pairs that "
+                "scenes.train draws; lower it"
+            )
+
+
+def _absent_devices(params: Params) -> Iterator[str]:
+    devices = {"backbone.device": params.backbone.device, "train.device": params.train.device}
+    for name, variant in params.variants.items():
+        if variant.train.device != params.train.device:
+            devices[f"variants.{name}.train.device"] = variant.train.device
+    if params.hallucination:
+        devices["hallucination.states.device"] = params.hallucination.states.device
+        devices["hallucination.train.device"] = params.hallucination.train.device
+    for key, device in devices.items():
+        yield from _refused(resolve_device, device, key)
+
+
+def _missing_data(params: Params) -> Iterator[str]:
+    """What is yet to be encoded must be there, and the backbone; a finished cache needs neither."""
+    missing = [split for split in params.dataset.splits if not cache_path(split).exists()]
+    if params.dataset.root != SCENES:
+        yield from _layout_problems(params.dataset, missing)
+    if missing:
+        yield from _refused(_check_backbone, params)
+    dataset = params.hallucination and params.hallucination.dataset
+    if dataset and dataset.root != COMPANIONS:
+        yield from _layout_problems(dataset, NEEDED_SPLITS)
+
+
+def _layout_problems(dataset: DatasetOptions, splits: Iterable[str]) -> Iterator[str]:
+    for split in splits:
+        if split in dataset.splits:
+            yield from _refused(dataset.require, split)
+
+
+def _check_backbone(params: Params) -> None:
+    from pipeline.backbone.loading import check_backbone  # noqa: PLC0415 - loads open_clip
+
+    check_backbone(params.backbone)
+
+
+def _refused(attempt: Callable[..., object], *arguments: object, key: str = "") -> Iterator[str]:
+    try:
+        attempt(*arguments)
+    except (ConcordError, CacheError) as error:
+        yield f"{key}{error}"

@@ -1,0 +1,134 @@
+"""Which option makes which stages run again: those whose files it decides, and no other; variants one by one."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.dependency.param import ParamsDependency
+from dvc.repo import Repo
+from dvc.utils.hydra import apply_overrides
+
+from pipeline.params import Params, load_params
+
+ROOT = Path(__file__).parents[2]
+VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+MACHINE = {
+    "backbone.device",
+    "encode.decode_workers",
+    "evaluate.batch_pairs",
+    "hallucination.states.device",
+    "interpret.batch_pairs",
+    "scenes.workers",
+    "train.checkpoint_every",
+    "train.device",
+    "train.placement",
+}
+"""Options that say how this machine works; no stage depends on them."""
+
+PATHS = {"dataset.root", "dataset.splits.train", "dataset.splits.val", "dataset.splits.ood"}
+"""Options that decide which files are read; stages depend on those."""
+
+TRAINED = {"train", "replicate"}
+READERS_OF_BACKBONE = {"encode", "classify"}
+AFFECTED: Mapping[str, set[str]] = {
+    "scenes": {"scenes"},
+    "dataset": {"encode"},
+    "backbone": READERS_OF_BACKBONE,
+    "encode": {"encode"},
+    "sae": TRAINED,
+    "train": TRAINED,
+    "train.seed": {"train", "study"},
+    "interpret": {"interpret", "replicate"},
+    "evaluate": {"evaluate", "replicate"},
+    "evaluate.concept_pooling": {"evaluate", "replicate", "classify"},
+    "hallucination": {"hallucination"},
+    "study": {"study"},
+}
+"""Groups of stages by the option, or the section, that decides what they write."""
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
+    """The parameters of every stage, as DVC reads the graph."""
+    folder = tmp_path_factory.mktemp("graph")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, folder)
+    Repo.init(str(folder), no_scm=True).close()
+    with Repo(str(folder)) as repo:
+        return {
+            stage.name: {key for one in stage.deps if isinstance(one, ParamsDependency) for key in one.params}
+            for stage in repo.index.stages
+        }
+
+
+def stages_of(key: str, declared: Mapping[str, set[str]]) -> set[str]:
+    """The stages that run again when the option `key` changes."""
+    parts = key.split(".")
+    containing = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    return {stage for stage, keys in declared.items() if keys & containing}
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    if not isinstance(values, dict) or not values:
+        yield prefix
+        return
+    for key, value in values.items():
+        yield from leaves(value, f"{prefix}.{key}" if prefix else key)
+
+
+OPTIONS = list(leaves({name: value for name, value in VALUES.items() if name != "variants"}))
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+def test_an_option_runs_the_stages_again_whose_files_it_decides(
+    key: str, declared: Mapping[str, set[str]]
+) -> None:
+    groups = {stage.partition("@")[0] for stage in stages_of(key, declared)}
+    section = key.partition(".")[0]
+    expected = AFFECTED.get(key, AFFECTED.get(section, {section}))
+    assert groups == (set() if key in MACHINE | PATHS else expected)
+
+
+@pytest.mark.parametrize("name", VALUES["variants"])
+def test_a_variant_is_set_alone(name: str, declared: Mapping[str, set[str]], tmp_path: Path) -> None:
+    """As `dvc exp run --set-param` writes it into params.yaml."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    before = load_params(tmp_path / "params.yaml").variants
+    key = f"variants.{name}.train.weight_decay"
+    apply_overrides(tmp_path / "params.yaml", [f"++{key}=1.5e-5"])
+    after = load_params(tmp_path / "params.yaml").variants
+    assert after[name].train == before[name].train.model_copy(update={"weight_decay": 1.5e-5})
+    assert {one for one in before if before[one] != after[one]} == {name}
+    repeated = {f"replicate@{name}-{seed}" for seed in VALUES["study"]["seeds"]}
+    in_study = name in VALUES["study"]["variants"]
+    assert stages_of(key, declared) == {f"train@{name}"} | (repeated if in_study else set())
+
+
+@pytest.mark.parametrize("key", [key for key in leaves(VALUES["variants"], "variants") if "." in key[9:]])
+def test_every_option_of_a_variant_can_be_set_as_it_stands(key: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    written: Any = VALUES
+    for part in key.split("."):
+        written = written[part]
+    apply_overrides(tmp_path / "params.yaml", [f"{key}={written}"])
+    assert load_params(tmp_path / "params.yaml") == load_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "section", ["scenes", "dataset", "backbone", "encode", "train", "interpret", "evaluate"]
+)
+def test_a_section_that_stages_depend_on_by_key_is_written_out(section: str) -> None:
+    options = Params.model_fields[section].annotation
+    assert VALUES[section].keys() == options.model_fields.keys()  # type: ignore[union-attr]
+
+
+def test_what_is_written_out_is_the_default_where_the_embedded_world_asks_for_nothing_else() -> None:
+    shipped = load_params(ROOT / "params.yaml")
+    assert shipped.evaluate == type(shipped.evaluate)()
+    assert shipped.interpret == type(shipped.interpret)()
+    assert shipped.backbone == type(shipped.backbone)()
+    assert shipped.encode == type(shipped.encode)()

@@ -1,0 +1,165 @@
+"""What a later stage would refuse is refused before the first, with its key, in one line."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import ConfigError
+from stages import check as check_module
+from stages import cli
+from stages.check import stage_options
+
+ROOT = Path(__file__).parents[2]
+VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[dict[str, Any]], Any]], list[str]]:
+    """The problems of the shipped options with a change, in a checkout where nothing has run yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "scenes")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+
+    def problems_after(change: Callable[[dict[str, Any]], Any]) -> list[str]:
+        values = copy.deepcopy(VALUES)
+        change(values)
+        Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+        try:
+            stage_options(Path("params.yaml"))
+        except ConfigError as refused:
+            return str(refused).splitlines()
+        return []
+
+    return problems_after
+
+
+Check = Callable[[Callable[[dict[str, Any]], Any]], list[str]]
+
+
+def test_nothing_is_wrong_with_the_shipped_options(check: Check) -> None:
+    assert check(lambda values: None) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("interpret.concepts", "inglish", "interpret.concepts: concept list inglish: no such file"),
+        ("interpret.cluster_encoder", "all-MiniLM-L6-v2", "needs the package sentence-transformers"),
+        ("evaluate.judge", "data/cache/other.zarr", "evaluate.judge: data/cache/other.zarr"),
+        ("report.variant", "lucd", "report.variant: no variant 'lucd' (did you mean lucid?)"),
+        ("report.ood_split", "odd", "report.ood_split: no split 'odd' (did you mean ood?)"),
+        ("study.variants", ["lucid", "gone"], "study.variants: no variant 'gone'"),
+        ("study.classify", ["sae_t"], "study.classify: no variant 'sae_t' (did you mean sae_s?)"),
+        ("study.seeds", [1, 2, 3], "study.seeds: has 3 seeds, and the stage classify of dvc.yaml names 2"),
+        ("study.seeds", [1], "study.seeds: has 1 seeds, and the stage classify of dvc.yaml names 2"),
+        ("dataset.splits", {"train": "train"}, "dataset.splits: there is no val, which later stages need"),
+        ("dataset.root", "nowhere", "nowhere: no such folder"),
+        ("backbone.model", "local-dir:nowhere", "backbone.model"),
+        ("backbone.model", "ViT-B-61", "backbone.model"),
+        ("backbone.weights", "webly", "backbone.weights"),
+        ("backbone.device", "cuda:99", "backbone.device: 'cuda:99' cannot be used"),
+        ("train.device", "gpu", "train.device: 'gpu' cannot be used"),
+        (
+            "train.batch_pairs",
+            6001,
+            "train.batch_pairs: 6001 is more than the 6000 pairs that scenes.train draws",
+        ),
+        (
+            "hallucination.states.model",
+            "local-dir:nowhere",
+            "hallucination.states.model: 'nowhere' is no folder",
+        ),
+        ("hallucination.states.device", "gpu", "hallucination.states.device: 'gpu' cannot be used"),
+        ("hallucination.dataset.root", "nowhere", "nowhere: no such folder"),
+        ("variants.vl_sae.train.device", "gpu", "variants.vl_sae.train.device: 'gpu' cannot be used"),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_told_first(
+    check: Check, path: str, value: Any, told: str
+) -> None:
+    def change(values: dict[str, Any]) -> None:
+        *groups, key = path.split(".")
+        for group in groups:
+            values = values[group]
+        values[key] = value
+
+    lines = check(change)
+    assert [line for line in lines if told in line], lines
+
+
+def test_a_variant_that_the_graph_shows_has_to_be_there(check: Check) -> None:
+    def change(values: dict[str, Any]) -> None:
+        del values["variants"]["separate"]
+        values["study"]["variants"].remove("separate")
+
+    assert check(change) == [
+        "variants.separate: is missing, and the stage report of dvc.yaml shows it; take it out there"
+    ]
+
+
+def test_a_key_that_the_graph_names_has_to_be_written_out(check: Check) -> None:
+    (line,) = check(lambda values: values["train"].pop("clip_norm"))
+    assert line == (
+        "train.clip_norm: is missing, and the stage train of dvc.yaml depends on it; write it, were it the default"
+    )
+
+
+def test_every_problem_is_told_at_once(check: Check) -> None:
+    def change(values: dict[str, Any]) -> None:
+        values["interpret"]["concepts"] = "inglish"
+        values["report"]["variant"] = "lucd"
+
+    assert len(check(change)) == 2
+
+
+def test_a_split_of_unseen_combinations_may_be_left_out(check: Check) -> None:
+    assert check(lambda values: values["dataset"]["splits"].pop("ood")) == []
+
+
+def test_by_hand_a_command_asks_only_for_what_it_needs(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE")
+    assert check(lambda values: values["interpret"].update(concepts="inglish")) == []
+
+
+def test_the_command_says_what_is_wrong_and_what_is_not(
+    check: Check, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["concord", "check"])
+    for concepts, status, told in (("inglish", 1, "interpret.concepts"), ("english", 0, "nothing wrong")):
+        check(lambda values, concepts=concepts: values["interpret"].update(concepts=concepts))
+        with pytest.raises(SystemExit) as ended:
+            cli.app()
+        assert ended.value.code == status
+        captured = capsys.readouterr()
+        assert told in captured.out + captured.err
+
+
+def test_a_finished_cache_needs_neither_pictures_nor_a_backbone(check: Check) -> None:
+    for split in VALUES["dataset"]["splits"]:
+        check_module.cache_path(split).mkdir(parents=True)
+
+    def change(values: dict[str, Any]) -> None:
+        values["dataset"]["root"] = "nowhere"
+        values["backbone"]["model"] = "local-dir:nowhere"
+
+    assert check(change) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate ..", "interpret ../x", "classify ..", "explain a.png --variant .."]
+)
+def test_no_command_takes_a_name_that_leads_elsewhere(
+    check: Check, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(lambda values: None)
+    monkeypatch.setattr("sys.argv", ["concord", *command.split()])
+    with pytest.raises(SystemExit):
+        cli.app()
+    assert "is no name here; names begin with a letter or _" in capsys.readouterr().err
