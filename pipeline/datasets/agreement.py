@@ -1,5 +1,7 @@
 """A captions file and an instances file of one split, which must mean the same images by the same ids."""
 
+from pathlib import PurePosixPath
+
 from cache import shown_value
 from pipeline.datasets.annotation_file import AnnotationFile
 from pipeline.errors import DatasetError
@@ -15,21 +17,25 @@ def refuse_disagreement(captions: AnnotationFile, instances: AnnotationFile) -> 
         DatasetError: they differ; the message names both files, the id and both values.
     """
     for image_id in captions.images:
+        one = _name_and_size(captions, image_id)
         if image_id not in instances.images:
             raise DatasetError(
-                f"{captions.path} lists image {image_id}, {_described(captions, image_id)}, and {instances.path} does "
-                "not; both files must be of the same images, also of those without objects"
+                f"{captions.path} lists image {image_id}, {_shown(*one)}, and {instances.path} does not; both files "
+                "must be of the same images, also of those without objects"
             )
-        one, other = _described(captions, image_id), _described(instances, image_id)
+        other = _name_and_size(instances, image_id)
         if one != other:
             raise DatasetError(
-                f"{captions.path} and {instances.path} disagree about image {image_id}: it is {one} in the first and "
-                f"{other} in the second; boxes could go to the wrong picture, so export both from one source"
+                f"{captions.path} and {instances.path} disagree about image {image_id}: it is {_shown(*one)} in the "
+                f"first and {_shown(*other)} in the second; boxes could go to the wrong picture, so "
+                "export both from one source"
             )
 
 
-def _described(file: AnnotationFile, image_id: int) -> str:
-    """An image's name and size, in which both files must agree."""
-    entry = file.images[image_id]
-    width, height = file.size(entry)
-    return f"{shown_value(str(file.file_name(entry)))} of {width} x {height} px"
+def _name_and_size(file: AnnotationFile, image_id: int) -> tuple[PurePosixPath, tuple[int, int]]:
+    """What both files must say of an image."""
+    return file.file_name(file.images[image_id]), file.sizes[image_id]
+
+
+def _shown(name: PurePosixPath, size: tuple[int, int]) -> str:
+    return f"{shown_value(str(name))} of {size[0]} x {size[1]} px"

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from cache import shown_value
-from pipeline.datasets.masks import refuse_malformed
+from pipeline.datasets.masks import are_coordinates, refuse_malformed
 from pipeline.datasets.regular_file import read_regular_file
 from pipeline.datasets.strict_json import checked_value, is_text, parse_json
 from pipeline.errors import DatasetError
@@ -16,7 +17,6 @@ Entry = Mapping[str, Any]
 _Value = TypeVar("_Value", int, str, list[Any])
 
 _LARGEST_SIZE = 2**31 - 1
-_LARGEST_COORDINATE = 2.0**31
 
 
 class AnnotationFile:
@@ -90,15 +90,10 @@ class AnnotationFile:
             raise self.error(entry, f"{key!r} must be 0 or 1, got {shown_value(value)}")
         return bool(value)
 
-    def size(self, entry: Entry) -> tuple[int, int]:
-        """The positive whole numbers under "width" and "height"."""
-        width, height = (self.value(entry, key, int) for key in ("width", "height"))
-        for key, value in (("width", width), ("height", height)):
-            if value <= 0:
-                raise self.error(entry, f"{key!r} must be positive, got {value}")
-            if value > _LARGEST_SIZE:
-                raise self.error(entry, f"{key!r} must be at most {_LARGEST_SIZE}, got {value}")
-        return width, height
+    @cached_property
+    def sizes(self) -> dict[int, tuple[int, int]]:
+        """Width and height of every image by its id: positive whole numbers."""
+        return {image_id: self._size(entry) for image_id, entry in self.images.items()}
 
     def file_name(self, entry: Entry) -> PurePosixPath:
         """The path under "file_name", which stays below the folder that it is relative to."""
@@ -111,7 +106,7 @@ class AnnotationFile:
     def box(self, entry: Entry) -> tuple[float, float, float, float]:
         """Left, top, width, height under "bbox"; width and height are not negative."""
         box = self.value(entry, "bbox", list)
-        if len(box) != 4 or not all(map(_is_coordinate, box)) or min(box[2:]) < 0:
+        if len(box) != 4 or not are_coordinates(box) or min(box[2:]) < 0:
             raise self.error(
                 entry,
                 "'bbox' must be [x, y, width, height] in pixels, width and height not negative, "
@@ -126,7 +121,7 @@ class AnnotationFile:
         if segmentation is None or segmentation == []:
             return ""
         try:
-            refuse_malformed(segmentation, self.size(self.images[entry["image_id"]]))
+            refuse_malformed(segmentation, self.sizes[entry["image_id"]])
         except DatasetError as error:
             raise self.error(entry, f"'segmentation': {error}") from None
         return json.dumps(segmentation, separators=(",", ":"))
@@ -154,6 +149,15 @@ class AnnotationFile:
         place = f"{key}, entry {shown_value(identifier)}" if has_id else f"{key}[{position}]"
         return DatasetError(f"{self.path}: {place}: {complaint}")
 
+    def _size(self, entry: Entry) -> tuple[int, int]:
+        width, height = (self.value(entry, key, int) for key in ("width", "height"))
+        for key, value in (("width", width), ("height", height)):
+            if value <= 0:
+                raise self.error(entry, f"{key!r} must be positive, got {value}")
+            if value > _LARGEST_SIZE:
+                raise self.error(entry, f"{key!r} must be at most {_LARGEST_SIZE}, got {value}")
+        return width, height
+
     def _entries(self, key: str) -> Sequence[Entry]:
         entries = self._content.get(key)
         if not isinstance(entries, list):
@@ -165,9 +169,3 @@ class AnnotationFile:
                     f"{key}[{position}] is {shown_value(entry)}"
                 )
         return entries
-
-
-def _is_coordinate(value: object) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) <= _LARGEST_COORDINATE  # false of NaN

@@ -157,8 +157,8 @@ def _image_records(
         ImageRecord(
             image_id=image_id,
             file=Path(split, captions.file_name(entry)),
-            width=captions.size(entry)[0],
-            height=captions.size(entry)[1],
+            width=captions.sizes[image_id][0],
+            height=captions.sizes[image_id][1],
             captions=choose_captions(texts.get(image_id, ()), captions_per_image, caption_seed, image_id),
             objects=tuple(objects.get(image_id, ())),
             concepts=captions.concepts(entry),

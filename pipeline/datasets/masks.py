@@ -44,7 +44,7 @@ def refuse_malformed(segmentation: Any, image_size: tuple[int, int]) -> None:
     """
     if isinstance(segmentation, list):
         for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) % 2 or not _are_coordinates(polygon):
+            if not isinstance(polygon, list) or len(polygon) % 2 or not are_coordinates(polygon):
                 raise DatasetError(
                     f"polygon {shown_value(polygon)}: must be a list of numbers x0, y0, x1, y1, ..."
                 )
@@ -150,7 +150,7 @@ def decompress_runs(text: str) -> Int64[np.ndarray, "run"]:
     return _int64(lengths)
 
 
-def _are_coordinates(values: list[Any]) -> bool:
+def are_coordinates(values: list[Any]) -> bool:
     """Whether all are numbers in the range of pixels; COCO has tens of millions of them, so there is no loop here."""
     if not set(map(type, values)) <= {int, float}:
         return False

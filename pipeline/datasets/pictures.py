@@ -120,7 +120,7 @@ def _refuse_too_large(file: ImageFile.ImageFile) -> None:
 def _reason(error: Exception) -> str:
     """What a decoder complains of, in one printable line that is the same on every machine."""
     if isinstance(error, UnidentifiedImageError):  # its message has an address in memory
-        return f"not a picture in one of the formats {', '.join(FORMATS)}"
+        return f"not a picture, or of a kind that is not read ({', '.join(FORMATS)} are)"
     if isinstance(error, MemoryError):
         return "no memory is left for it"
     return shown_text(error) or type(error).__name__
