@@ -1,5 +1,6 @@
 """Zero-shot classification with and without the concepts of a variant's trained dictionaries."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -217,7 +218,7 @@ def _measure_folders(
 
 def _read(folder: ImageFolder) -> Iterator[LabelledPicture]:
     with progress_bar(f"read {folder.root}", "pictures") as advance:
-        total = sum(map(len, folder.files.values()))
+        total = len(folder.skipped) + sum(map(len, folder.files.values()))
         for number, picture in enumerate(folder.read(), start=1):
             yield picture
             advance(number + len(folder.skipped), total)
@@ -233,7 +234,9 @@ def _table(title: str, task: dict[str, Any], rules: dict[str, Any], runs: int) -
         f"mean ± 95 % interval over {over}"
     )
     if task.get("skipped"):
-        caption += f"; skipped: {len(task['skipped'])}"
+        kinds = Counter(reason.split(":")[0].split(" as ")[0] for reason in task["skipped"].values())
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        caption += f"; skipped: {len(task['skipped'])} ({counted})"
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None)
     table.add_column("score")
     for column in ("alpha", "accuracy %", "difference"):

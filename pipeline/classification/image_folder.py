@@ -93,7 +93,8 @@ def open_image_folder(root: Path) -> ImageFolder:
             raise DatasetError(
                 f"{root / name}: no picture in this class ({', '.join(FORMATS)}); add some, or remove the folder"
             )
-    return ImageFolder(root, files)
+    beside = [path.name for path in root.iterdir() if not path.is_dir() and not path.name.startswith(".")]
+    return ImageFolder(root, files, dict.fromkeys(sorted(beside), "in no class: it lies beside the folders"))
 
 
 def refuse_other_classes(tuning: ImageFolder, test: ImageFolder) -> None:

@@ -51,6 +51,7 @@ def test_pictures_are_read_whatever_their_names_end_in_and_the_rest_is_counted(f
         Image.new("RGB", (8, 8 + number), "red").save(folder / "cat" / name, format_)
     (folder / "cat" / "more").mkdir()
     os.mkfifo(folder / "cat" / "pipe.jpg")
+    write_picture(folder / "loose.png", seed="loose")
     (folder / "cat" / ".hidden").write_bytes(b"passed over")
     images = open_image_folder(folder)
     names = [picture.name for picture in images.read() if picture.label == 0]
@@ -59,6 +60,7 @@ def test_pictures_are_read_whatever_their_names_end_in_and_the_rest_is_counted(f
         for name in ("0.png", "1.png", "2.png", "a.JPEG", "b.webp", "c.TIF", "d.gif", "e", "f.txt")
     ]
     assert images.skipped == {
+        "loose.png": "in no class: it lies beside the folders",
         "cat/more": "image file cannot be used: is a folder",
         "cat/pipe.jpg": "image file cannot be used: is a named pipe",
     }
