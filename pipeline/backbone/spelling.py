@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -59,18 +60,18 @@ class Spelling:
 
     def words(self) -> list[Word]:
         """The text word by word."""
+        places: dict[int, list[int]] = {}
+        for place, (owner, character) in enumerate(zip(self.owners, self.text, strict=True)):
+            if owner and not character.isspace():
+                places.setdefault(owner.start, []).append(place)
         words: list[Word] = []
         for tokens in self._runs():
             if tokens.start in self.special:
                 words.append(Word(self.special[tokens.start], bool(words), special=True, tokens=tokens))
                 continue
-            places = [
-                place
-                for place, owner in enumerate(self.owners)
-                if owner and owner.start in tokens and not self.text[place].isspace()
-            ]
-            text = self.text[places[0] : places[-1] + 1] if places else ""
-            spaced = bool(words and places) and self.text[places[0] - 1].isspace() and text not in _CLOSING
+            visible = [place for token in tokens for place in places.get(token, ())]
+            text = self.text[visible[0] : visible[-1] + 1] if visible else ""
+            spaced = bool(words and visible) and self.text[visible[0] - 1].isspace() and text not in _CLOSING
             words.append(Word(text, spaced, special=False, tokens=tokens))
         return words
 
@@ -89,11 +90,9 @@ class Spelling:
     def _joined(self) -> set[int]:
         """Tokens that belong to the word of the token before them."""
         joined = {token for owner in self.owners for token in owner[1:]}
-        written = [
-            (owner, character) for owner, character in zip(self.owners, self.text, strict=True) if owner
-        ]
+        written = list(zip(self.owners, self.text, strict=True))
         for (owner, character), (follower, following) in pairwise(written):
-            if in_one_word(character, following):
+            if owner and follower and in_one_word(character, following):
                 joined |= set(range(owner.stop, follower.start + 1))
         visible = {token for owner, character in written if not character.isspace() for token in owner}
         for token in range(self.tokens):
@@ -144,6 +143,7 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKD", text.casefold())
 
 
+@lru_cache(maxsize=1 << 14)
 def in_one_word(first: str, second: str) -> bool:
     """Whether two neighbouring characters belong to one word, or to one composed character."""
     if unicodedata.category(second).startswith("M") or _JOINER in (first, second):

@@ -136,9 +136,7 @@ class HuggingFaceTokenizer(CaptionTokenizer):
         if self._decoder is not None:
             undone: str = self._decoder.decode(tokenizer.convert_ids_to_tokens(list(token_ids)))
             return undone
-        text: str = tokenizer.decode(
-            list(token_ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        text: str = tokenizer.backend_tokenizer.decode(list(token_ids), skip_special_tokens=False)
         return text
 
     def _valid(self, ids: Int64[Tensor, "caption context"]) -> Bool[Tensor, "caption context"]:

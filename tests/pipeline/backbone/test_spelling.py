@@ -220,7 +220,10 @@ def test_a_word_among_words_without_spaces_is_found(tokenizers: dict[str, Captio
 
 
 def test_unknown_words_are_told_apart_from_marks(tokenizers: dict[str, CaptionTokenizer]) -> None:
-    assert spelling(tokenizers["words"], "a zeppelin near a boat").unknown == (1,)
+    spelled = spelling(tokenizers["words"], "a zeppelin near a boat")
+    assert spelled.unknown == (1,)
+    assert texts(spelled) == ["a", "near", "a", "boat"]
+    assert [word.tokens for word in spelled.words()] == [range(n, n + 1) for n in range(6)]
     assert all(spelling(tokenizers[kind], "a zeppelin 😀").unknown == () for kind in OF_BYTES)
     assert tokenizers["words"].occurrences(token_ids(tokenizers["words"], "a zeppelin"), ["airship"]) == []
 
