@@ -4,10 +4,11 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from cache import disk_budget
+from cache import ActivationCache, disk_budget
 from pipeline.backbone.loading import load_backbone
 from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
+from pipeline.unknown_tokens import count_unknown_tokens
 from stages.cache_repair import repair
 from stages.earlier_cache import is_encoded
 from stages.paths import cache_path
@@ -49,6 +50,12 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> None:
     with progress_bar(f"encode {split}", "images") as advance:
         summary = encode_split(dataset, backbone, path, params.encode, advance)
     console.print(_described(path, summary))
+    unknown = count_unknown_tokens(ActivationCache.open(path))
+    if unknown and unknown.notable:
+        console.print(
+            f"  {unknown.share:.0%} of the {unknown.tokens} tokens of captions are words that the backbone's tokenizer "
+            "does not know: what is learned and named of them says little"
+        )
 
 
 def _described(path: Path, summary: EncodeSummary) -> str:

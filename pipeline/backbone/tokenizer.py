@@ -48,6 +48,7 @@ class CaptionTokenizer(ABC):
         parts = {
             "context_length": self._context_length,
             "clean": self._open_clip.clean_fn.__name__,
+            "unknown_id": self._unknown,
             **self._parts(),
         }
         return {

@@ -22,6 +22,7 @@ from pipeline.report.side_by_side import SideBySide
 from pipeline.report.skips import skipped_samples
 from pipeline.report.tables import all_figures, metric_tables
 from pipeline.report.training import trainings
+from pipeline.unknown_tokens import count_unknown_tokens
 
 
 class Page(NamedTuple):
@@ -96,6 +97,7 @@ def overview(
         "verdicts": judge(measured),
         "charts": training_charts(runs),
         "trainings": trainings(runs),
+        "unknown_tokens": {split: count_unknown_tokens(cache) for split, cache in caches.items()},
         "caches": caches,
         "skips": skipped_samples(caches),
         "shown_variant_exists": any(run.name == options.variant for run in runs),

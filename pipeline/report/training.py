@@ -21,7 +21,7 @@ class Training:
         variant: the run's name.
         steps: optimiser steps; None where the run has no curve of its loss.
         warmup_asked: steps of warm-up in its options; None where the run does not say.
-        losses: mean loss of the first and of the last tenth of its records.
+        losses: mean loss of the first and of the last tenth of its records; None of a single record.
         falling: whether the loss still fell at the end by more than its own noise; None where that cannot be told.
     """
 
@@ -54,10 +54,11 @@ def _training(run: Run) -> Training:
     if not curve:
         return Training(run.name, None)
     tenth = max(1, len(curve) // 10)
-    losses = tuple(fmean(value for _, value in part) for part in (curve[:tenth], curve[-tenth:]))
+    first, last = (fmean(value for _, value in part) for part in (curve[:tenth], curve[-tenth:]))
+    losses = (first, last) if len(curve) > 1 else None
     asked = run.train.get("warmup_steps")
     warmup = asked if isinstance(asked, int) else None
-    return Training(run.name, int(curve[-1][0]), warmup, (losses[0], losses[1]), _falling(curve))
+    return Training(run.name, int(curve[-1][0]), warmup, losses, _falling(curve))
 
 
 def _falling(curve: Series) -> bool | None:

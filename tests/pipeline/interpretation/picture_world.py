@@ -154,7 +154,7 @@ def axis_pooled_sae() -> VLSAE:
 
 
 def write_cache(
-    path: Path, split: str, shown: tuple[Picture, ...], name: str = "pictures"
+    path: Path, split: str, shown: tuple[Picture, ...], name: str = "pictures", tokenizer: dict | None = None
 ) -> ActivationCache:
     model = WordModel()
     counts = [len(picture.captions) for picture in shown]
@@ -163,6 +163,7 @@ def write_cache(
             "model": "words",
             "layer": "last",
             "preprocessing": {"image_size": [64, 64], "resize_mode": "squash"},
+            "tokenizer": tokenizer,
         },
         dataset={"name": name, "split": split, "root": "data/pictures", "fingerprint": "12" * 32},
         storage_dtype="float32",
