@@ -52,15 +52,20 @@ def hub_folder(repository: str, needed: Sequence[str], optional: Sequence[str], 
     Raises:
         BackboneError: one that is needed is not on this machine, and cannot be fetched or does not exist.
     """
-    if not all(_cached(repository, name, key) for name in needed):
-        for name in optional:  # first, so that whoever has what is needed has these too
+    first, *others = sorted(needed, key=lambda name: _cached(repository, name, key) is not None)
+    whole = _cached(repository, first, key) is not None
+    try:
+        folder = hub_file(repository, [first], key).parent
+        for name in (
+            () if whole else optional
+        ):  # before the others, without which a later call fetches these again
             with suppress(EntryNotFoundError):
                 hub_file(repository, [name], key)
-    try:
-        files = [hub_file(repository, [name], key) for name in needed]
-        return files[0].parent
+        for name in others:
+            hub_file(repository, [name], key)
     except EntryNotFoundError as error:
         raise BackboneError(f"{key}: {error}; choose another model") from error
+    return folder
 
 
 def _cached(repository: str, name: str, key: str) -> Path | None:

@@ -12,7 +12,7 @@ from pipeline.backbone.preprocessing import Preprocessing, stated_preprocessing
 from pipeline.backbone.refusal import first_line
 from pipeline.backbone.tokenizer import CaptionTokenizer
 from pipeline.backbone.tokenizer_loading import load_tokenizer, refuse_other_tokenizer
-from pipeline.backbone.weights import load_weights
+from pipeline.backbone.weights import load_weights, refuse_stand_in
 from pipeline.backbone.weights_source import WeightsSource, find_weights, weights_source
 from pipeline.errors import BackboneError
 from pipeline.freed_memory import keep_freed_memory
@@ -87,8 +87,10 @@ def _model(
     source: WeightsSource | None,
 ) -> Model:
     if source is not None:
+        file = find_weights(configuration, source)
+        refuse_stand_in(file, source.key)
         model = _built(configuration, options, preprocessing)
-        load_weights(model, find_weights(configuration, source), source.key)
+        load_weights(model, file, source.key)
         return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)

@@ -184,7 +184,7 @@ class Backbone:
         }:
             raise BackboneError(
                 f"{self._where}: its patches are {self.grid[0]} x {self.grid[1]}, which does not fit what it computes "
-                f"of one pair: {shapes}; {_REMEDY}"
+                f"of one pair: {shapes}; correct model_cfg.vision_cfg.image_size, or {_REMEDY}"
             )
 
     def _describe(self, configuration: Configuration, options: BackboneOptions) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _patch_grid(visual: nn.Module, where: str) -> tuple[int, int]:
         grid = visual.grid_size
     else:
         grid = getattr(getattr(visual.trunk, "patch_embed", None), "grid_size", None)
-    if grid is None:
+    if grid is None or (not hasattr(visual, "transformer") and not hasattr(visual.trunk, "blocks")):
         raise BackboneError(f"{where}: its vision tower has no fixed grid of patches; {_REMEDY}")
     rows, columns = grid
     return int(rows), int(columns)

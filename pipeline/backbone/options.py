@@ -22,7 +22,7 @@ class BackboneOptions(Options):
     )
     tokenizer: str | None = Field(
         default=None,
-        description="take the tokenizer of this open_clip model instead of the model's own",
+        description="the tokenizer of this open_clip model, which must state the same one as the model's own",
     )
     layer: Literal["last"] | int = Field(
         default="last", description="block whose output is cached, in both towers; counted as Python does"

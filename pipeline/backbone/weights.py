@@ -19,6 +19,28 @@ _NAMED = 3
 """So many tensors are named of those that do not fit."""
 
 
+def refuse_stand_in(file: Path, key: str) -> None:
+    """Refuse what stands where weights should be, by its first bytes.
+
+    Raises:
+        BackboneError: it is empty, a web page, or git-lfs's pointer; or cannot be read.
+    """
+    where = f"{key}: {file}"
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(64)
+    except OSError as error:
+        raise BackboneError(f"{where}: cannot be read: {first_line(error)}") from error
+    for sign, what in {
+        b"version https://git-lfs": "is git-lfs's pointer to weights; fetch them with git lfs pull",
+        b"<": "is a web page; fetch the file itself, by its address for downloads",
+    }.items():
+        if start.lstrip().startswith(sign):
+            raise BackboneError(f"{where}: {what}")
+    if not start:
+        raise BackboneError(f"{where}: is empty; take it anew from its source")
+
+
 def load_weights(model: nn.Module, file: Path, key: str) -> None:
     """Fill all of the model's tensors from a file; nothing in the file is run.
 
@@ -31,7 +53,6 @@ def load_weights(model: nn.Module, file: Path, key: str) -> None:
         BackboneError: it is no file of weights, or they are another model's.
     """
     where = f"{key}: {file}"
-    _refuse_stand_in(file, where)
     if file.suffix in _BIG_VISION:
         try:
             open_clip.load_checkpoint(model, str(file))
@@ -55,23 +76,6 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _refuse_stand_in(file: Path, where: str) -> None:
-    """Refuse what stands where weights should be, by its first bytes."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(64)
-    except OSError as error:
-        raise BackboneError(f"{where}: cannot be read: {first_line(error)}") from error
-    for sign, what in {
-        b"version https://git-lfs": "is git-lfs's pointer to weights; fetch them with git lfs pull",
-        b"<": "is a web page; fetch the file itself, by its address for downloads",
-    }.items():
-        if start.lstrip().startswith(sign):
-            raise BackboneError(f"{where}: {what}")
-    if not start:
-        raise BackboneError(f"{where}: is empty; take it anew from its source")
 
 
 def _read(file: Path, where: str) -> dict[str, Tensor]:

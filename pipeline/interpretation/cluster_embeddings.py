@@ -1,6 +1,8 @@
 """Embeddings in which a latent's concepts are clustered: LUCID (arXiv 2602.07311) 3.5.1 stage 3 and A.2."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
 BACKBONE = "backbone"
+
+_LIBRARY = "sentence_transformers."
 
 
 def cluster_embeddings(
@@ -42,6 +46,7 @@ def cluster_embeddings(
 
 
 def _sentence_embeddings(terms: Sequence[str], model: str, batch_terms: int) -> Tensor:
+    _refuse_own_code(Path(model))
     try:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional, and slow to import
     except ModuleNotFoundError:
@@ -50,7 +55,7 @@ def _sentence_embeddings(terms: Sequence[str], model: str, batch_terms: int) -> 
             f"pip install 'concord-sae[sentences]', or leave it at '{BACKBONE}'"
         ) from None
     try:
-        encoder = SentenceTransformer(model, device="cpu")
+        encoder = SentenceTransformer(model, device="cpu", trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"interpret.cluster_encoder: {model} is neither '{BACKBONE}' nor a sentence-transformers model that can be "
@@ -60,3 +65,17 @@ def _sentence_embeddings(terms: Sequence[str], model: str, batch_terms: int) -> 
         list(terms), batch_size=batch_terms, convert_to_tensor=True, show_progress_bar=False
     )
     return embeddings.float().cpu()
+
+
+def _refuse_own_code(folder: Path) -> None:
+    """Refuse a model whose modules are not the library's: it would import them from the folder, and not ask."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        foreign = [kind for module in modules if not (kind := str(module["type"])).startswith(_LIBRARY)]
+    except (OSError, ValueError, TypeError, KeyError):
+        return  # no folder, or none that the library can read either
+    if foreign:
+        raise ConfigError(
+            f"interpret.cluster_encoder: {folder / 'modules.json'} names code of the folder's own ({foreign[0]!r}), "
+            f"which is never run; choose a model whose modules are all of {_LIBRARY.removesuffix('.')}"
+        )

@@ -1,5 +1,6 @@
 """Terms are embedded for clustering by the backbone, or by a real sentence encoder where that is installed."""
 
+import json
 import sys
 
 import picture_world
@@ -26,6 +27,13 @@ def test_a_sentence_encoder_that_is_not_installed_is_refused_naming_the_extra(mo
         ConfigError, match=r"needs the package sentence-transformers.*concord-sae\[sentences\]"
     ):
         cluster_embeddings(("boat",), "all-MiniLM-L6-v2", MODEL)
+
+
+def test_a_sentence_encoder_that_brings_code_is_refused_before_it_could_run(tmp_path):
+    modules = [{"type": "sentence_transformers.models.Pooling"}, {"type": "mine.Encoder"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ConfigError, match=r"'mine.Encoder'.*never run"):
+        cluster_embeddings(("boat",), str(tmp_path), MODEL)
 
 
 @pytest.fixture(scope="module")
