@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.backbone.spelling import Spelling
+from pipeline.backbone.spelling import Spelling, Word, over_words
 from pipeline.backbone.tokenizer import CaptionTokenizer, ClipTokenizer, HuggingFaceTokenizer
 
 CORPUS = [
@@ -233,3 +234,15 @@ def test_bytes_of_a_character_that_was_cut_off_are_shown_as_the_replacement_char
 ) -> None:
     ids = token_ids(tokenizers["bytes"], "a 😀")
     assert texts(tokenizers["bytes"].spelling(ids[:4])) == ["a", "\ufffd"]
+
+
+def test_what_tokens_have_is_combined_over_each_word() -> None:
+    words = [
+        Word("a", False, False, range(1)),
+        Word("café", True, False, range(1, 4)),
+        Word(".", False, False, range(4, 5)),
+    ]
+    of_tokens = np.array([[1.0, 2.0, 5.0, 3.0, 4.0], [0.0, 0.0, 0.0, 1.0, 0.0]])
+    assert over_words(np.add, of_tokens, words).tolist() == [[1.0, 10.0, 4.0], [0.0, 1.0, 0.0]]
+    assert over_words(np.maximum, of_tokens, words).tolist() == [[1.0, 5.0, 4.0], [0.0, 1.0, 0.0]]
+    assert over_words(np.add, np.zeros((2, 0)), []).shape == (2, 0)

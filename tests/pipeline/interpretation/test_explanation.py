@@ -88,7 +88,10 @@ def test_the_command_prints_the_latents_and_draws_them(sae, picture, tmp_path, m
 
 def test_what_is_not_a_picture_is_refused_by_name(tmp_path):
     (tmp_path / "notes.jpg").write_text("not a picture")
-    for name, reason in (("notes.jpg", "not a picture"), ("missing.jpg", "No such file")):
+    for name, reason in (
+        ("notes.jpg", "image cannot be decoded: not a picture"),
+        ("missing.jpg", "cannot be read: No such file"),
+    ):
         with pytest.raises(DatasetError, match=f"{name}: {reason}"):
             read_upright(tmp_path / name)
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import picture_world
@@ -99,6 +100,33 @@ def test_top_captions_carry_their_words_and_what_fires_where(latents):
         assert words[caption["position"]] == "blue"
         assert caption["activations"] == [3.0 * (word == "blue") for word in words]
         assert caption["activation"] == 3.0
+
+
+class JoiningModel(picture_world.WordModel):
+    """Two of whose tokens write one word, with an accent that neither has alone: "blue boat" is "éboat"."""
+
+    def decode(self, token_ids):
+        written = super().decode(token_ids).replace("blue boat", "éboat")
+        return re.sub("blue$", "\ufffd", written)
+
+
+def test_tokens_that_write_one_word_are_shown_as_it_with_the_strongest_of_their_activations(
+    sae, cache, options
+):
+    rows = by_latent(interpret(sae, cache, JoiningModel(), options))
+    found = [
+        caption
+        for latent in (0, 3)  # those of "boat" and of "blue"
+        for caption in rows[latent]["top_captions"]
+        if "blue boat" in caption["caption"]
+    ]
+    assert len(found) >= 2
+    for caption in found:
+        words = [word["text"] for word in caption["words"]]
+        assert words[caption["position"]] == "éboat"
+        assert " ".join(words) == caption["caption"].replace("blue boat", "éboat")
+        assert [word["tokens"] for word in caption["words"]] == [1 + (word == "éboat") for word in words]
+        assert caption["activations"] == [caption["activation"] * (word == "éboat") for word in words]
 
 
 def test_frequencies_are_shares_of_patches_and_tokens(latents):
