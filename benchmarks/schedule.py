@@ -61,7 +61,7 @@ def trainee(cache: ActivationCache, latents: int, folder: Path) -> Trainee:
     sae = LucidSAE(LucidOptions(latents=latents), manifest.vision_channels, manifest.text_channels)
     sae.initialise(cache.statistics)
     options = TrainOptions(batch_pairs=cache.pairs, checkpoint_every=1_000_000)
-    started = Trainee(sae, options, folder / "checkpoint", "benchmark", lambda record: None)
+    started = Trainee(sae, options, folder / "checkpoint", {}, lambda record: None)
     started.resume(STEPS_PER_EPOCH)
     return started
 

@@ -97,7 +97,7 @@ def trained(
     checkpoint.unlink(missing_ok=True)
     title = f"train on {cache.manifest.storage_dtype}, seed {seed}"
     with progress_bar(title, "steps") as advance:
-        train([Trainee(sae, options, checkpoint, title, lambda _: None)], loader, advance)
+        train([Trainee(sae, options, checkpoint, {"title": title}, lambda _: None)], loader, advance)
     checkpoint.unlink()
     return sae
 

@@ -1,24 +1,34 @@
 """Training checkpoints: one safetensors file, replaced atomically, from which a run goes on bit for bit."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.errors import RunError
+from pipeline.identity import refuse_differences
+from pipeline.seal import check_seal
+from pipeline.tensor_file import read_header, read_tensors, write_tensors
 
 Record = dict[str, float]
+
+_REMEDY = "delete it to train from the start"
 
 
 class Progress(NamedTuple):
     """How far a run has come: steps done, and every record logged so far."""
 
+    step: int
+    history: list[Record]
+
+
+class CheckpointHeader(NamedTuple):
+    """What a checkpoint is of: the identity of its run, the steps done, and every record logged so far."""
+
+    identity: dict[str, Any]
     step: int
     history: list[Record]
 
@@ -30,47 +40,68 @@ class TrainingState(NamedTuple):
     optimizers: Sequence[Optimizer]
 
 
-def save_checkpoint(path: Path, identity: str, state: TrainingState, progress: Progress) -> None:
-    """Write weights, buffers, optimiser moments and progress; a crash leaves the previous checkpoint whole.
+def save_checkpoint(
+    path: Path, identity: Mapping[str, Any], state: TrainingState, progress: Progress
+) -> None:
+    """Write weights, buffers, optimiser moments and progress; the previous checkpoint stays whole until this one is.
 
     Args:
         path: The checkpoint file; its folder is created.
-        identity: Digest of all that decides the run's result. A checkpoint of another identity is not resumed.
+        identity: Plain JSON that says all that decides the run's result.
         state: What is being trained.
         progress: Steps done and records logged.
+
+    Raises:
+        RunError: the file cannot be written; the previous checkpoint is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    metadata = {"identity": identity, "step": str(progress.step), "history": json.dumps(progress.history)}
-    save_file({name: tensor.contiguous() for name, tensor in _tensors(state).items()}, partial, metadata)
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(path)
+    texts = {
+        "identity": json.dumps(identity, sort_keys=True),
+        "step": str(progress.step),
+        "history": json.dumps(progress.history),
+    }
+    write_tensors(path, _tensors(state), texts)
 
 
-def load_checkpoint(path: Path, identity: str, state: TrainingState) -> Progress:
+def load_checkpoint(path: Path, identity: Mapping[str, Any], state: TrainingState) -> Progress:
     """Restore a run from `path` in place, or report that there is nothing to resume.
 
     Returns:
-        The stored progress; step 0 and no history when there is no checkpoint of this identity.
+        The stored progress; step 0 and no history when there is no checkpoint.
 
     Raises:
-        RunError: the file exists but cannot be read.
+        RunError: the file exists but cannot be read, is not what was written, or is of another identity.
     """
     if not path.exists():
         return Progress(0, [])
+    header = read_checkpoint(path)
+    check_seal(path, _REMEDY)
+    refuse_differences(
+        f"{path}: a checkpoint of another training (step {header.step})",
+        header.identity,
+        identity,
+        "go back to its options to go on with it, or delete it to train from the start",
+    )
+    tensors = read_tensors(path, _REMEDY)
     try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata()
-            if metadata["identity"] != identity:
-                return Progress(0, [])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, KeyError) as error:
-        raise RunError(
-            f"{path}: not a readable checkpoint ({error}); delete it to train from the start"
-        ) from error
-    _restore(state, tensors)
-    return Progress(int(metadata["step"]), json.loads(metadata["history"]))
+        _restore(state, tensors)
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: does not fit what is trained ({reason:.200}); {_REMEDY}") from None
+    return Progress(header.step, header.history)
+
+
+def read_checkpoint(path: Path) -> CheckpointHeader:
+    """What a checkpoint says of itself, without its tensors and before they are checked.
+
+    Raises:
+        RunError: the file cannot be read or is not a checkpoint.
+    """
+    texts = read_header(path, _REMEDY).texts
+    try:
+        identity, history = json.loads(texts["identity"]), json.loads(texts["history"])
+        return CheckpointHeader(identity, int(texts["step"]), history)
+    except (KeyError, ValueError):
+        raise RunError(f"{path}: not a checkpoint of this version; {_REMEDY}") from None
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:

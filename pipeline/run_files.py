@@ -45,15 +45,26 @@ def replace_file(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def create_folder(folder: Path) -> None:
+    """Create a run's folder, if it is not there.
+
+    Raises:
+        RunError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be created: {os_error_reason(error)}") from None
+
+
 @contextmanager
 def writing_run(folder: Path) -> Iterator[None]:
-    """Be the only process that writes the run in `folder`, which is created, while the block runs.
+    """Be the only process that writes the run in `folder`, which exists, while the block runs.
 
     Raises:
         RunError: another process writes it, which is named if the kernel tells; or the folder cannot be opened.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = WriterLock(folder, "run")
     except CacheLockedError as error:
         raise RunError(str(error)) from None

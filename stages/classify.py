@@ -34,12 +34,12 @@ from pipeline.classification.world import (
 from pipeline.datasets.scenes.lexicon import ZERO_SHOT_TEMPLATES
 from pipeline.datasets.scenes.sampling import Combinations
 from pipeline.errors import ConfigError
-from pipeline.json_text import write_json
 from pipeline.params import Params
-from pipeline.run_files import replace_file
+from pipeline.run_config import refuse_other_backbone
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, load_sae
+from pipeline.seal import write_sealed
 from stages.paths import cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal
@@ -104,6 +104,8 @@ def classify_pictures(
     opened = _open(folders) if folders else []
     backbone = load_backbone(params.backbone)
     saes = {"trained": [load_sae(run) for run in runs]}
+    for run in runs:
+        refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
     if untrained:
         saes["untrained"] = _before_training(saes["trained"][0], len(runs), backbone)
     pooling = params.evaluate.concept_pooling
@@ -121,7 +123,7 @@ def classify_pictures(
         "runs": [str(run) for run in runs],
         "tasks": measured,
     }
-    replace_file(output, write_json(result, output))
+    write_sealed(output, result)
     for name, task in measured.items():
         for kind in saes:
             table = _table(f"{runs[0].name} · {name} · {kind}", task, task[kind], len(runs))

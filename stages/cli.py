@@ -2,15 +2,15 @@
 
 # ruff: noqa: PLC0415
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pipeline.errors import ConcordError, ConfigError
+from pipeline.errors import ConfigError
 from stages.cache_cli import cache_app
+from stages.failures import message_for_user
 from stages.figure_cli import figure_app
 from stages.paths import PARAMS, RUNS, run_folder
 from stages.terminal import Terminal
@@ -23,7 +23,8 @@ class Terminated(KeyboardInterrupt):
 class Commands(TyperGroup):
     """Ends a user's mistake in one clear line and status 1, an interruption in one and status 130 (SIGTERM: 143).
 
-    Neither shows a traceback. The notes on an interruption's exception say what is safe.
+    Neither shows a traceback, nor does a machine without room, memory or permission. The notes on an interruption's
+    exception say what is kept; without any, the command begins anew.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -33,23 +34,19 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not _is_for_the_user(error):
+            told = message_for_user(error)
+            if told is None:
                 raise
             console.print("error:", style="bold red", end=" ")
-            console.print(str(error))
+            console.print(told)
             raise typer.Exit(1) from None
         except KeyboardInterrupt as interruption:
             notes = getattr(interruption, "__notes__", [])
-            console.print("; ".join(["interrupted", *notes, "the same command goes on from here"]))
+            then = "the same command goes on from here" if notes else "the same command starts anew"
+            console.print("; ".join(["interrupted", *notes, then]))
             raise typer.Exit(143 if isinstance(interruption, Terminated) else 130) from None
         finally:
             signal.signal(signal.SIGTERM, earlier)
-
-
-def _is_for_the_user(error: Exception) -> bool:
-    """Whether the message says it all. `cache` loads torch; where it is not loaded, none of its errors is raised."""
-    errors = sys.modules.get("cache.errors")
-    return isinstance(error, ConcordError) or (errors is not None and isinstance(error, errors.CacheError))
 
 
 def _terminate(*_: object) -> None:
@@ -140,6 +137,9 @@ def train(
     params: ParamsOption = PARAMS,
     seed: SeedOption = None,
     run: RunOption = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Train anew what is finished or foreign; resume what is not.")
+    ] = False,
 ) -> None:
     """Stage two: train variants' dictionaries from the training cache, several on one stream of batches."""
     from stages.check import stage_options
@@ -151,7 +151,7 @@ def train(
     recipes = {name: options.variant(name) for name in variants}
     if seed is not None:
         recipes = {name: recipe.with_seed(seed) for name, recipe in recipes.items()}
-    train_variants(recipes, {name: run or RUNS / name for name in recipes})
+    train_variants(recipes, {name: run or RUNS / name for name in recipes}, replace=replace)
 
 
 @app.command()

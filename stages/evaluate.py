@@ -5,33 +5,32 @@ from pathlib import Path
 from cache import ActivationCache
 from pipeline.interpretation import read_latents
 from pipeline.interpretation.identity import describes
-from pipeline.json_text import write_json
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params
-from pipeline.run_files import replace_file
+from pipeline.run_metrics import write_metrics
 from pipeline.sae.base import SparseAutoencoder
 from stages.progress import note, progress_bar
 from stages.trained_run import open_run
 
 
 def evaluate_run(params: Params, run: Path) -> None:
-    """Write `metrics.json` into the folder `run`.
+    """Write `metrics.json` into the folder `run`; until it is written, an old one stays as it is.
 
     It has a part `interpretation`, how many names of latents are right (`score_names`), if `concord interpret` has
     named the latents of this very dictionary on this cache. The part is absent from a run that was never interpreted,
     was trained again since, or whose split or concept list has no ground truth.
 
     Raises:
-        RunError, BackboneError, CacheError: as `open_run`; RunError also if `latents.parquet` cannot be read.
+        RunError, BackboneError, CacheError: as `open_run`; RunError also if `latents.parquet` cannot be read, a
+            figure is not finite, or the file cannot be written.
     """
-    sae, backbone, validation = open_run(run, params.backbone)
-    with progress_bar(f"evaluate {run.name}", "pairs") as advance:
-        metrics = evaluate(sae, validation, backbone, params.evaluate, advance)
-    score = _score_of_names(run / "latents.parquet", sae, validation)
-    if score is not None:
-        metrics["interpretation"] = score
-    path = run / "metrics.json"
-    replace_file(path, write_json(metrics, path))
+    with open_run(run, params.backbone) as (sae, backbone, validation):
+        with progress_bar(f"evaluate {run.name}", "pairs") as advance:
+            metrics = evaluate(sae, validation, backbone, params.evaluate, advance)
+        score = _score_of_names(run / "latents.parquet", sae, validation)
+        if score is not None:
+            metrics["interpretation"] = score
+        write_metrics(run, metrics, validation)
 
 
 def _score_of_names(

@@ -9,8 +9,11 @@ from pipeline.datasets.pictures import read_upright
 from pipeline.figures.explanation import explanation_figure
 from pipeline.figures.style import check_outputs, save_figure
 from pipeline.interpretation.explanation import Explanation, explain
+from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.latent_table import read_latents
 from pipeline.params import Params
+from pipeline.run_config import refuse_other_backbone
+from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
 from stages.progress import note
 from stages.terminal import Terminal
@@ -24,22 +27,27 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
     Raises:
         ConfigError: the variant knows no places, the text has no words or too many, or `output` has an unknown suffix.
         DatasetError: the picture cannot be read.
-        RunError: the run is not trained.
+        RunError: the run is not trained, is damaged, or was trained on activations of another backbone.
     """
     check_outputs([output])
     picture = read_upright(image)
     sae = load_sae(run)
-    names = _names(run / "latents.parquet")
-    explanation = explain(sae, load_backbone(params.backbone), picture, text)
+    names = _names(run / "latents.parquet", sae)
+    backbone = load_backbone(params.backbone)
+    refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
+    explanation = explain(sae, backbone, picture, text)
     Terminal().print(_table(explanation, names, count), soft_wrap=False)
     save_figure(explanation_figure(picture, explanation, names, count), output)
     note(f"drawn in {output}")
 
 
-def _names(path: Path) -> dict[int, str]:
+def _names(path: Path, sae: SparseAutoencoder) -> dict[int, str]:
     if not path.exists():
         return {}
-    latents, _ = read_latents(path)
+    latents, metadata = read_latents(path)
+    if metadata.get("dictionary_sha256") != dictionary_sha256(sae):
+        note(f"{path} is of another dictionary; run `concord interpret` for names")
+        return {}
     rows = latents.select(["latent", "name", "named"]).to_pylist()
     return {row["latent"]: row["name"] for row in rows if row["named"]}
 

@@ -14,6 +14,8 @@ from pipeline.figures.table import table_figure, table_latex
 from pipeline.params import Params
 from pipeline.report.runs import read_run
 from pipeline.report.tables import metric_tables
+from pipeline.run_config import refuse_other_backbone
+from pipeline.run_files import replace_file
 from stages.paths import cache_path
 from stages.progress import note
 
@@ -29,12 +31,15 @@ def open_source(params: Params, run: Path, split: str) -> FigureSource:
     Raises:
         ConfigError: there is no such split.
         CacheError: its cache is missing or damaged.
+        RunError: the run is not trained, is damaged, or was trained on activations of another backbone.
     """
     if split not in params.dataset.splits:
         raise ConfigError(
             f"--split {split}: no such split; params.yaml has {', '.join(params.dataset.splits)}"
         )
-    return FigureSource(run, ActivationCache.open(cache_path(split)), params.dataset.root)
+    cache = ActivationCache.open(cache_path(split))
+    refuse_other_backbone(run, cache.manifest.backbone, f"that of {cache}")
+    return FigureSource(run, cache, params.dataset.root)
 
 
 def draw_heatmap(
@@ -103,8 +108,7 @@ def draw_table(runs: Sequence[Path], sections: Sequence[str], width: str, output
         raise ConfigError("the paper has no figures of these variants; choose tables with --section")
     for output in outputs:
         if output.suffix == LATEX:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(table_latex(shown), encoding="utf-8")
+            replace_file(output, table_latex(shown).encode())
             note(f"written to {output}")
     images = [output for output in outputs if output.suffix != LATEX]
     if images:

@@ -12,7 +12,6 @@ from cache import ActivationCache, PairLoader
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.datasets.pictures import read_upright
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.json_text import write_json
 from pipeline.language_models.concept_edit import ConceptEdit
 from pipeline.language_models.decoder import VisionLanguageDecoder, pooled_states
 from pipeline.language_models.examples import Example, read_examples, unusable_pictures
@@ -24,7 +23,7 @@ from pipeline.language_models.pope import PopeScores
 from pipeline.language_models.questions import Question, read_questions, write_questions
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.language_models.table import Scores, polls_by_kind, score_rows
-from pipeline.run_files import replace_file, writing_run
+from pipeline.run_files import create_folder, writing_run
 from pipeline.sae.auxiliary_autoencoder import (
     AuxiliaryAutoencoder,
     save_auxiliary_autoencoder,
@@ -33,6 +32,7 @@ from pipeline.sae.auxiliary_autoencoder import (
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
+from pipeline.seal import write_sealed
 from pipeline.training import Trainee, resolve_device, train
 from stages.progress import note, progress_bar
 from stages.terminal import Terminal
@@ -67,6 +67,7 @@ def measure_hallucination(
         BackboneError: the model cannot be loaded, has no such layer, or gives logits that are not numbers.
         RunError: another process writes the run, or a file cannot be written.
     """
+    create_folder(run)
     with writing_run(run):
         _measure(options, dataset, run, question_files)
 
@@ -225,8 +226,7 @@ def _write(
         write_questions(run / "questions" / f"{name.replace('/', '_')}.jsonl", questions)
     shutil.rmtree(run / _STATES, ignore_errors=True)
     (run / _NEW_STATES).rename(run / _STATES)
-    path = run / "metrics.json"
-    replace_file(path, write_json(metrics, path))
+    write_sealed(run / "metrics.json", metrics)
 
 
 def _train_sae(cache: ActivationCache, options: HallucinationOptions, run: Path) -> SparseAutoencoder:
@@ -239,7 +239,7 @@ def _train_sae(cache: ActivationCache, options: HallucinationOptions, run: Path)
     loader = PairLoader(cache, recipe.batch_pairs, recipe.seed, recipe.placement, device)
     checkpoint = run / "checkpoint.safetensors"
     checkpoint.unlink(missing_ok=True)  # of an interrupted run, maybe of another model's states
-    trainee = Trainee(sae.to(device), recipe, checkpoint, "", lambda record: None)
+    trainee = Trainee(sae.to(device), recipe, checkpoint, {}, lambda record: None)
     with progress_bar("train vl_sae", "steps") as advance:
         train([trainee], loader, advance)
     checkpoint.unlink()

@@ -4,10 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from pipeline.interpretation import interpret
-from pipeline.interpretation.latent_table import METADATA_KEY
+from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
 from pipeline.params import Params
 from stages.progress import note, progress_bar
 from stages.trained_run import open_run
@@ -18,20 +16,20 @@ _TERMS_SHOWN = 5
 def interpret_run(params: Params, run: Path) -> None:
     """Write `latents.parquet` into the folder `run`; says which terms of the concept list had to be left out.
 
+    Until it is written, an old one stays as it is.
+
     Raises:
-        RunError, BackboneError, CacheError: as `open_run`.
+        RunError, BackboneError, CacheError: as `open_run`; RunError also if the file cannot be written.
         ConfigError: the concept list or the sentence encoder cannot be used.
     """
-    sae, backbone, validation = open_run(run, params.backbone)
-    with progress_bar(f"interpret {run.name}", "pairs") as advance:
-        latents = interpret(sae, validation, backbone, params.interpret, advance)
-    metadata = json.loads(latents.schema.metadata[METADATA_KEY])
-    _tell_left_out("terms that the backbone's tokenizer does not know", metadata["unknown_concepts"])
-    repeated = [f"{term} = {same}" for term, same in metadata["repeated_concepts"].items()]
-    _tell_left_out("terms that are the same tokens as an earlier one", repeated)
-    path = run / "latents.parquet"
-    path.unlink(missing_ok=True)  # DVC may keep the old file under another name
-    pq.write_table(latents, path)
+    with open_run(run, params.backbone) as (sae, backbone, validation):
+        with progress_bar(f"interpret {run.name}", "pairs") as advance:
+            latents = interpret(sae, validation, backbone, params.interpret, advance)
+        metadata = json.loads(latents.schema.metadata[METADATA_KEY])
+        _tell_left_out("terms that the backbone's tokenizer does not know", metadata["unknown_concepts"])
+        repeated = [f"{term} = {same}" for term, same in metadata["repeated_concepts"].items()]
+        _tell_left_out("terms that are the same tokens as an earlier one", repeated)
+        write_latents(run / "latents.parquet", latents)
 
 
 def _tell_left_out(what: str, terms: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cache import ActivationCache
 from pipeline.params import Params
 from pipeline.report import build_report
+from pipeline.run_config import CONFIG_FILE, refuse_other_backbone
 from stages.paths import REPORT, RUNS, cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal
@@ -16,6 +17,7 @@ def write_report(params: Params, variants: Sequence[str]) -> None:
     Raises:
         ConfigError: a variant does not exist.
         CacheError: a cache is damaged.
+        RunError: a run was trained on activations of another backbone than a cache has.
     """
     for name in variants:
         params.variant(name)
@@ -24,6 +26,10 @@ def write_report(params: Params, variants: Sequence[str]) -> None:
         for split in params.dataset.splits
         if cache_path(split).exists()
     }
+    for run in (RUNS / name for name in variants):
+        if (run / CONFIG_FILE).exists():
+            for cache in caches.values():
+                refuse_other_backbone(run, cache.manifest.backbone, f"that of {cache}")
     with progress_bar("report", "pages") as advance:
         page = build_report(
             REPORT, [RUNS / name for name in variants], caches, params.dataset.root, params.report, advance

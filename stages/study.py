@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.classification.table import classification_tables
-from pipeline.errors import ConfigError, RunError, os_error_reason
-from pipeline.json_text import parse_json
+from pipeline.errors import ConfigError, RunError
 from pipeline.language_models.table import hallucination_tables
 from pipeline.params import Params
 from pipeline.run_files import replace_file
+from pipeline.run_metrics import METRICS_FILE, read_metrics
+from pipeline.seal import read_sealed
 from pipeline.study import Metrics, study_tables
 from stages.paths import RUNS, STUDY
 
 TABLE = Path("docs/comparison.md")
 CLASSIFICATION = STUDY / "classification"
-HALLUCINATION = RUNS / "hallucination" / "metrics.json"
+HALLUCINATION = RUNS / "hallucination" / METRICS_FILE
+
+_REMEDY = "run `make study`"
 
 
 def write_study(params: Params) -> None:
@@ -49,14 +52,16 @@ def write_study(params: Params) -> None:
 
 def _metrics(variant: str, params: Params) -> list[Metrics]:
     folders = [RUNS / variant, *(STUDY / f"{variant}-seed-{seed}" for seed in params.study.seeds)]
-    return [_read(folder / "metrics.json") for folder in folders]
+    for folder in folders:
+        _refuse_unmeasured(folder / METRICS_FILE)
+    return [read_metrics(folder) for folder in folders]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise RunError(f"{path}: not measured yet; run `make study`") from None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
-    return parse_json(content, path, "measure it again")
+    _refuse_unmeasured(path)
+    return read_sealed(path, _REMEDY)
+
+
+def _refuse_unmeasured(path: Path) -> None:
+    if not path.exists():
+        raise RunError(f"{path}: not measured yet; {_REMEDY}")

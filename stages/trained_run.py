@@ -1,5 +1,7 @@
 """A trained run together with what it is measured on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +9,9 @@ from cache import ActivationCache
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
+from pipeline.errors import RunError
+from pipeline.run_config import refuse_other_backbone
+from pipeline.run_files import writing_run
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
 from stages.paths import cache_path
@@ -20,13 +25,19 @@ class TrainedRun(NamedTuple):
     validation: ActivationCache
 
 
-def open_run(run: Path, options: BackboneOptions) -> TrainedRun:
-    """Load what the folder `run` holds, the backbone, and the validation cache.
+@contextmanager
+def open_run(run: Path, options: BackboneOptions) -> Iterator[TrainedRun]:
+    """Load what the folder `run` holds, the backbone, and the validation cache; no other process writes the run then.
 
     Raises:
-        RunError: the run is not trained.
+        RunError: the run is not trained, is damaged, was trained on activations of another backbone, or is being
+            written by another process.
         BackboneError: the backbone cannot be loaded.
         CacheError: the validation cache is missing, damaged, or was written by another backbone.
     """
-    sae, backbone = load_sae(run), load_backbone(options)
-    return TrainedRun(sae, backbone, ActivationCache.open(cache_path("val"), backbone=backbone.identity))
+    if not run.is_dir():
+        raise RunError(f"{run}: no such folder; train this variant first (`concord train`)")
+    with writing_run(run):
+        sae, backbone = load_sae(run), load_backbone(options)
+        refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
+        yield TrainedRun(sae, backbone, ActivationCache.open(cache_path("val"), backbone=backbone.identity))

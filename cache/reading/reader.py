@@ -18,7 +18,7 @@ from cache.batch import PairBatch
 from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, CacheRemoteError
 from cache.files.location import Location, located
 from cache.files.open_files import OpenFiles
-from cache.format.layout import ACTIVATIONS, SAMPLES_FILE, check_arrays, sharded_layouts
+from cache.format.layout import ACTIVATIONS, LEDGER_FILE, SAMPLES_FILE, check_arrays, sharded_layouts
 from cache.format.ledger import read_statistics
 from cache.format.ledger_check import check_ledger, progress
 from cache.format.manifest import Manifest, refuse_other_identity
@@ -119,6 +119,11 @@ class ActivationCache:
         if not isinstance(self._location, Path):
             raise CacheRemoteError(f"{self}: this takes a cache on disk; copy it there first")
         return self._location
+
+    @property
+    def content_blake3(self) -> str:
+        """BLAKE3 of the ledger, which has the hash of every file: tells this cache from another of its manifest."""
+        return self._completion.files[LEDGER_FILE].blake3
 
     def close(self) -> None:
         """Close all files and end all threads; nothing can be read any more."""

@@ -56,7 +56,7 @@ def tune(
     """
     use_explicit_attention(model)
     optimizer = _optimizer(model, options)
-    state, identity = TrainingState({"model": model}, [optimizer]), options.model_dump_json()
+    state, identity = TrainingState({"model": model}, [optimizer]), options.model_dump(mode="json")
     first, history = load_checkpoint(checkpoint, identity, state)
     verdicts = torch.tensor(processor.tokenizer.convert_tokens_to_ids(["yes", "no"]))
     recent: list[Tensor] = []

@@ -8,6 +8,7 @@ does not know them), `repeated_concepts` (left out, as they are the same tokens 
 `true_concepts` of the named latents by number, as `true_concepts` gives them.
 """
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +24,16 @@ from cache import ActivationCache
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.errors import RunError
 from pipeline.interpretation.peaks import TopItems
+from pipeline.run_files import replace_file
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.seal import SEAL_KEY, UNSEALED, check_seal, sealed
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
 METADATA_KEY = b"concord"
+_SEAL_KEY = SEAL_KEY.encode()
+_REMEDY = "run `concord interpret` again"
 
 LATENT_SCHEMA = pa.schema(
     [
@@ -106,21 +111,33 @@ LATENT_SCHEMA = pa.schema(
 )
 
 
+def write_latents(path: Path, latents: pa.Table) -> None:
+    """Replace `path` by the table that `interpret` made, as a Parquet file with a checksum of itself.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    metadata = {**latents.schema.metadata, _SEAL_KEY: UNSEALED.encode()}
+    content = io.BytesIO()
+    pq.write_table(latents.replace_schema_metadata(metadata), content)
+    replace_file(path, sealed(content.getvalue()))
+
+
 def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The table at `path` and the metadata that `interpret` recorded in it.
 
     Raises:
-        RunError: the file is not one that `interpret` wrote, or its columns are other ones.
+        RunError: the file is not one that `write_latents` wrote, or its columns are other ones.
     """
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise RunError(
-            f"{path}: not a readable Parquet file ({error}); run `concord interpret` again"
-        ) from None
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: not a readable Parquet file ({reason:.200}); {_REMEDY}") from None
+    check_seal(path, _REMEDY)
     metadata = (table.schema.metadata or {}).get(METADATA_KEY)
     if metadata is None or not table.schema.equals(LATENT_SCHEMA):
-        raise RunError(f"{path}: not a table of latents of this version; run `concord interpret` again")
+        raise RunError(f"{path}: not a table of latents of this version; {_REMEDY}")
     return table, json.loads(metadata)
 
 

@@ -46,7 +46,7 @@ def train(
     model.train()
     optimizers = build_optimizers(model, objective, options.learning_rate, options.weight_decay)
     state = TrainingState({"model": model, "objective": objective}, optimizers)
-    checkpoint, identity = checkpoints / CHECKPOINT_FILE, options.model_dump_json()
+    checkpoint, identity = checkpoints / CHECKPOINT_FILE, options.model_dump(mode="json")
     first, _ = load_checkpoint(checkpoint, identity, state)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     sampler = BatchSampler(pool, tokenizer, options)

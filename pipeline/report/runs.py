@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError, os_error_reason
-from pipeline.json_text import parse_json
-from pipeline.sae.registry import CONFIG_FILE
+from pipeline.run_config import CONFIG_FILE, RETRAIN, check_curves
+from pipeline.run_metrics import METRICS_FILE, read_metrics
+from pipeline.seal import read_sealed
 
 Series = tuple[tuple[float, float], ...]
 
@@ -40,14 +41,17 @@ def read_run(folder: Path) -> Run:
     """Read a run folder, which may lack any of its files.
 
     Raises:
-        RunError: `metrics.json`, `config.json` or a curve is there but cannot be read.
+        RunError: `metrics.json`, `config.json` or a curve is there but cannot be read, is damaged, or is of another
+            training than the dictionary.
     """
-    metrics = _read_json(folder / "metrics.json", "run `concord evaluate` again")
+    metrics = read_metrics(folder) if (folder / METRICS_FILE).exists() else {}
+    check_curves(folder)
     reasons = metrics.get("not_defined")
     not_defined = {key: str(why) for key, why in reasons.items()} if isinstance(reasons, dict) else {}
     named = metrics.get("interpretation")
     naming = named if isinstance(named, dict) else {}
-    train = _train_options(_read_json(folder / CONFIG_FILE, "train the variant again"))
+    config = folder / CONFIG_FILE
+    train = _train_options(read_sealed(config, RETRAIN) if config.exists() else {})
     return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined, naming, train)
 
 
@@ -66,16 +70,6 @@ def _train_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
     training = config.get("training")
     options = training.get("train") if isinstance(training, dict) else None
     return options if isinstance(options, dict) else {}
-
-
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
-    return parse_json(content, path, remedy)
 
 
 def _read_curves(folder: Path) -> dict[str, Series]:

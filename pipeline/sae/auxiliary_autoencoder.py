@@ -11,17 +11,16 @@ from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.objectives import Losses, mean_squared_error, weighted_sum
-from pipeline.run_files import replace_file
 from pipeline.sae.codes import SIDES, Side
+from pipeline.seal import check_seal
+from pipeline.tensor_file import read_header, read_tensors, write_tensors
 
 Similarity = Literal["cosine", "dot"]
 
@@ -138,38 +137,38 @@ def train_auxiliary_autoencoder(
 
 
 def save_auxiliary_autoencoder(autoencoder: AuxiliaryAutoencoder, path: Path) -> None:
-    """Write weights, and options as JSON in the header, to one safetensors file; a crash leaves the old one whole.
+    """Write weights, and options as JSON in the header, to one safetensors file with a checksum of itself.
 
     Raises:
         RunError: the file cannot be written.
     """
-    state = {name: tensor.cpu().contiguous() for name, tensor in autoencoder.state_dict().items()}
     config = {"options": autoencoder.options.model_dump(mode="json"), "channels": autoencoder.channels}
-    header = {"config": json.dumps(config)}  # one key: safetensors writes several in any order
-    replace_file(path, save(state, header))
+    write_tensors(path, autoencoder.state_dict(), {"config": json.dumps(config)})
 
 
 def load_auxiliary_autoencoder(path: Path) -> AuxiliaryAutoencoder:
     """What `save_auxiliary_autoencoder` wrote, frozen and on the CPU.
 
     Raises:
-        RunError: the file is missing or is not a saved auxiliary autoencoder.
+        RunError: the file is missing, is not a saved auxiliary autoencoder, or is not what was written.
     """
     if not path.is_file():
         raise RunError(f"{path}: no such file; train the auxiliary autoencoder first")
+    state, texts = read_tensors(path, _RETRAIN), read_header(path, _RETRAIN).texts
     try:
-        with safe_open(path, framework="pt") as stored:
-            config = json.loads((stored.metadata() or {})["config"])
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+        config = json.loads(texts["config"])
         options = AuxiliaryAutoencoderOptions.model_validate(config["options"])
-        autoencoder = AuxiliaryAutoencoder(options, config["channels"])
-        autoencoder.load_state_dict(state)
-    except (SafetensorError, KeyError, ValueError, ValidationError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path}: not a saved auxiliary autoencoder ({reason}); train it again") from None
+        with torch.device("meta"):
+            autoencoder = AuxiliaryAutoencoder(options, config["channels"])
+        autoencoder.load_state_dict(state, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: not a saved auxiliary autoencoder ({reason:.200}); {_RETRAIN}") from None
+    check_seal(path, _RETRAIN)
     return autoencoder.eval().requires_grad_(False)
 
 
+_RETRAIN = "train it again"
 _REMEDY = "lower auxiliary.learning_rate, or look for values that are not finite in the activations"
 
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint
 from pipeline.errors import ConfigError, RunError
 from pipeline.freed_memory import keep_freed_memory
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.training.interruption import HeldSignals
 from pipeline.training.options import TrainOptions
 from pipeline.training.replay import CudaGraphs, ReplayedStep, replay_reason
 from pipeline.training.step import TrainingStep
@@ -63,7 +65,7 @@ class Trainee:
         sae: SparseAutoencoder,
         options: TrainOptions,
         checkpoint: Path,
-        identity: str,
+        identity: Mapping[str, Any],
         record: Callable[[Record], None],
     ) -> None:
         """Train `sae` in place. On a CPU the process keeps freed memory from now on, see `keep_freed_memory`.
@@ -72,11 +74,11 @@ class Trainee:
             sae: An initialised dictionary on its device.
             options: See TrainOptions.
             checkpoint: File that holds the run's state while it is unfinished.
-            identity: Digest of everything that decides the result (options, cache); guards the resume.
+            identity: Plain JSON, everything that decides the result (options, cache); guards the resume.
             record: Receives every record of losses, those before a resume included, each with its `step`.
         """
         self.options = options
-        self.step = self.total_steps = 0
+        self.step = self.total_steps = self._kept = 0
         self._step = TrainingStep(sae, options)
         device = next(sae.parameters()).device
         if device.type == "cpu":
@@ -88,13 +90,14 @@ class Trainee:
         self._record = record
 
     def resume(self, steps_per_epoch: int) -> None:
-        """Go on from the checkpoint if it is of this run, else from the start.
+        """Go on from the checkpoint if there is one, else from the start.
 
         Raises:
-            RunError: the checkpoint cannot be read.
+            RunError: the checkpoint cannot be read, is damaged, or is of another identity.
         """
         self.total_steps = self.options.epochs * steps_per_epoch
         self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
+        self._kept = self.step
         for entry in self._history:
             self._record(entry)
 
@@ -120,7 +123,17 @@ class Trainee:
             self._history.append({"step": self.step} | losses)
             self._record(self._history[-1])
         if done or self.step % options.checkpoint_every == 0:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write a checkpoint of the step reached, if there is none of it yet.
+
+        Raises:
+            RunError: it cannot be written; the one before it is still there.
+        """
+        if self.step > self._kept:
             save_checkpoint(self._checkpoint, self._identity, self._state, Progress(self.step, self._history))
+            self._kept = self.step
 
     @property
     def _state(self) -> TrainingState:
@@ -146,6 +159,8 @@ def refuse_different_streams(options: Mapping[str, TrainOptions]) -> None:
 def train(trainees: Sequence[Trainee], loader: PairLoader, advance: Callable[[int, int], None]) -> float:
     """Train every dictionary to its end on one stream of batches; each becomes what it would become alone.
 
+    Ctrl-C and SIGTERM wait for the end of the step that is being taken and for a checkpoint of it, see `HeldSignals`.
+
     Args:
         trainees: Dictionaries of any width and recipe. Those that resume further on wait for the others.
         loader: Batches as a pure function of (seed, epoch, step).
@@ -155,23 +170,28 @@ def train(trainees: Sequence[Trainee], loader: PairLoader, advance: Callable[[in
         Seconds spent waiting for batches.
 
     Raises:
-        RunError: a loss is not finite, or a checkpoint cannot be read.
+        RunError: a loss is not finite, or a checkpoint cannot be read or written.
     """
     for trainee in trainees:
         trainee.resume(loader.steps_per_epoch)
     step, end = min(t.step for t in trainees), max(t.total_steps for t in trainees)
     waited = 0.0
-    while step < end:
-        batches = loader.batches(*divmod(step, loader.steps_per_epoch))
-        while True:
-            asked = time.perf_counter()
-            batch = next(batches, None)
-            waited += time.perf_counter() - asked
-            if batch is None:
-                break
-            for trainee in trainees:
-                if trainee.step == step < trainee.total_steps:
-                    trainee.learn(batch)
-            step += 1
-            advance(step, end)
+    with HeldSignals() as signals:
+        while step < end:
+            batches = loader.batches(*divmod(step, loader.steps_per_epoch))
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                waited += time.perf_counter() - asked
+                if batch is None:
+                    break
+                for trainee in trainees:
+                    if trainee.step == step < trainee.total_steps:
+                        trainee.learn(batch)
+                step += 1
+                advance(step, end)
+                if signals.held is not None:
+                    for trainee in trainees:
+                        trainee.keep()
+                    signals.deliver()
     return waited

@@ -1,10 +1,12 @@
 """The options of training, whatever is trained."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from pipeline.config import Options
+
+_DECIDE_NO_WEIGHT = {"device", "placement", "checkpoint_every", "record_every"}
 
 
 class TrainOptions(Options):
@@ -26,3 +28,10 @@ class TrainOptions(Options):
     )
     checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints.")
     record_every: int = Field(10, ge=1, description="Steps between records of the losses.")
+
+    def decisive(self) -> dict[str, Any]:
+        """Plain JSON values of the options that decide the trained weights, on one kind of machine.
+
+        A training may go on under any values of the others.
+        """
+        return self.model_dump(mode="json", exclude=_DECIDE_NO_WEIGHT)

@@ -1,5 +1,6 @@
 """A checkpoint restores weights, moments and history exactly, and is never half of one."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from torch import nn
 
 from pipeline.checkpoint import Progress, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.errors import RunError
+
+IDENTITY = {"train": {"seed": 0, "learning_rate": 0.1}, "cache": "x"}
 
 
 def state_after_steps(steps: int) -> TrainingState:
@@ -39,40 +42,60 @@ def weights(state: TrainingState) -> list[torch.Tensor]:
 def test_a_resumed_run_continues_bit_for_bit(tmp_path: Path) -> None:
     uninterrupted, interrupted, resumed = (state_after_steps(steps) for steps in (7, 4, 0))
     done = Progress(4, [{"step": 4, "total": 0.1}])
-    save_checkpoint(tmp_path / "c.safetensors", "id", interrupted, done)
+    save_checkpoint(tmp_path / "c.safetensors", IDENTITY, interrupted, done)
 
-    assert load_checkpoint(tmp_path / "c.safetensors", "id", resumed) == done
+    assert load_checkpoint(tmp_path / "c.safetensors", IDENTITY, resumed) == done
     take_steps(resumed, 3)
 
     for expected, actual in zip(weights(uninterrupted), weights(resumed), strict=True):
         assert torch.equal(expected, actual)
 
 
-def test_a_checkpoint_of_another_identity_is_not_resumed(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "c.safetensors", "one recipe", state_after_steps(4), Progress(4, []))
+def test_a_checkpoint_of_another_identity_is_refused_by_what_differs_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, IDENTITY, state_after_steps(4), Progress(4, []))
+    before = path.read_bytes()
     fresh = state_after_steps(0)
-    before = [parameter.clone() for parameter in weights(fresh)]
+    weights_before = [parameter.clone() for parameter in weights(fresh)]
+    other = {"train": {"seed": 0, "learning_rate": 0.5}, "cache": "x"}
+    with pytest.raises(
+        RunError, match=r"\(step 4\): it has train.learning_rate: 0.1 and not 0.5; go back"
+    ) as refused:
+        load_checkpoint(path, other, fresh)
+    assert "seed" not in str(refused.value) and "\n" not in str(refused.value)
+    assert path.read_bytes() == before
+    assert all(torch.equal(a, b) for a, b in zip(weights_before, weights(fresh), strict=True))
 
-    assert load_checkpoint(tmp_path / "c.safetensors", "another", fresh) == Progress(0, [])
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(fresh), strict=True))
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "c.safetensors"
+    state = state_after_steps(2)
+    save_checkpoint(path, IDENTITY, state, Progress(2, [{"step": 2, "total": 0.5}]))
+    content = bytearray(path.read_bytes())
+    place = random.Random(seed).randrange(len(content) * 8)
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"c\.safetensors: .*"):
+        load_checkpoint(path, IDENTITY, state)
 
 
 def test_no_checkpoint_means_the_start(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "absent", "id", state_after_steps(0)) == Progress(0, [])
+    assert load_checkpoint(tmp_path / "absent", IDENTITY, state_after_steps(0)) == Progress(0, [])
 
 
 def test_a_damaged_checkpoint_is_an_error_that_names_the_file_and_the_remedy(tmp_path: Path) -> None:
     damaged = tmp_path / "c.safetensors"
     state = state_after_steps(2)
-    save_checkpoint(damaged, "id", state, Progress(2, []))
+    save_checkpoint(damaged, IDENTITY, state, Progress(2, []))
     damaged.write_bytes(damaged.read_bytes()[:-10])
     with pytest.raises(RunError, match=r"c\.safetensors.*delete it"):
-        load_checkpoint(damaged, "id", state)
+        load_checkpoint(damaged, IDENTITY, state)
 
 
 def test_saving_replaces_the_previous_checkpoint_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     state = state_after_steps(1)
     for step in (1, 2):
-        save_checkpoint(tmp_path / "c.safetensors", "id", state, Progress(step, []))
+        save_checkpoint(tmp_path / "c.safetensors", IDENTITY, state, Progress(step, []))
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
-    assert load_checkpoint(tmp_path / "c.safetensors", "id", state).step == 2
+    assert load_checkpoint(tmp_path / "c.safetensors", IDENTITY, state).step == 2

@@ -34,7 +34,7 @@ print(min(page_faults() for _ in range(4)))
 
 TRAINEE = """
 sae = LucidSAE(LucidOptions(latents=16, k_shared=2, k_private=2), 4, 4)
-Trainee(sae, TrainOptions(), Path("checkpoint.safetensors"), "identity", print)
+Trainee(sae, TrainOptions(), Path("checkpoint.safetensors"), {}, print)
 """
 
 

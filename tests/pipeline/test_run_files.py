@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.run_files import replace_file, replacing, writing_run
+from pipeline.run_files import create_folder, replace_file, replacing, writing_run
 
 CALLS = ("open", "write", "fsync", "replace")
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EMFILE", "ENFILE")
@@ -78,6 +78,7 @@ def test_a_file_may_be_larger_than_any_buffer(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_of_a_run_is_told_who_holds_it(tmp_path: Path) -> None:
+    create_folder(tmp_path / "run")
     with (
         writing_run(tmp_path / "run"),
         pytest.raises(RunError, match=rf"process {os.getpid()} is writing this run"),

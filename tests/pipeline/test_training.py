@@ -34,7 +34,11 @@ class Run:
         self.sae.initialise(cache.statistics)
         self.checkpoint = folder / f"{name}.safetensors"
         self.trainee = Trainee(
-            self.sae, TrainOptions(**{**OPTIONS, **changes}), self.checkpoint, name, self.records.append
+            self.sae,
+            TrainOptions(**{**OPTIONS, **changes}),
+            self.checkpoint,
+            {"name": name},
+            self.records.append,
         )
 
     @property

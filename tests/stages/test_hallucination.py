@@ -1,6 +1,5 @@
 """The stage on a world of 12 pictures and a LLaVA of random weights: every file and every refusal is real."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -28,6 +27,7 @@ from pipeline.language_models.questions import Question, write_questions
 from pipeline.params import load_params
 from pipeline.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
+from pipeline.seal import read_sealed
 from stages.cli import app
 from stages.hallucination import measure_hallucination
 
@@ -90,14 +90,14 @@ def test_every_poll_is_scored_under_every_strategy_twice_alike(
 ) -> None:
     for run in ("a", "b"):
         measure_hallucination(options(model_folder), dataset, tmp_path / run)
-    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    metrics = read_sealed(tmp_path / "a" / "metrics.json", "")
     assert list(metrics) == [
         f"{kind}/{seed}" for kind in ("random", "popular", "adversarial") for seed in (0, 1)
     ]
     assert metrics["random/0"]["greedy"] == metrics["random/0"]["greedy_mask"]
     assert "adversarial: 2 draws of questions" in capsys.readouterr().out
     assert set(metrics["popular/1"]["sampled_edit"]) == {"accuracy", "precision", "recall", "f1", "yes_ratio"}
-    assert metrics == json.loads((tmp_path / "b" / "metrics.json").read_text())
+    assert metrics == read_sealed(tmp_path / "b" / "metrics.json", "")
     for name in (
         "auxiliary.safetensors",
         "model.safetensors",
@@ -113,7 +113,7 @@ def test_questions_from_a_file_are_asked_instead(
     picture = sorted((dataset.root / "val").iterdir())[0].name
     write_questions(tmp_path / "mine.jsonl", [Question(1, picture, "Is there a boat in the image?", "no")])
     measure_hallucination(options(model_folder), dataset, tmp_path / "run", [tmp_path / "mine.jsonl"])
-    assert list(json.loads((tmp_path / "run" / "metrics.json").read_text())) == ["mine"]
+    assert list(read_sealed(tmp_path / "run" / "metrics.json", "")) == ["mine"]
 
 
 def test_pictures_that_cannot_be_decoded_are_left_out_and_said(

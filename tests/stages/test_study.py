@@ -1,14 +1,13 @@
 """docs/comparison.md holds what was measured, and says what was not."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.errors import RunError
 from pipeline.language_models.options import HallucinationOptions, StateOptions
 from pipeline.params import Params, load_params
+from pipeline.seal import write_sealed
 from pipeline.study import StudyOptions
 from stages.study import write_study
 
@@ -26,17 +25,14 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.chdir(tmp_path)
     Path("docs").mkdir()
     for run, point in (("runs/lucid", 0.5), ("study/lucid-seed-1", 0.7)):
-        write(f"{run}/metrics.json", {"grounding": {"transport": {"point_at_1": point}}})
-    write("study/classification/lucid.json", {"runs": ["a", "b"], "tasks": {"easy": TASK}})
-    write("runs/hallucination/metrics.json", {"random/0": POLL})
+        measured = [{"model_blake3": "of the model"}]
+        figures = {"grounding": {"transport": {"point_at_1": point}}}
+        write_sealed(Path(run, "metrics.json"), {**figures, "measured": measured})
+    write_sealed(Path("study/classification/lucid.json"), {"runs": ["a", "b"], "tasks": {"easy": TASK}})
+    write_sealed(Path("runs/hallucination/metrics.json"), {"random/0": POLL})
     study = StudyOptions(variants=["lucid"], seeds=[1], classify=["lucid"])
     decoder = HallucinationOptions(states=StateOptions(model="mine"))
     return shipped.model_copy(update={"study": study, "hallucination": decoder})
-
-
-def write(name: str, content: Any) -> None:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_every_measurement_has_its_table(params: Params) -> None:

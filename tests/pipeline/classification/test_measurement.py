@@ -10,6 +10,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.classification.options import ClassificationOptions
@@ -38,11 +39,12 @@ def params(backbone_options: BackboneOptions) -> Params:
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def runs(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Two trainings of one variant, in the working directory."""
     monkeypatch.chdir(tmp_path)
     for seed in (10, 11):
-        save_sae(build_sae(SAE, 8, 8, seed), Path(f"run-{seed}"))
+        training = {"backbone": load_backbone(params.backbone).identity}
+        save_sae(build_sae(SAE, 8, 8, seed), Path(f"run-{seed}"), training)
     return [Path("run-10"), Path("run-11")]
 
 
@@ -108,7 +110,7 @@ def test_the_control_is_what_training_begins_with_once_per_run(
         sae = build_sae(SAE, 8, 8, seed)
         sae.initialise(input_statistics(cache, "pooled"))
         fresh.append(Path(f"fresh-{seed}"))
-        save_sae(sae, fresh[-1])
+        save_sae(sae, fresh[-1], {"backbone": backbone.identity})
     (expected,) = measure(params, fresh, folders)["tasks"].values()
     assert task["untrained"] == expected["trained"]
     assert task["trained"] != task["untrained"]

@@ -10,6 +10,7 @@ from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.pictures import read_upright
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.interpretation.explanation import explain
+from pipeline.params import load_params
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.registry import save_sae
 from stages.cli import app
@@ -72,9 +73,10 @@ def test_a_text_without_words_or_with_too_many_is_refused(sae, backbone, picture
 
 
 def test_the_command_prints_the_latents_and_draws_them(sae, picture, tmp_path, monkeypatch):
-    save_sae(sae, tmp_path / "run")
-    picture.save(tmp_path / "noise.png")
     monkeypatch.chdir(ROOT)
+    shipped = load_backbone(load_params(ROOT / "params.yaml").backbone)
+    save_sae(sae, tmp_path / "run", {"backbone": shipped.identity})
+    picture.save(tmp_path / "noise.png")
     output = tmp_path / "explanation.png"
     arguments = ["explain", str(tmp_path / "noise.png"), "--text", TEXT, "--run", str(tmp_path / "run")]
     result = CliRunner().invoke(app, [*arguments, "--count", "3", "--output", str(output)])

@@ -3,7 +3,6 @@ import re
 from pathlib import Path
 
 import picture_world
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -21,7 +20,7 @@ from pipeline.interpretation.cluster_embeddings import cluster_embeddings
 from pipeline.interpretation.concept_codes import encode_concepts
 from pipeline.interpretation.identity import describes
 from pipeline.interpretation.known_terms import split_by_tokenizer
-from pipeline.interpretation.latent_table import METADATA_KEY
+from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
 from pipeline.interpretation.naming import name_latents
 from pipeline.interpretation.scoring import score_names, true_concepts
 from pipeline.sae.lucid import LucidOptions, LucidSAE
@@ -183,7 +182,7 @@ def test_too_few_hits_or_too_little_purity_leave_a_latent_unnamed_but_guessed(sa
 
 
 def test_metadata_tell_what_was_done_and_survive_the_file(latents, options, cache, tmp_path):
-    pq.write_table(latents, tmp_path / "latents.parquet")
+    write_latents(tmp_path / "latents.parquet", latents)
     table, metadata = read_latents(tmp_path / "latents.parquet")
     assert table.equals(latents)
     assert metadata["options"] == options.model_dump()
@@ -198,7 +197,7 @@ def test_a_table_that_interpret_did_not_write_is_refused(latents, tmp_path):
     path.write_bytes(b"PAR1")
     with pytest.raises(RunError, match="not a readable Parquet file"):
         read_latents(path)
-    pq.write_table(latents.drop_columns(["hits"]), path)
+    write_latents(path, latents.drop_columns(["hits"]))
     with pytest.raises(RunError, match="not a table of latents of this version"):
         read_latents(path)
 
@@ -304,7 +303,7 @@ def test_a_dictionary_of_whole_pictures_is_named_by_them(pooled_latents, pooled_
 def test_a_whole_picture_has_no_peak_patch_and_a_whole_caption_no_peak_token(
     pooled_latents, latents, tmp_path
 ):
-    pq.write_table(pooled_latents, tmp_path / "latents.parquet")
+    write_latents(tmp_path / "latents.parquet", pooled_latents)
     table, metadata = read_latents(tmp_path / "latents.parquet")
     assert metadata["inputs"] == "pooled"
     for row in table.to_pylist()[:6]:

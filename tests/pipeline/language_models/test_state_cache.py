@@ -45,7 +45,7 @@ def test_the_autoencoder_and_then_vl_sae_train_from_such_caches(tmp_path: Path) 
     cache = write_state_cache(tmp_path / "a.zarr", FILES, TEXTS, STATES, autoencoder, BACKBONE, DATASET)
     sae, losses = VLSAE(VLSAEOptions(latents=16, k=4), CHANNELS, CHANNELS), []
     options = TrainOptions(epochs=40, batch_pairs=6, learning_rate=1e-2, record_every=1)
-    trainee = Trainee(sae, options, tmp_path / "checkpoint.safetensors", "run", losses.append)
+    trainee = Trainee(sae, options, tmp_path / "checkpoint.safetensors", {}, losses.append)
     train([trainee], PairLoader(cache, 6, seed=0), lambda done, total: None)
     assert losses[-1]["self_text"] < 0.5 * losses[0]["self_text"]
 

@@ -41,7 +41,7 @@ def test_every_variant_trains_and_is_evaluated(
     sae = build_sae(options, *input_channels(options, cache.manifest))
     sae.initialise(input_statistics(cache, sae.inputs))
     records: list[dict[str, float]] = []
-    trainee = Trainee(sae, OPTIONS, tmp_path / "checkpoint", name, records.append)
+    trainee = Trainee(sae, OPTIONS, tmp_path / "checkpoint", {"name": name}, records.append)
     train([trainee], PairLoader(cache, 8, seed=0, placement="host"), lambda done, total: None)
     assert records[-1]["total"] < 0.8 * records[0]["total"]
     save_sae(sae, tmp_path)

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,8 +14,10 @@ import picture_world
 
 from pipeline.interpretation import InterpretOptions, interpret
 from pipeline.interpretation.identity import dictionary_sha256
-from pipeline.interpretation.latent_table import METADATA_KEY
+from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
 from pipeline.report import ReportOptions, build_report
+from pipeline.run_config import training_identity
+from pipeline.run_metrics import write_metrics
 from pipeline.sae.registry import save_sae
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
@@ -67,24 +70,24 @@ class World:
             name = "pictures <i>of</i> shapes"
             self.caches[split] = picture_world.write_cache(folder / f"{split}.zarr", split, some, name)
         self.runs = folder / "runs"
-        for variant, metrics in METRICS.items():
+        for variant in METRICS:
             (self.runs / variant).mkdir(parents=True)
-            (self.runs / variant / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
         self._write_curve("lucid", "total", "step\ttotal\n10\t2.5\n20\t0.5\n30\t0.05\n")
         self.sae = picture_world.axis_sae()
         self.list = folder / "list.txt"
         self.list.write_text(picture_world.LIST.replace("red =", "<em>red</em> ="), encoding="utf-8")
         for variant in ("lucid", "shared_only"):
-            save_sae(self.sae, self.runs / variant)
+            save_sae(self.sae, self.runs / variant, self._training)
         self.interpret()
         self._interpret_pooled()
+        for variant, metrics in METRICS.items():
+            write_metrics(self.runs / variant, metrics, self.caches["val"])
 
     def interpret(self, **values) -> None:
         options = InterpretOptions(**({"concepts": str(self.list), "minimum_hits": 3} | values))
         model = TrapModel()
-        pq.write_table(
-            interpret(self.sae, self.caches["val"], model, options), self.runs / "lucid" / "latents.parquet"
-        )
+        latents = interpret(self.sae, self.caches["val"], model, options)
+        write_latents(self.runs / "lucid" / "latents.parquet", latents)
 
     def build(
         self, output: Path, variants=("lucid", "shared_only", "separate", "pooled"), caches=None, **options
@@ -97,7 +100,7 @@ class World:
         """What lucid's latents would be to a dictionary that knows no places."""
         channels = picture_world.CHANNELS
         sae = VLSAE(VLSAEOptions(latents=8, k=2), channels, channels)
-        save_sae(sae, self.runs / "pooled")
+        save_sae(sae, self.runs / "pooled", self._training)
         table = pq.read_table(self.runs / "lucid" / "latents.parquet")
         rows = table.to_pylist()
         for row in rows:
@@ -112,7 +115,11 @@ class World:
             "score": None,
         }
         described = table.schema.with_metadata({METADATA_KEY: json.dumps(metadata)})
-        pq.write_table(pa.Table.from_pylist(rows, described), self.runs / "pooled" / "latents.parquet")
+        write_latents(self.runs / "pooled" / "latents.parquet", pa.Table.from_pylist(rows, described))
+
+    @property
+    def _training(self) -> dict[str, Any]:
+        return training_identity({}, self.caches["val"])
 
     def _write_curve(self, variant: str, term: str, text: str) -> None:
         path = self.runs / variant / "curves" / "plots" / "metrics" / f"{term}.tsv"

@@ -354,6 +354,7 @@ def test_names_of_an_earlier_training_are_refused(own_world, tmp_path):
     retrained = load_sae(own_world.runs / "lucid")
     retrained.dictionary("text").decoder.data.neg_()
     save_sae(retrained, own_world.runs / "lucid")
+    (own_world.runs / "lucid" / "metrics.json").unlink()
     with pytest.raises(RunError, match=r"lucid/latents.parquet: describes an earlier training"):
         own_world.build(tmp_path / "report")
 

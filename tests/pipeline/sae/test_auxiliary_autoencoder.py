@@ -124,7 +124,7 @@ def test_what_is_no_autoencoder_is_not_loaded(tmp_path: Path) -> None:
         load_auxiliary_autoencoder(tmp_path / "none.safetensors")
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"not safetensors")
-    with pytest.raises(RunError, match="not a saved auxiliary autoencoder"):
+    with pytest.raises(RunError, match="not a whole safetensors file"):
         load_auxiliary_autoencoder(path)
 
 

@@ -1,0 +1,42 @@
+"""Comparing two identities, which are plain JSON, and saying in one line how they differ."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.errors import RunError
+
+_SHOWN = 5
+_ABSENT = "(absent)"
+_CHARACTERS = 200
+
+
+def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Each dotted key that differs, with both values as JSON, the found one first."""
+    left, right = dict(_leaves(found)), dict(_leaves(expected))
+    return [
+        f"{key}: {left.get(key, _ABSENT):.{_CHARACTERS}} and not {right.get(key, _ABSENT):.{_CHARACTERS}}"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+
+
+def refuse_differences(what: str, found: Mapping[str, Any], expected: Mapping[str, Any], remedy: str) -> None:
+    """Check that two identities are one.
+
+    Raises:
+        RunError: they differ; one line, `what`, the first keys that differ with both values, and the `remedy`.
+    """
+    lines = differences(found, expected)
+    if lines:
+        more = f" (and {len(lines) - _SHOWN} more)" if len(lines) > _SHOWN else ""
+        raise RunError(f"{what}: it has {', '.join(lines[:_SHOWN])}{more}; {remedy}")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys of a nested JSON object with their values as JSON text."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, json.dumps(value, sort_keys=True)

@@ -1,0 +1,35 @@
+"""Which failures are not the code's, and what the user is told of them in one line."""
+
+import errno
+import sys
+
+from pipeline.errors import ConcordError, os_error_reason
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+_NO_THREADS = "can't start new thread"
+
+
+def message_for_user(error: Exception) -> str | None:
+    """What to tell of a user's mistake or of a machine that refuses; None for an error of this code.
+
+    Importing `cache` loads torch; where it is not loaded, none of its errors is raised.
+    """
+    cache_errors = sys.modules.get("cache.errors")
+    if isinstance(error, ConcordError):
+        return str(error)
+    if cache_errors is not None and isinstance(error, cache_errors.CacheError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{os_error_reason(error)}"
+    return _of_memory(error)
+
+
+def _of_memory(error: Exception) -> str | None:
+    reason = " ".join(str(error).split())
+    exhausted = isinstance(error, RuntimeError) and any(words in reason.lower() for words in _OUT_OF_MEMORY)
+    if isinstance(error, MemoryError) or exhausted:
+        return f"not enough memory ({reason:.200}); close other programs, or choose smaller batches"
+    if isinstance(error, RuntimeError) and _NO_THREADS in reason:
+        return f"the system starts no more threads ({reason:.200}); raise the limit (`ulimit -u`)"
+    return None

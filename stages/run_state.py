@@ -1,0 +1,62 @@
+"""What a run's folder holds before it is trained: nothing, a part of this training, all of it, or something else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.checkpoint import read_checkpoint
+from pipeline.errors import RunError
+from pipeline.identity import differences, refuse_differences
+from pipeline.run_config import CONFIG_FILE, RETRAIN, check_curves
+from pipeline.sae.registry import MODEL_FILE, load_sae
+from pipeline.seal import check_seal, read_sealed
+from stages.progress import note
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+SOFTWARE_FILE = "software.json"
+
+_REMEDY = "go back to its options, discard it (`--replace`), or choose another folder (`--run`)"
+
+
+def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether the training of this identity came to its end in `run`; if not, it may begin or go on there.
+
+    Raises:
+        RunError: the folder holds another training, finished or not, or what it holds is damaged; nothing is changed.
+    """
+    checkpoint = run / CHECKPOINT_FILE
+    if checkpoint.exists():
+        header = read_checkpoint(checkpoint)
+        check_seal(checkpoint, "delete it to train from the start")
+        what = f"{checkpoint}: a checkpoint of another training (step {header.step})"
+        refuse_differences(what, header.identity, identity, _REMEDY)
+        return False
+    if not any((run / name).exists() for name in (CONFIG_FILE, MODEL_FILE)):
+        return False
+    load_sae(run)
+    refuse_differences(
+        f"{run}: a finished run of another training", _finished_identity(run), identity, _REMEDY
+    )
+    check_curves(run)
+    return True
+
+
+def clear_foreign(run: Path, identity: Mapping[str, Any]) -> None:
+    """Discard a checkpoint that cannot be gone on from, being damaged or of another training; says so."""
+    checkpoint = run / CHECKPOINT_FILE
+    if not checkpoint.exists():
+        return
+    try:
+        header = read_checkpoint(checkpoint)
+        check_seal(checkpoint, RETRAIN)
+        if not differences(header.identity, identity):
+            return
+        note(f"{checkpoint}: discarded, step {header.step} of another training")
+    except RunError as error:
+        note(f"{checkpoint}: discarded ({error})")
+    checkpoint.unlink()
+
+
+def _finished_identity(run: Path) -> dict[str, Any]:
+    config = read_sealed(run / CONFIG_FILE, RETRAIN)
+    return {"sae": config["options"], **(config["training"] or {})}
