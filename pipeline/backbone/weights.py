@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import open_clip
 import torch
@@ -88,8 +89,12 @@ def _read(file: Path, where: str) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # of safetensors', pickle's, zip's, torch's and the system's kinds
+        # Torch's own advice is to run the code in the file.
+        reason = (
+            "it is no pickle of tensors alone" if isinstance(error, UnpicklingError) else first_line(error)
+        )
         raise BackboneError(
-            f"{where}: holds no weights that can be read: {first_line(error)}; it has to be safetensors, or tensors "
+            f"{where}: holds no weights that can be read: {reason}; it has to be safetensors, or tensors "
             "alone as torch.save writes them: code in a file is never run"
         ) from error
     tensors = content.get("state_dict", content) if isinstance(content, dict) else content
