@@ -1,5 +1,6 @@
 """The ablation table: every variant over several seeds, mean and spread, from the runs' metrics alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Annotated, Any, NamedTuple
@@ -89,7 +90,8 @@ def study_tables(runs: Mapping[str, Sequence[Metrics]]) -> str:
         runs: For every variant the metrics of its runs, one per seed.
 
     Returns:
-        One table per group of `TABLES`; a figure that a variant does not have is a dash.
+        One table per group of `TABLES`; a figure that a variant does not have is a dash, and one that only some of its
+        runs have says how many. No figure is marked as the best: the spread of a few seeds is there to be looked at.
     """
     return "\n".join(_table(title, columns, runs) for title, columns in TABLES.items())
 
@@ -111,7 +113,7 @@ def _value(metrics: Metrics, paths: Sequence[str]) -> float | None:
         found: Any = metrics
         for key in path.split("."):
             found = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(found, int | float):
+        if isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found):
             return float(found)
     return None
 
@@ -120,6 +122,6 @@ def _cell(values: Sequence[float | None]) -> str:
     present = [value for value in values if value is not None]
     if not present:
         return "–"
-    if len(present) == 1:
-        return f"{present[0]:.3f}"
-    return f"{fmean(present):.3f} ± {stdev(present):.3f}"
+    spread = f" ± {stdev(present):.3f}" if len(present) > 1 else ""
+    some = f" ({len(present)} of {len(values)})" if len(present) < len(values) else ""
+    return f"{fmean(present):.3f}{spread}{some}"

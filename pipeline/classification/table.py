@@ -37,7 +37,7 @@ def classification_tables(results: Mapping[str, Mapping[str, Any]]) -> str:
 def percent(measured: Mapping[str, float | None], form: str) -> str:
     """A mean and its half widths, those that are known, in percent."""
     mean, *half_widths = (measured[key] for key in ("mean", "over_pictures", "over_trainings"))
-    shown = [f"{100 * (mean or 0.0):{form}}"]
+    shown = ["–" if mean is None else f"{100 * mean:{form}}"]
     shown += [f"{100 * width:{form.removeprefix('+')}}" for width in half_widths if width is not None]
     return " ± ".join(shown)
 

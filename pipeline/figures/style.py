@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.errors import ConfigError
+from pipeline.run_files import replacing
 
 WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.875}
 """Inches: one column of a two-column page (CVPR, ICML), the text of a one-column page (NeurIPS, ICLR), both columns."""
@@ -63,17 +64,13 @@ def check_outputs(outputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_FORMA
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure; the suffix says the format. No clock and no version is written into it.
+    """Write the figure whole, or leave the file as it was; its suffix says the format. No clock is written into it.
 
     Raises:
-        ConfigError: the file cannot be written.
+        RunError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with paper_style():
-            figure.savefig(path, dpi=DOTS_PER_INCH, metadata=_NO_CLOCK[path.suffix])
-    except OSError as error:
-        raise ConfigError(f"--output {path}: {error.strerror}; name another file") from None
+    with replacing(path) as file, paper_style():
+        figure.savefig(file, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=_NO_CLOCK[path.suffix])
 
 
 def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -49,3 +49,14 @@ def test_names_are_counted_where_a_run_was_interpreted() -> None:
     assert cells(table, "lucid", "names right") == "3.000"
     assert cells(table, "lucid", "share right") == "0.750"
     assert cells(table, "separate", "share right") == "–"
+
+
+def test_a_figure_that_only_some_runs_have_says_how_many() -> None:
+    leaks = [metrics(0.5, leak=-0.2), metrics(0.5), metrics(0.5, leak=-0.4)]
+    assert cells(study_tables({"lucid": leaks}), "lucid", "V leak") == "-0.300 ± 0.141 (2 of 3)"
+    assert cells(study_tables({"lucid": leaks[:2]}), "lucid", "V leak") == "-0.200 (1 of 2)"
+
+
+def test_a_figure_that_is_no_number_is_none() -> None:
+    broken = metrics(float("nan"))
+    assert cells(study_tables({"lucid": [broken, metrics(0.5)]}), "lucid", "point@1") == "0.500 (1 of 2)"

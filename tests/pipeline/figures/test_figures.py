@@ -1,6 +1,7 @@
 """Figures for papers show what the codes say, in vector text, and are the same file from the same inputs."""
 
 import ast
+import errno
 import io
 from importlib import resources
 from pathlib import Path
@@ -183,8 +184,23 @@ def test_an_unknown_suffix_is_refused_before_any_work():
 def test_a_file_that_cannot_be_written_is_named(source, tmp_path):
     figure, *_ = draw_latent(source, "cat", images=1)
     (tmp_path / "full.pdf").mkdir()
-    with pytest.raises(ConfigError, match=r"full\.pdf: Is a directory"):
+    with pytest.raises(RunError, match=r"full\.pdf: cannot be written .*Is a directory"):
         save_figure(figure, tmp_path / "full.pdf")
+
+
+def test_a_figure_that_cannot_be_finished_leaves_the_old_one(source, tmp_path, monkeypatch):
+    figure, *_ = draw_latent(source, "cat", images=1)
+    path = tmp_path / "cat.svg"
+    path.write_text("old", encoding="utf-8")
+
+    def full(file, **_):
+        file.write(b"<svg")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(RunError, match="No space left on device; make room"):
+        save_figure(figure, path)
+    assert [(one.name, one.read_text(encoding="utf-8")) for one in tmp_path.iterdir()] == [("cat.svg", "old")]
 
 
 def test_text_is_as_wide_as_matplotlib_sets_it():

@@ -19,7 +19,7 @@ from pipeline.report.headline import headlines
 from pipeline.report.heat import DIGITS, SCALE, heat_image, heat_text
 from pipeline.report.latents import LatentPage, specimens
 from pipeline.report.neighbours import nearest_latents
-from pipeline.report.pages import interval_text
+from pipeline.report.pages import interval_text, templates
 from pipeline.report.paper import paper
 from pipeline.report.pictures import Picture, as_seen
 from pipeline.report.runs import Run
@@ -309,3 +309,20 @@ def test_pictures_show_what_the_backbone_saw():
     assert np.asarray(padded)[20, 1, 0] > 200
     assert np.asarray(padded)[2, 1, 0] == 0  # padding above
     assert as_seen(picture, (2, 4), "shortest", 40).size == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("</script><b>", "&lt;/script&gt;&lt;b&gt;"),
+        ("{{ 7 * 7 }}{% raw %}", "{{ 7 * 7 }}{% raw %}"),
+        ("\" onload='x'", "&#34; onload=&#39;x&#39;"),
+        ("boat\u202egnp.exe", "boat\\u202egnp.exe"),
+        ("half \ud83d", "half \\ud83d"),
+        ("bell \x07", "bell \\x07"),
+    ],
+)
+def test_text_of_strangers_is_shown_as_text(written, shown):
+    page = templates().from_string('<p title="{{ text }}">{{ text }}</p>').render(text=written)
+    assert page == f'<p title="{shown}">{shown}</p>'
+    page.encode("utf-8")
