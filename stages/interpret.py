@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.interpretation import interpret
 from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
 from pipeline.params import Params
-from stages.progress import note, progress_bar
+from stages.progress import note, progress_bars
 from stages.trained_run import open_run
 
 _TERMS_SHOWN = 5
@@ -23,8 +23,9 @@ def interpret_run(params: Params, run: Path) -> None:
         ConfigError: the concept list or the sentence encoder cannot be used.
     """
     with open_run(run, params.backbone) as (sae, backbone, validation):
-        with progress_bar(f"interpret {run.name}", "pairs") as advance:
-            latents = interpret(sae, validation, backbone, params.interpret, advance)
+        parts = (f"encode concepts for {run.name}", "terms"), (f"interpret {run.name}", "pairs")
+        with progress_bars(*parts) as (on_terms, on_pairs):
+            latents = interpret(sae, validation, backbone, params.interpret, on_pairs, on_terms)
         metadata = json.loads(latents.schema.metadata[METADATA_KEY])
         _tell_left_out("terms that the backbone's tokenizer does not know", metadata["unknown_concepts"])
         repeated = [f"{term} = {same}" for term, same in metadata["repeated_concepts"].items()]

@@ -1,6 +1,6 @@
 """Concepts as shared codes: LUCID (arXiv 2602.07311) 3.5.1 stage 1 and algorithm 1, stages 1 and 2."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ def encode_concepts(
     pooling: Pooling,
     weighted: bool,
     batch_terms: int = 256,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ConceptCodes:
     """Send every term through the backbone's text side and the dictionary's shared text encoder.
 
@@ -60,6 +61,7 @@ def encode_concepts(
         weighted: Whether latents are weighted by `idf_m = log(N / df_m)`, with df_m of the list's N concepts firing
             latent m (algorithm 1, stage 2); all weights are 1 if not.
         batch_terms: Terms per forward pass.
+        progress: Receives (terms done, terms in all) after every forward pass.
 
     Raises:
         RunError: a code is not finite.
@@ -71,6 +73,8 @@ def encode_concepts(
         token_codes, offsets = _encode_texts(sae, backbone, texts, device)
         refuse_not_finite(f"the codes of the concepts '{texts[0]}' to '{texts[-1]}'", token_codes.values)
         codes.append(pool(token_codes, offsets, sae.shared_width, pooling).clamp(min=0))
+        if progress is not None:
+            progress(min(start + batch_terms, len(terms)), len(terms))
     pooled = torch.cat(codes)
     idf = inverse_document_frequency(pooled) if weighted else torch.ones_like(pooled[0])
     return ConceptCodes(pooled, idf)

@@ -32,6 +32,7 @@ def interpret(
     backbone: "Backbone",
     options: InterpretOptions,
     progress: Advance | None = None,
+    on_terms: Advance | None = None,
 ) -> pa.Table:
     """Name every shared latent by the concepts whose places in the images it dominates.
 
@@ -45,6 +46,7 @@ def interpret(
         backbone: That backbone; it encodes the concept list.
         options: See InterpretOptions.
         progress: Receives (pairs done, pairs in all) after every batch.
+        on_terms: Receives (terms encoded, terms in all) before that; of a long list this takes its time.
 
     Returns:
         One row per shared latent in `LATENT_SCHEMA`; the schema's metadata is described there.
@@ -59,7 +61,13 @@ def interpret(
     refuse_weights_not_finite(sae)
     embeddings = cluster_embeddings(concept_list.terms, options.cluster_encoder, backbone)
     concepts = encode_concepts(
-        sae, backbone, concept_list.terms, options.prompt, options.pooling, weighted=options.idf
+        sae,
+        backbone,
+        concept_list.terms,
+        options.prompt,
+        options.pooling,
+        weighted=options.idf,
+        progress=on_terms,
     )
     scan = scan_cache(sae, cache, concepts, options, progress)
     columns = {

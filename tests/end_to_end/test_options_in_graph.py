@@ -29,7 +29,7 @@ MACHINE = {
 }
 """Options that say how this machine works; no stage depends on them."""
 
-PATHS = {"dataset.root", "dataset.splits.train", "dataset.splits.val", "dataset.splits.ood"}
+PATHS = {"dataset.root"}
 """Options that decide which files are read; stages depend on those."""
 
 TRAINED = {"train", "replicate"}
@@ -37,6 +37,9 @@ READERS_OF_BACKBONE = {"encode", "classify"}
 AFFECTED: Mapping[str, set[str]] = {
     "scenes": {"scenes"},
     "dataset": {"encode"},
+    "dataset.splits.train": {"report"},
+    "dataset.splits.val": {"report"},
+    "dataset.splits.ood": {"report"},
     "backbone": READERS_OF_BACKBONE,
     "encode": {"encode"},
     "sae": TRAINED,
