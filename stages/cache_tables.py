@@ -7,7 +7,7 @@ import numpy as np
 from rich.filesize import decimal
 from rich.table import Table
 
-from cache import ActivationCache, SideStatistics
+from cache import ActivationCache, SideStatistics, shown_text
 from cache.operations import CacheInfo, Verification
 
 
@@ -25,7 +25,7 @@ def info_table(info: CacheInfo) -> Table:
         "backbone": f"{manifest.backbone.get('model')}, layer {_layer(manifest.backbone.get('layer'))}",
         "weights": str(manifest.backbone.get("weights_sha256")),
         "data set": f"{manifest.dataset.get('name')}, split {manifest.dataset.get('split')}",
-        "derived by": str(derived["operation"]) if isinstance(derived, dict) else None,
+        "derived by": str(derived.get("operation")) if isinstance(derived, dict) else None,
         "images": f"{manifest.images:,} in {manifest.shards} shards of up to {manifest.shard_images:,}",
         "captions": f"{manifest.captions:,}, up to {manifest.context_length} tokens each",
         "pairs": f"{totals['pairs']:,}; {totals['skipped']:,} rows skipped" if totals else None,
@@ -42,7 +42,7 @@ def info_table(info: CacheInfo) -> Table:
     table.add_column(overflow="fold")
     for name, value in lines.items():
         if value is not None:
-            table.add_row(name, value)
+            table.add_row(name, value if name == "cache" else shown_text(value))
     return table
 
 

@@ -99,6 +99,7 @@ def _read(
             unpacked += batch.nbytes
             if unpacked > limit:
                 raise _bomb(path, size, limit)
+            batch.validate(full=True)  # text that is not UTF-8 would be found by whoever looks at it first
             batches.append(batch)
     table = pa.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
     return table.select(columns)
