@@ -1,0 +1,69 @@
+"""Trains in a small project with the `concord` command many times over, in processes that are killed in between.
+
+Usage: killed_train.py FOLDER KILLS. Trains in FOLDER/whole without interruption, then in FOLDER/RUN for every run:
+there the command is killed (SIGKILL) and given again until it gets to its end, until there were KILLS kills in all.
+Prints as JSON, for each kill, the step of the checkpoint that there was then, -1 without one; and the number of runs.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+from killing import Calls, in_child
+from micro_project import RUN, working_in, write_project
+
+from pipeline.checkpoint import read_checkpoint
+from stages import cli, train  # noqa: F401  (the command imports it when it is given)
+
+
+def trained(folder: Path, project: Path, moment: int | None = None) -> tuple[int, int]:
+    """Give the command in `folder`, killed at a moment; its status and the moments there were."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "data").exists():
+        (folder / "data").symlink_to(project / "data")
+    ours, theirs = os.pipe()
+
+    def command() -> None:
+        os.chdir(folder)
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        sys.argv = ["concord", "train", "lucid", "--params", str(project / "params.yaml")]
+        try:
+            with Calls(moment) as calls:
+                cli.app()
+        finally:
+            os.write(theirs, str(calls.made).encode())
+
+    status = in_child(command)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        return status, int(pipe.read() or 0)
+
+
+def main(folder: Path, kills: int) -> None:
+    """See the module."""
+    project = folder / "project"
+    project.mkdir()
+    assert in_child(lambda: write_project(project)) == 0  # it starts threads, which nothing may before a fork
+    status, calls = trained(folder / "whole", project)
+    assert status == 0
+    killed: list[int] = []
+    runs = 0
+    while len(killed) < kills:
+        chosen = random.Random(runs)
+        run = folder / str(runs)
+        moment: int | None = chosen.randrange(1, calls)
+        while trained(run, project, moment)[0] == -signal.SIGKILL:
+            with working_in(run):
+                checkpoint = RUN / "checkpoint.safetensors"
+                killed.append(read_checkpoint(checkpoint).step if checkpoint.exists() else -1)
+            moment = chosen.randrange(1, calls) if len(killed) < kills else None
+        runs += 1
+    print(json.dumps({"killed": killed, "runs": runs}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
