@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from cache import ActivationCache, CacheWriter, ShardActivations
 from pipeline.params import load_params
@@ -87,6 +89,54 @@ def test_an_experiment_changes_the_option_it_names(project: Project) -> None:
     ran = {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
     assert ran == {"train@lucid", "interpret@lucid", "evaluate@lucid"}
     assert json.loads((project.folder / "runs/lucid/metrics.json").read_text()) != before
+
+
+def test_a_variant_of_vl_sae_is_set_alone(project: Project) -> None:
+    key = "variants.vl_sae.train.weight_decay"
+    printed = project.succeed("dvc", "exp", "run", "--set-param", f"{key}=0.0123", "train@vl_sae")
+    ran = {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
+    assert ran == {"train@vl_sae"}
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text(encoding="utf-8"))
+    recorded = lock["stages"]["train@vl_sae"]["params"]["params.yaml"]
+    assert recorded["variants.vl_sae"]["train"] == {"weight_decay": 0.0123}
+
+
+def test_what_decides_no_file_runs_nothing_again(project: Project) -> None:
+    project.change(
+        scenes={"workers": 1},
+        dataset={"splits": {"more": "val"}},
+        backbone={"device": "cpu:0"},
+        encode={"decode_workers": 1},
+        train={"checkpoint_every": 7, "placement": "host", "device": "auto"},
+        interpret={"batch_pairs": 7},
+        evaluate={"batch_pairs": 7},
+    )
+    for package in ("cache/format", "pipeline/sae", "pipeline/metrics"):
+        compiled = project.folder / package / "__pycache__/new.cpython-311.pyc"
+        compiled.parent.mkdir(exist_ok=True)
+        compiled.write_bytes(b"compiled")
+    assert project.stages_run("evaluate@lucid", "encode@ood") == set()
+
+
+def test_a_misspelt_value_of_a_later_stage_is_found_before_anything_is_encoded(project: Project) -> None:
+    before = digests(project.folder / "data/cache")
+    project.change(encode={"shard_images": 8}, interpret={"concepts": "inglish"})
+    finished = project.run("dvc", "repro", "report")
+    assert finished.returncode != 0
+    assert "interpret.concepts: concept list inglish: no such file" in finished.stdout
+    assert digests(project.folder / "data/cache") == before
+
+
+def test_the_report_does_without_a_split_of_unseen_combinations(project: Project) -> None:
+    path = project.folder / "params.yaml"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del values["dataset"]["splits"]["ood"]
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    shutil.rmtree(project.folder / "data/cache/ood.zarr")
+    assert project.stages_run("report") == {"report"}
+    assert "There is no cache of the split" in (project.folder / "report/index.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_killing_and_repeating_ends_in_the_same_outputs(project: Project) -> None:
