@@ -15,6 +15,7 @@ from cache.errors import (
     CacheLockedError,
     CacheMissingError,
     CacheRemoteError,
+    CacheReplacedError,
     DiskSpaceError,
     ShardContentError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "CacheLockedError",
     "CacheMissingError",
     "CacheRemoteError",
+    "CacheReplacedError",
     "CacheWriter",
     "DiskBudget",
     "DiskSpaceError",

@@ -31,7 +31,7 @@ class CacheMissingError(CacheError):
 
 
 class CacheFormatError(CacheError):
-    """A path, a manifest or array metadata is not what format version 1 prescribes."""
+    """A path, a manifest or array metadata is not what the format prescribes."""
 
 
 class CacheIdentityError(CacheError):
@@ -48,6 +48,10 @@ class CacheLockedError(CacheError):
 
 class CacheCorruptError(CacheError):
     """A file of the cache is missing, truncated, or fails its checksum."""
+
+
+class CacheReplacedError(CacheError):
+    """Another cache, or an unfinished one, is now where a reader opened this one."""
 
 
 class CacheAccessError(CacheError):

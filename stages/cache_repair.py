@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from cache import CacheWriter, Manifest
-from cache.operations import Verification, mend, verify
+from cache.operations import Verification, locked, mend, verify
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.pairs import PairDataset
@@ -44,7 +44,7 @@ def repair(path: Path | str, params: Params, split: str) -> Verification:
     """Repair the cache at `path` as far as it can be, and verify it.
 
     Only shards that are damaged are encoded again. If the cache is unfinished, it is finished as well. Foreign files
-    are left alone.
+    are left alone. The cache is locked from the first look at it on. If this is ended early, repeating it continues.
 
     Args:
         path: folder of the cache.
@@ -57,21 +57,24 @@ def repair(path: Path | str, params: Params, split: str) -> Verification:
     Raises:
         CacheIdentityError: shards are lost, and the cache was not encoded from these options; names both values of
             every key that differs.
+        CacheLockedError: another process is writing the cache.
         ConcordError: the data set or the backbone cannot be used.
         CacheError: the cache cannot be read or written.
     """
     console = Terminal()
-    found = _verified(path)
-    console.print(verification_text(path, found))
-    if found.unwritten or any(not problem.foreign for problem in found.problems):
+    with locked(path) as lock:
+        found = _verified(path)
+        console.print(verification_text(path, found))
+        if found.finished and all(problem.foreign for problem in found.problems):
+            return found
         _make_damage_writable(Path(path), found)
         source = Source(params, split)
         lost = mend(Path(path), found, source.manifest)
-        with CacheWriter.reopen(path, lost) as writer:
+        with CacheWriter.reopen(path, lost, lock) as writer:
             _encode(writer, source, params)
             writer.finish().close()
-        found = _verified(path)
-        console.print(verification_text(path, found))
+    found = _verified(path)
+    console.print(verification_text(path, found))
     return found
 
 

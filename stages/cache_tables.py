@@ -58,10 +58,15 @@ def verification_text(cache: Path | str, found: Verification) -> str:
         lines.append(
             f"{cache}: {len(found.problems)} problems; concord cache repair {cache} repairs what it can"
         )
-    if found.unwritten:
+    if not found.finished:
+        missing = (
+            f"{len(found.unwritten)} shards are not written"
+            if found.unwritten
+            else "though all shards are written"
+        )
         lines.append(
-            f"{cache}: unfinished, {len(found.unwritten)} shards are not written; "
-            "run the command that encodes it again, it continues where it stopped"
+            f"{cache}: unfinished, {missing}; run the command that writes it again, which continues where it stopped, "
+            f"or concord cache repair {cache}"
         )
     if found.sound:
         lines.append(f"{cache}: all {found.files} files are what was written")

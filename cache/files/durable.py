@@ -102,6 +102,11 @@ def _write_file(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def content_written(content: bytes) -> WrittenFile:
+    """Size and hash of a file with this content."""
+    return WrittenFile(len(content), blake3(content).hexdigest())
+
+
 def file_written(path: Path) -> WrittenFile:
     """Size and hash of the file at `path` as it is now. Raises OSError if it cannot be read, or is no regular file."""
     with regular_file(path) as file:

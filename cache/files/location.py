@@ -33,7 +33,7 @@ def located(path: Path | str) -> Location:
 
 
 DOCUMENT_BYTES = 16 << 20
-"""Most bytes of a JSON document of a cache: enough to list a million shards."""
+"""Most bytes of a JSON document of a cache: enough to list a hundred thousand shards."""
 
 
 def opened(file: Location) -> ByteSource:

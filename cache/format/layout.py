@@ -29,6 +29,8 @@ ROOT_FILE = "zarr.json"
 SAMPLES_FILE = "samples.parquet"
 LEDGER_FILE = "ledger.parquet"
 LEDGER_FOLDER = "ledger"
+POSITION_FILES = ("text/starts/c.0", "text/lengths/c.0")
+"""Where the captions are; readers find the tokens of a pair by them."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,20 @@ class ShardedLayout:
     @property
     def shard_chunks(self) -> int:
         """Inner chunks of one shard, written or not."""
-        return self.shard_rows // self.chunk_rows
+        return self.chunks(self.shard_rows)
 
     @property
     def index_bytes(self) -> int:
         """Bytes of the shard index at the end of a shard file, checksum included."""
         return 16 * self.shard_chunks + CHECKSUM_BYTES
 
+    def chunks(self, rows: int) -> int:
+        """Inner chunks that hold `rows` rows."""
+        return -(-rows // self.chunk_rows)
+
     def shard_bytes(self, rows: int) -> int:
         """Bytes of a shard file with `rows` rows at its front."""
-        return -(-rows // self.chunk_rows) * (self.chunk_bytes + CHECKSUM_BYTES) + self.index_bytes
+        return self.chunks(rows) * (self.chunk_bytes + CHECKSUM_BYTES) + self.index_bytes
 
     def document(self) -> dict[str, Any]:
         """The array's metadata, its `zarr.json`."""

@@ -1,7 +1,7 @@
 """The ledger: one record for each committed shard, which is what makes the shard part of the cache."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cache.errors import CacheCorruptError, unreadable
 from cache.files.durable import WrittenFile, write_durably
 from cache.files.location import Location, file_size, read_document
-from cache.files.regular_file import UnfitFileError
-from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER
-from cache.format.manifest import Manifest
+from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER, sharded_layouts
+from cache.format.manifest import Manifest, canonical_sha256
 from cache.format.parquet import read_parquet, write_parquet
-from cache.format.root import Completion
+from cache.format.root import TOTALS, Completion
 from cache.format.samples import used_rows
 from cache.format.statistics import SideStatistics, merge_all
 
-_FILE = pa.struct([("path", pa.string()), ("bytes", pa.int64()), ("blake3", pa.string())])
+_FILE = pa.struct(
+    [("path", pa.string()), ("bytes", pa.int64()), ("blake3", pa.string()), ("crc32c", pa.binary())]
+)
 _STATISTICS = pa.struct(
     [
         ("count", pa.int64()),
@@ -46,7 +48,22 @@ LEDGER_SCHEMA = pa.schema(
         ("text", _STATISTICS),
     ]
 )
-"""Columns of ledger.parquet, one row per shard; a record under `ledger/` is the same as a JSON object."""
+"""Columns of ledger.parquet, one row per shard; a record under `ledger/` is much the same as a JSON object."""
+
+_COUNTS = LEDGER_SCHEMA.names[:7]
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A file of a shard as it was written.
+
+    Attributes:
+        written: its size and hash.
+        crc32c: of each of its chunks in order, as uint32, little-endian: what must stand in which place.
+    """
+
+    written: WrittenFile
+    crc32c: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +75,9 @@ class ShardRecord:
         manifest_sha256: identity of the cache it belongs to.
         images, captions, tokens: image rows, caption rows and valid text tokens of the shard.
         pairs, skipped: rows of samples that are a pair, and those that are not.
-        files: every file of the shard by its path inside the cache.
+        files: the shard's file of each large array by its path inside the cache.
         vision, text: statistics of the shard's tokens.
+        samples: the file of the shard's samples; None once the cache is finished.
     """
 
     shard: int
@@ -69,39 +87,82 @@ class ShardRecord:
     tokens: int
     pairs: int
     skipped: int
-    files: dict[str, WrittenFile]
+    files: dict[str, ShardFile]
     vision: SideStatistics
     text: SideStatistics
+    samples: WrittenFile | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the row of `LEDGER_SCHEMA`."""
+    def row(self) -> dict[str, Any]:
+        """The row of `LEDGER_SCHEMA`."""
         return {
-            **{name: getattr(self, name) for name in LEDGER_SCHEMA.names[:7]},
-            "files": [{"path": path, **asdict(file)} for path, file in sorted(self.files.items())],
+            **self._counts(),
+            "files": [
+                {"path": path, **asdict(file.written), "crc32c": file.crc32c}
+                for path, file in sorted(self.files.items())
+            ],
             "vision": self.vision.to_json(),
             "text": self.text.to_json(),
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "ShardRecord":
-        """The inverse of `to_json`."""
+    def of_row(cls, row: Mapping[str, Any]) -> "ShardRecord":
+        """The inverse of `row`."""
         return cls(
-            **{name: values[name] for name in LEDGER_SCHEMA.names[:7]},
-            files={file["path"]: WrittenFile(file["bytes"], file["blake3"]) for file in values["files"]},
-            vision=SideStatistics.from_json(values["vision"]),
-            text=SideStatistics.from_json(values["text"]),
+            **{name: row[name] for name in _COUNTS},
+            files={
+                file["path"]: ShardFile(WrittenFile(file["bytes"], file["blake3"]), file["crc32c"])
+                for file in row["files"]
+            },
+            vision=SideStatistics.from_json(row["vision"]),
+            text=SideStatistics.from_json(row["text"]),
         )
 
-    def has_its_files(self, folder: Path) -> bool:
-        """Whether all files of the shard are there with their recorded size."""
-        return all(file_problem(folder, path, file.bytes) is None for path, file in self.files.items())
+    def to_json(self) -> dict[str, Any]:
+        """The content of the record's own file: plain JSON values, and their SHA-256."""
+        values = {**self.row(), "files": self._files(), "samples": self.samples and asdict(self.samples)}
+        return {**values, "record_sha256": canonical_sha256(values)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ShardRecord":
+        """The inverse of `to_json`. Raises ValueError, KeyError or TypeError if `values` are something else."""
+        content = {name: value for name, value in values.items() if name != "record_sha256"}
+        if values["record_sha256"] != canonical_sha256(content):
+            raise ValueError("fails its SHA-256")
+        files = [{**file, "crc32c": bytes.fromhex(file["crc32c"])} for file in values["files"]]
+        samples = WrittenFile(**values["samples"])
+        return replace(cls.of_row({**values, "files": files}), samples=samples)
+
+    @property
+    def content_sha256(self) -> str:
+        """SHA-256 of all that the shard's files and samples imply to the bit: everything but means and norms.
+
+        Those are sums, whose last digit depends on the processor.
+        """
+        overflow = [self.vision.overflow, self.text.overflow]
+        return canonical_sha256({**self._counts(), "files": self._files(), "overflow": overflow})
+
+    def file_problem(self, folder: Path) -> str | None:
+        """Why the first file of the shard that is not there with its recorded size is not; None if all are."""
+        for path, file in self.files.items():
+            if problem := _file_problem(folder, path, file.written.bytes):
+                return problem
+        return None
+
+    def _counts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def _files(self) -> list[dict[str, Any]]:
+        return [
+            {"path": path, **asdict(file.written), "crc32c": file.crc32c.hex()}
+            for path, file in sorted(self.files.items())
+        ]
 
 
 def shard_record(
     manifest: Manifest,
     shard: int,
     samples: pa.Table,
-    files: dict[str, WrittenFile],
+    files: dict[str, ShardFile],
     vision: SideStatistics,
     text: SideStatistics,
 ) -> ShardRecord:
@@ -136,33 +197,51 @@ def commit(folder: Path, record: ShardRecord) -> None:
     write_durably(record_path(folder, record.shard), json.dumps(record.to_json()).encode())
 
 
-def read_record(path: Path) -> ShardRecord | None:
-    """The record in a file of the `ledger` folder; None if there is none, or not a whole one."""
+def read_record(folder: Path, manifest: Manifest, shard: int) -> ShardRecord | None:
+    """The record of a shard of an unfinished cache; None if there is none, so that the shard is not committed.
+
+    Raises:
+        CacheCorruptError: there is something else: a damaged record, or that of another shard or cache.
+        CacheAccessError: it cannot be read.
+    """
+    file = record_path(folder, shard)
     try:
-        return ShardRecord.from_json(read_document(path))
-    except (FileNotFoundError, UnfitFileError, ValueError, KeyError, TypeError, OverflowError):
+        record = ShardRecord.from_json(read_document(file))
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise CacheCorruptError(f"{file}: is not the record that was written") from None
+    if (record.shard, record.manifest_sha256) != (shard, manifest.sha256):
+        raise CacheCorruptError(f"{file}: is the record of another shard or of another cache")
+    if record.files.keys() != {layout.shard_file(shard) for layout in sharded_layouts(manifest).values()}:
+        raise CacheCorruptError(f"{file}: does not list exactly the files of the shard")
+    return record
 
 
 def write_ledger(path: Path, records: Iterable[ShardRecord]) -> WrittenFile:
-    """Write the records as one Parquet file, a row group for each shard, without the files that it replaces."""
+    """Write the records as one Parquet file, a row group for each shard, without their samples, which it outlives."""
+    rows = (pa.Table.from_pylist([record.row()], schema=LEDGER_SCHEMA) for record in records)
+    return write_parquet(path, LEDGER_SCHEMA, rows)
 
-    def row(record: ShardRecord) -> pa.Table:
-        lasting = {name: file for name, file in record.files.items() if not name.startswith(LEDGER_FOLDER)}
-        return pa.Table.from_pylist([replace(record, files=lasting).to_json()], schema=LEDGER_SCHEMA)
 
-    return write_parquet(path, LEDGER_SCHEMA, map(row, records))
+def completed(records: Iterable[ShardRecord], files: Mapping[str, WrittenFile]) -> Completion:
+    """What the group document says of a cache with the records of all its shards, ascending, and these `files`."""
+    records = list(records)
+    totals = {name: sum(getattr(record, name) for record in records) for name in TOTALS}
+    return Completion(totals, dict(sorted(files.items())), tuple(record.content_sha256 for record in records))
 
 
 def read_records(folder: Location, completion: Completion) -> list[ShardRecord]:
-    """The records of a complete cache's shards, ascending, without the files that only an unfinished cache has.
+    """The records of a complete cache's shards, ascending.
 
     Raises:
         CacheCorruptError: the ledger cannot be read.
     """
     path = folder / LEDGER_FILE
     table = read_parquet(path, LEDGER_SCHEMA, None, completion.files.get(LEDGER_FILE))
-    return [ShardRecord.from_json(row) for batch in table.to_batches() for row in batch.to_pylist()]
+    return [ShardRecord.of_row(row) for batch in table.to_batches() for row in batch.to_pylist()]
 
 
 def read_statistics(folder: Location, side: str, completion: Completion) -> SideStatistics:
@@ -183,7 +262,7 @@ def read_statistics(folder: Location, side: str, completion: Completion) -> Side
     )
 
 
-def file_problem(folder: Path, path: str, size: int) -> str | None:
+def _file_problem(folder: Path, path: str, size: int) -> str | None:
     """Why the file `path` of the cache is not there with `size` bytes; None if it is."""
     try:
         found = file_size(folder / path)

@@ -3,25 +3,33 @@
 Nothing is allocated before: whatever size the manifest claims, the files must have it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cache.errors import CacheCorruptError, CacheFormatError, unreadable
 from cache.files.location import Location, file_size
-from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER, ShardedLayout, sharded_layouts
+from cache.format.layout import CHECKSUM_BYTES, LEDGER_FILE, LEDGER_FOLDER, ShardedLayout, sharded_layouts
 from cache.format.ledger import LEDGER_SCHEMA
 from cache.format.manifest import Manifest
 from cache.format.parquet import read_parquet
 from cache.format.root import TOTALS, Completion
 
-Recorded = dict[str, int]
-"""Bytes of each file of a shard by its path inside the cache."""
+Checksums = Mapping[str, bytes]
+"""CRC32C of each chunk of a shard's file, in order, by the file's path inside the cache; see `ShardFile`."""
+
+_Recorded = Mapping[str, Mapping[str, Any]]
+"""What the ledger has of each file of a shard by its path inside the cache."""
 
 
-def check_ledger(folder: Location, manifest: Manifest, completion: Completion) -> None:
+def check_ledger(folder: Location, manifest: Manifest, completion: Completion) -> Checksums:
     """Check a complete cache's ledger against its manifest and totals, and the files it lists by their size.
 
     Behind a URL, where each file would be a request, the files of the first shard stand for all: whether others are
     missing or truncated is found when they are read.
+
+    Returns:
+        what has to stand in every place of the files: a few bytes for each image and caption.
 
     Raises:
         CacheCorruptError: the ledger is damaged, or a file it lists is missing or has another size.
@@ -42,14 +50,17 @@ def check_ledger(folder: Location, manifest: Manifest, completion: Completion) -
             f"{folder / 'zarr.json'}: totals are {completion.totals}, the shards have {sums}"
         )
     layouts = sharded_layouts(manifest).values()
+    checksums: dict[str, bytes] = {}
     for shard, row in enumerate(table.to_pylist()):
-        recorded = {file["path"]: file["bytes"] for file in row["files"]}
+        recorded = {file["path"]: file for file in row["files"]}
         for layout in layouts:
             _check_recorded(
                 path, layout, shard, _rows_in_use(manifest, layout, shard, row["tokens"]), recorded
             )
         if shard == 0 or isinstance(folder, Path):
             _check_files(folder, shard, recorded)
+        checksums |= {name: file["crc32c"] for name, file in recorded.items()}
+    return checksums
 
 
 def progress(location: Location, manifest: Manifest) -> str:
@@ -70,16 +81,22 @@ def _rows_in_use(manifest: Manifest, layout: ShardedLayout, shard: int, tokens: 
     return rows[layout.dimensions[0]]
 
 
-def _check_recorded(path: Location, layout: ShardedLayout, shard: int, rows: int, recorded: Recorded) -> None:
-    name, implied = layout.shard_file(shard), layout.shard_bytes(rows)
-    if recorded.get(name) != implied:
+def _check_recorded(
+    path: Location, layout: ShardedLayout, shard: int, rows: int, recorded: _Recorded
+) -> None:
+    name, implied = layout.shard_file(shard), (layout.shard_bytes(rows), layout.chunks(rows))
+    file = recorded.get(name)
+    found = (file["bytes"], len(file["crc32c"]) // CHECKSUM_BYTES) if file is not None else (None, None)
+    if found != implied:
         raise CacheFormatError(
-            f"{path}: shard {shard}: {name} is recorded with {recorded.get(name)} bytes, the manifest implies {implied}"
+            f"{path}: shard {shard}: {name} is recorded with {found[0]} bytes in {found[1]} chunks, the manifest "
+            f"implies {implied[0]} in {implied[1]}"
         )
 
 
-def _check_files(folder: Location, shard: int, recorded: Recorded) -> None:
-    for name, size in recorded.items():
+def _check_files(folder: Location, shard: int, recorded: _Recorded) -> None:
+    for name, file in recorded.items():
+        size = file["bytes"]
         try:
             found = file_size(folder / name)
         except FileNotFoundError:

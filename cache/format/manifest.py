@@ -12,7 +12,7 @@ from cache.format.storage import StorageDtype
 from cache.shown import shown_text, shown_value
 
 FORMAT = "concord-activation-cache"
-VERSION = 1
+VERSION = 2
 
 LARGEST_ROW = 1 << 28
 """Most values of one row of an array: a gigabyte in float32."""
@@ -75,10 +75,7 @@ class Manifest(BaseModel):
         if self.format != FORMAT:
             raise CacheFormatError(f"manifest: format is {shown_value(self.format)}, expected {FORMAT!r}")
         if self.version != VERSION:
-            raise CacheFormatError(
-                f"manifest: format version {self.version}, and this software reads version {VERSION}; "
-                "use the release that wrote it"
-            )
+            raise CacheFormatError(f"manifest: {other_version(self.version)}")
         if self.grid[0] * self.grid[1] != self.patches or min(self.grid) < 1:
             raise CacheFormatError(f"manifest: a grid of {self.grid} does not have {self.patches} patches")
         if len(self.shard_captions) != self.shards or min(self.shard_captions) < 0:
@@ -157,6 +154,15 @@ class Manifest(BaseModel):
     def sha256(self) -> str:
         """SHA-256 of the canonical JSON: the identity that every ledger record repeats."""
         return canonical_sha256(self.to_json())
+
+
+def other_version(version: object) -> str:
+    """What to say of a cache of another version than this software reads."""
+    older = isinstance(version, int) and version < VERSION
+    remedy = (
+        "encode it again with concord encode SPLIT --replace" if older else "use the release that wrote it"
+    )
+    return f"format version {shown_value(version)}, and this software reads version {VERSION}; {remedy}"
 
 
 def canonical_sha256(values: Mapping[str, Any]) -> str:

@@ -5,10 +5,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.errors import CacheCorruptError, CacheFormatError, CacheMissingError, unreadable
+from cache.errors import (
+    CacheAccessError,
+    CacheCorruptError,
+    CacheError,
+    CacheFormatError,
+    CacheMissingError,
+    CacheReplacedError,
+    unreadable,
+)
 from cache.files.durable import WrittenFile, write_durably
 from cache.files.location import Location, read_document
-from cache.format.manifest import FORMAT, VERSION, Manifest, canonical_sha256
+from cache.format.manifest import FORMAT, VERSION, Manifest, canonical_sha256, other_version
 from cache.format.metadata import as_bytes, group_of
 from cache.shown import shown_text, shown_value
 
@@ -22,11 +30,13 @@ class Completion:
 
     Attributes:
         totals: the sums of `TOTALS` over all shards.
-        files: size and hash of samples.parquet and ledger.parquet.
+        files: size and hash of samples.parquet, of ledger.parquet, and of the positions of the captions.
+        shards: `content_sha256` of the record of each shard, so that one proves right without the others.
     """
 
     totals: Mapping[str, int]
     files: Mapping[str, WrittenFile]
+    shards: tuple[str, ...]
 
 
 def write_root(
@@ -53,6 +63,7 @@ def root_attributes(manifest: Manifest, completion: Completion | None) -> dict[s
     if completion is not None:
         attributes["totals"] = dict(completion.totals)
         attributes["files"] = {name: asdict(file) for name, file in completion.files.items()}
+        attributes["shards"] = list(completion.shards)
     attributes["manifest"] = manifest.to_json()
     attributes["manifest_sha256"] = manifest.sha256
     return {**attributes, "attributes_sha256": canonical_sha256(attributes)}
@@ -67,16 +78,9 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
         CacheAccessError: what is there cannot be read.
     """
     where = path / "zarr.json"
-    attributes = _attributes(path)
-    if attributes["format"] != FORMAT:
-        raise CacheFormatError(
-            f"{where}: a Zarr group of format {shown_value(attributes['format'])}, not {FORMAT!r}"
-        )
+    attributes = check_format(path)
     if attributes.get("version") != VERSION:
-        raise CacheFormatError(
-            f"{where}: format version {shown_value(attributes.get('version'))}, and this software reads version "
-            f"{VERSION}; use the release that wrote it"
-        )
+        raise CacheFormatError(f"{where}: {other_version(attributes.get('version'))}")
     manifest = Manifest.from_json(attributes.get("manifest"), str(where))
     if attributes.get("manifest_sha256") != manifest.sha256:
         raise CacheFormatError(
@@ -97,11 +101,56 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
         files = {
             name: WrittenFile(file["bytes"], file["blake3"]) for name, file in attributes["files"].items()
         }
+        shards = tuple(map(str, attributes["shards"]))
+        if len(shards) != manifest.shards:
+            raise ValueError(f"{len(shards)} of {manifest.shards} shards")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CacheFormatError(
-            f"{where}: totals or files were edited ({shown_text(error)}); restore the file"
+            f"{where}: totals, files or shards were edited ({shown_text(error)}); restore it"
         ) from None
-    return manifest, Completion(totals, files)
+    return manifest, Completion(totals, files, shards)
+
+
+def check_format(path: Location) -> dict[str, Any]:
+    """The attributes of the cache at `path`, which may be of any version and damaged.
+
+    Raises:
+        CacheMissingError, CacheFormatError, CacheAccessError: as `read_root`.
+    """
+    attributes = _attributes(path)
+    if attributes["format"] != FORMAT:
+        raise CacheFormatError(
+            f"{path / 'zarr.json'}: a Zarr group of format {shown_value(attributes['format'])}, not {FORMAT!r}"
+        )
+    return attributes
+
+
+def mark_incomplete(path: Path) -> None:
+    """Replace the group document of the cache at `path`, of whatever version, by one that no reader opens."""
+    kept = ("format", "version", "manifest", "manifest_sha256")
+    attributes = {key: value for key, value in check_format(path).items() if key in kept}
+    attributes["complete"] = False
+    attributes["attributes_sha256"] = canonical_sha256(attributes)
+    write_durably(path / "zarr.json", as_bytes(group_of({}, attributes)))
+
+
+def refuse_replaced(path: Location, manifest: Manifest, completion: Completion) -> None:
+    """Tell why a file of a cache is not what it was when the cache was opened, if there is a reason for it.
+
+    Raises:
+        CacheReplacedError: the cache at `path` is no longer the one of `manifest` and `completion`.
+    """
+    try:
+        found = read_root(path)
+    except CacheAccessError:
+        return
+    except CacheError:
+        found = None
+    if found != (manifest, completion):
+        raise CacheReplacedError(
+            f"{path}: was replaced, or is being written, since it was opened here, and what was read of both would "
+            "be mixed; wait until its writer is done, then start again"
+        )
 
 
 def read_manifest(path: Location) -> Manifest | None:

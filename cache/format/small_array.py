@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import CacheCorruptError, unreadable
+from cache.files.durable import WrittenFile, content_written
 from cache.files.location import Location, read_whole
 from cache.format.layout import CHECKSUM_BYTES
 from cache.format.metadata import CHECKED_BYTES, array_document
@@ -24,14 +25,15 @@ def small_array_content(values: NDArray[Any]) -> bytes:
     return content + checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
-def read_small_array(path: Location, name: str, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The `length` values of the array `name` of the cache at `path`.
+def read_small_array(
+    file: Location, expected: WrittenFile | None, length: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The `length` values of an array, from the file of its only chunk.
 
     Raises:
-        CacheCorruptError: the array is missing, has another length, or fails its checksum.
-        CacheAccessError: the array cannot be read.
+        CacheCorruptError: the file is missing, fails its checksum, has another length, or is not the `expected` one.
+        CacheAccessError: the file cannot be read.
     """
-    file = path / name / "c.0"
     try:
         content = read_whole(file, length * dtype.itemsize + CHECKSUM_BYTES)
     except OSError as error:
@@ -41,4 +43,8 @@ def read_small_array(path: Location, name: str, length: int, dtype: np.dtype[Any
         checksum, "little"
     ):
         raise CacheCorruptError(f"{file}: truncated or fails its CRC32C; restore it or encode again")
+    if content_written(content) != expected:
+        raise CacheCorruptError(
+            f"{file}: is whole, but not the file that was written; restore it or encode again"
+        )
     return np.frombuffer(values, dtype)

@@ -12,7 +12,7 @@ from cache.operations.selection import Selection, select_pairs
 from cache.operations.subset import subset
 from cache.operations.tasks import OnProgress
 from cache.operations.verification import Problem, Verification
-from cache.operations.verify import verify
+from cache.operations.verify import locked, verify
 
 __all__ = [
     "CacheInfo",
@@ -24,6 +24,7 @@ __all__ = [
     "cache_info",
     "convert",
     "export",
+    "locked",
     "mend",
     "merge",
     "select_pairs",

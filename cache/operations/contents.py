@@ -4,17 +4,18 @@ Trust runs from the root down: `zarr.json` carries its own hash and those of `le
 ledger has the hash of every shard file, and all other files follow from these and are made again in memory.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.errors import CacheCorruptError, CacheFormatError
-from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, file_written
+from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError
+from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written
 from cache.format.derived import CAPTION_COLUMNS, derived
 from cache.format.layout import (
     LEDGER_FILE,
     LEDGER_FOLDER,
+    POSITION_FILES,
     ROOT_FILE,
     SAMPLES_FILE,
     ShardedLayout,
@@ -22,7 +23,9 @@ from cache.format.layout import (
 )
 from cache.format.ledger import (
     LEDGER_SCHEMA,
+    ShardFile,
     ShardRecord,
+    completed,
     read_record,
     read_records,
     record_path,
@@ -30,19 +33,19 @@ from cache.format.ledger import (
 )
 from cache.format.manifest import Manifest
 from cache.format.metadata import as_bytes, group_of
-from cache.format.root import TOTALS, Completion, read_manifest, read_root, root_attributes
+from cache.format.root import Completion, read_manifest, read_root, root_attributes
 from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.operations.file_check import Damage, check_parquet_file
 from cache.operations.touched import PairLocator
 from cache.operations.verification import Problem
 
 
-class ShardFile(NamedTuple):
+class CommittedFile(NamedTuple):
     """One file of a committed shard; `expected` is None if nothing tells what it should be."""
 
     shard: int
     layout: ShardedLayout
-    expected: WrittenFile | None
+    expected: ShardFile | None
 
     @property
     def name(self) -> str:
@@ -59,13 +62,15 @@ class Contents:
         checked: how many files that is said of.
         shard_files: the files of the committed shards, still to be checked.
         unwritten: numbers of the shards that are not committed.
+        finished: whether the cache is complete, or would be but for the problems.
         pairs: finds the pairs of a part of a shard.
     """
 
     problems: list[Problem]
     checked: int
-    shard_files: list[ShardFile]
+    shard_files: list[CommittedFile]
     unwritten: tuple[int, ...]
+    finished: bool
     pairs: PairLocator
 
 
@@ -94,24 +99,29 @@ def contents_of(path: Path) -> Contents | Problem:
 
 def _unfinished(path: Path, manifest: Manifest) -> Contents:
     """Of an unfinished cache the committed shards; the next writer sweeps away what an interrupted one left."""
-    found = {shard: read_record(record_path(path, shard)) for shard in range(manifest.shards)}
-    records = {
-        shard: record
-        for shard, record in found.items()
-        if record is not None and (record.shard, record.manifest_sha256) == (shard, manifest.sha256)
-    }
-    pairs = PairLocator(path, records, complete=False)
+    records: dict[int, ShardRecord] = {}
     problems = []
+    for shard in range(manifest.shards):
+        try:
+            record = read_record(path, manifest, shard)
+        except (CacheCorruptError, CacheAccessError) as error:
+            file = record_path(path, shard)
+            told = str(error).removeprefix(f"{file}: ")
+            problems.append(Problem(file.relative_to(path).as_posix(), told, shard))
+        else:
+            records |= {} if record is None else {shard: record}
+    pairs = PairLocator(path, records, complete=False)
     for shard, record in records.items():
         name = shard_samples_name(shard)
-        damage = check_parquet_file(path / name, SAMPLES_SCHEMA, 1, record.files.get(name))
+        damage = check_parquet_file(path / name, SAMPLES_SCHEMA, 1, record.samples)
         if damage is not None:
             problems.append(Problem(name, damage.problem, shard, pairs.touched(shard)))
     return Contents(
         problems,
-        checked=1 + 2 * len(records),
+        checked=1 + len(problems) + 2 * len(records),
         shard_files=_shard_files(manifest, records, records),
-        unwritten=tuple(shard for shard in found if shard not in records),
+        unwritten=tuple(shard for shard in range(manifest.shards) if shard not in records),
+        finished=False,
         pairs=pairs,
     )
 
@@ -138,7 +148,7 @@ def _complete(path: Path, manifest: Manifest, completion: Completion | None) -> 
         known |= expected.keys()
         problems += _differences(path, expected)
     problems += _foreign(sorted(on_disk - known), manifest)
-    return Contents(problems, len(known) - len(shard_files), shard_files, (), pairs)
+    return Contents(problems, len(known) - len(shard_files), shard_files, (), True, pairs)
 
 
 def _records(
@@ -149,19 +159,19 @@ def _records(
     damage = check_parquet_file(file, LEDGER_SCHEMA, manifest.shards, recorded)
     if damage is not None:
         return {}, damage
-    records = dict(enumerate(read_records(path, Completion({}, {LEDGER_FILE: file_written(file)}))))
+    records = dict(enumerate(read_records(path, Completion({}, {LEDGER_FILE: file_written(file)}, ()))))
     if any((r.shard, r.manifest_sha256) != (shard, manifest.sha256) for shard, r in records.items()):
         return {}, Damage("belongs to another cache: it lists other shards, or those of another manifest")
     return records, None
 
 
 def _shard_files(
-    manifest: Manifest, shards: Collection[int], records: Mapping[int, ShardRecord]
-) -> list[ShardFile]:
+    manifest: Manifest, shards: Iterable[int], records: Mapping[int, ShardRecord]
+) -> list[CommittedFile]:
     layouts = sharded_layouts(manifest).values()
     known = {name: file for record in records.values() for name, file in record.files.items()}
     return [
-        ShardFile(shard, layout, known.get(layout.shard_file(shard)))
+        CommittedFile(shard, layout, known.get(layout.shard_file(shard)))
         for shard in shards
         for layout in layouts
     ]
@@ -181,11 +191,13 @@ def _following_files(
 ) -> dict[str, bytes]:
     """The content of every file that follows from ledger and samples, and of the root unless that is damaged."""
     captions = read_samples(path / SAMPLES_FILE, file_written(path / SAMPLES_FILE), CAPTION_COLUMNS)
-    documents, files = derived(manifest, [records[shard] for shard in range(manifest.shards)], captions)
+    ordered = [records[shard] for shard in range(manifest.shards)]
+    documents, files = derived(manifest, ordered, captions)
     if completion is None:
         return files
-    totals = {name: sum(getattr(record, name) for record in records.values()) for name in TOTALS}
-    attributes = root_attributes(manifest, Completion(totals, completion.files))
+    positions = {name: content_written(files[name]) for name in POSITION_FILES}
+    recorded = {name: completion.files[name] for name in (SAMPLES_FILE, LEDGER_FILE)}
+    attributes = root_attributes(manifest, completed(ordered, recorded | positions))
     return {**files, ROOT_FILE: as_bytes(group_of(documents, attributes))}
 
 

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cache.files.durable import WrittenFile, file_written
+from cache.files.regular_file import regular_file
 from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
-from cache.format.shard_index import ABSENT, chunk_offsets
+from cache.format.ledger import ShardFile
+from cache.format.shard_index import indexed_chunks
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Damage:
     parts: tuple[int, ...] | None = None
 
 
-def check_shard_file(file: Path, layout: ShardedLayout, expected: WrittenFile | None) -> Damage | None:
+def check_shard_file(file: Path, layout: ShardedLayout, expected: ShardFile | None) -> Damage | None:
     """Compare a shard file with what was recorded when it was written; None if it is that very file.
 
     The file is hashed in small blocks; only if that fails are its chunks read, one by one, and their checksums
@@ -36,22 +39,20 @@ def check_shard_file(file: Path, layout: ShardedLayout, expected: WrittenFile | 
     Args:
         file: where the shard file is.
         layout: of its array.
-        expected: size and hash from the ledger; None if they are unknown, then only the checksums count.
+        expected: what the ledger has of it; None if that is unknown, then only the checksums in the file count.
     """
     try:
         written = file_written(file)
-        if written == expected:
+        if expected is not None and written == expected.written:
             return None
-        if expected is not None and written.bytes != expected.bytes:
-            return Damage(f"has {written.bytes} bytes, {expected.bytes} were written")
-        damaged = _damaged_chunks(file, written.bytes, layout)
+        if expected is not None and written.bytes != expected.written.bytes:
+            return Damage(f"has {written.bytes} bytes, {expected.written.bytes} were written")
+        stored = read_chunk_checksums(file, layout)
+    except ValueError as error:
+        return Damage(str(error))
     except OSError as error:
         return _unreadable(error)
-    if damaged is None:
-        return Damage("fails the CRC32C of its index")
-    if damaged:
-        return Damage(f"fails the CRC32C of {len(damaged)} of its chunks", damaged)
-    return _another_file(written, expected)
+    return _chunk_damage(stored, expected)
 
 
 def check_parquet_file(
@@ -79,28 +80,41 @@ def check_parquet_file(
     return _another_file(written, expected)
 
 
-def _damaged_chunks(file: Path, size: int, layout: ShardedLayout) -> tuple[int, ...] | None:
-    """Numbers of the chunks that fail their checksum; None if the index cannot be trusted."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        index = os.pread(descriptor, layout.index_bytes, max(0, size - layout.index_bytes))
-        offsets = chunk_offsets(index, layout)
-        return tuple(
-            chunk
-            for chunk, offset in enumerate(offsets)
-            if offset != ABSENT
-            and not _holds(os.pread(descriptor, layout.chunk_bytes + CHECKSUM_BYTES, offset))
-        )
-    except ValueError:
+def read_chunk_checksums(file: Path, layout: ShardedLayout) -> list[int | None]:
+    """The CRC32C of every chunk of a shard file, None for one that fails it, with one chunk at a time in memory.
+
+    Raises:
+        ValueError: its index is damaged; says how.
+        OSError: it cannot be read.
+    """
+    with regular_file(file) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        index = os.pread(opened.fileno(), layout.index_bytes, max(0, size - layout.index_bytes))
+        stored = layout.chunk_bytes + CHECKSUM_BYTES
+        return [
+            _checksum(os.pread(opened.fileno(), stored, chunk * stored))
+            for chunk in range(indexed_chunks(index, layout))
+        ]
+
+
+def _chunk_damage(stored: list[int | None], expected: ShardFile | None) -> Damage | None:
+    """What is wrong with a shard file of another hash than expected, by the CRC32C of each of its chunks."""
+    if damaged := tuple(chunk for chunk, checksum in enumerate(stored) if checksum is None):
+        return Damage(f"fails the CRC32C of {len(damaged)} of its chunks", damaged)
+    if expected is None:
         return None
-    finally:
-        os.close(descriptor)
+    right = np.frombuffer(expected.crc32c, "<u4").tolist()
+    others = tuple(np.flatnonzero(np.array(stored) != right).tolist()) if len(stored) == len(right) else ()
+    return Damage(
+        f"is whole, but not the file that was written: {len(others)} of its chunks belong elsewhere",
+        others or None,
+    )
 
 
-def _holds(chunk: bytes) -> bool:
-    """Whether the last four bytes are the CRC32C of those before them."""
-    checksum: int = google_crc32c.value(chunk[:-CHECKSUM_BYTES])
-    return checksum == int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")
+def _checksum(chunk: bytes) -> int | None:
+    """The last four bytes if they are the CRC32C of those before them."""
+    checksum = int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")
+    return checksum if google_crc32c.value(chunk[:-CHECKSUM_BYTES]) == checksum else None
 
 
 def _damaged_row_groups(file: Path, schema: pa.Schema, row_groups: int) -> tuple[int, ...] | None:

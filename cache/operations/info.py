@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cache.errors import CacheCorruptError
 from cache.files.location import located
 from cache.format.layout import sharded_layouts
-from cache.format.ledger import ShardRecord, read_record, read_records, record_path
+from cache.format.ledger import ShardRecord, read_record, read_records
 from cache.format.manifest import Manifest
 from cache.format.root import TOTALS, read_root
 
@@ -72,15 +73,24 @@ def cache_info(path: Path | str) -> CacheInfo:
         )
     if not isinstance(location, Path):
         return CacheInfo(str(location), manifest, False, None, {}, {})
-    found = (read_record(record_path(location, shard)) for shard in range(manifest.shards))
-    records = [record for record in found if record is not None]
+    records = [
+        record for shard in range(manifest.shards) if (record := _committed(location, manifest, shard))
+    ]
     totals = {name: sum(getattr(record, name) for record in records) for name in TOTALS}
     return CacheInfo(str(location), manifest, False, len(records), totals, _bytes(manifest, records))
+
+
+def _committed(path: Path, manifest: Manifest, shard: int) -> ShardRecord | None:
+    """The record of a shard; None if there is none, or a damaged one, which counts for nothing."""
+    try:
+        return read_record(path, manifest, shard)
+    except CacheCorruptError:
+        return None
 
 
 def _bytes(manifest: Manifest, records: list[ShardRecord]) -> dict[str, int]:
     """Bytes of the shards' files by array."""
     return {
-        name: sum(record.files[layout.shard_file(record.shard)].bytes for record in records)
+        name: sum(record.files[layout.shard_file(record.shard)].written.bytes for record in records)
         for name, layout in sharded_layouts(manifest).items()
     }

@@ -1,4 +1,4 @@
-"""Making a lost ledger anew from the shard files that it described."""
+"""Making the records of a lost ledger anew from the shard files that they described."""
 
 import functools
 from pathlib import Path
@@ -7,67 +7,72 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from cache.errors import CacheError
-from cache.files.durable import PARTIAL_SUFFIX, file_written, sync
-from cache.format.layout import LEDGER_FILE, SAMPLES_FILE, sharded_layouts
-from cache.format.ledger import ShardRecord, shard_record, write_ledger
-from cache.format.root import read_root
+from cache.errors import CacheCorruptError
+from cache.files.durable import file_written
+from cache.format.layout import SAMPLES_FILE, ShardedLayout, sharded_layouts
+from cache.format.ledger import ShardFile, ShardRecord, shard_record
+from cache.format.manifest import Manifest
+from cache.format.root import Completion
 from cache.format.samples import read_shards_of_samples, used_rows
 from cache.format.statistics import SideStatistics
 from cache.format.storage import StoredRows
+from cache.operations.file_check import read_chunk_checksums
 from cache.operations.tasks import computed
 from cache.reading.reader import ActivationCache
 
 
-def rebuild_ledger(path: Path) -> bool:
-    """Replace a damaged `ledger.parquet` if it can be made anew, byte for byte.
+def rebuilt_records(path: Path, manifest: Manifest, completion: Completion) -> dict[int, ShardRecord]:
+    """The records of all shards that are proven to be what was written, made anew without the ledger.
 
-    What it says follows from the shard files and `samples.parquet`, save for one thing: how many values were clipped is
-    taken to be how many are at the limit of the dtype. Whether the result is what was lost is decided by its hash in
-    `zarr.json`. The vision tokens of one shard for each Dask task are in memory.
+    What a record says follows from the shard's files and samples, save for one thing: how many values were clipped is
+    taken to be how many are at the limit of the dtype. Whether all that is right is decided, shard by shard, by the
+    record's hash in `zarr.json`. The vision tokens of one shard for each Dask task are in memory.
 
     Args:
         path: folder of a complete cache whose `zarr.json` is sound.
-
-    Returns:
-        Whether it was replaced. It is not if a shard or `samples.parquet` is damaged as well, or if other versions of
-        the software wrote it.
+        manifest, completion: what is in that.
     """
-    manifest, completion = read_root(path)
-    if completion is None:
-        return False
-    candidate = path / f"{LEDGER_FILE}.rebuilt{PARTIAL_SUFFIX}"
-    with ActivationCache(path, manifest, completion) as cache:
-        try:
-            records = computed(functools.partial(_record, cache), range(manifest.shards))
-            rebuilt = write_ledger(candidate, records)
-        except CacheError:
-            return False
-    if rebuilt != completion.files.get(LEDGER_FILE):
-        candidate.unlink()
-        return False
-    candidate.replace(path / LEDGER_FILE)
-    sync(path)
-    return True
+    rebuilt = computed(functools.partial(_proven, path, manifest, completion), range(manifest.shards))
+    return {record.shard: record for record in rebuilt if record is not None}
 
 
-def _record(cache: ActivationCache, shard: int) -> ShardRecord:
-    layouts = sharded_layouts(cache.manifest)
-    samples = next(read_shards_of_samples(cache.path / SAMPLES_FILE, [shard]))
-    images = np.array(cache.manifest.image_range(shard))
+def _proven(path: Path, manifest: Manifest, completion: Completion, shard: int) -> ShardRecord | None:
+    """The record of a shard; None if the shard is damaged, or its samples are."""
+    try:
+        record = _record(path, manifest, completion, shard)
+    except (CacheCorruptError, OSError, ValueError):
+        return None
+    return record if record.content_sha256 == completion.shards[shard] else None
+
+
+def _record(path: Path, manifest: Manifest, completion: Completion, shard: int) -> ShardRecord:
+    layouts = sharded_layouts(manifest)
+    samples = next(read_shards_of_samples(path / SAMPLES_FILE, [shard]))
+    images = np.array(manifest.image_range(shard))
     paired = np.isin(images, samples["image_row"].to_numpy()[used_rows(samples)])
-    captions = np.array(cache.manifest.caption_range(shard))
+    captions = np.array(manifest.caption_range(shard))
     first = shard * layouts["text/tokens"].shard_rows
     tokens = np.arange(first, first + np.sum(samples["tokens"].fill_null(0)))
-    names = [layout.shard_file(shard) for layout in layouts.values()]
-    return shard_record(
-        cache.manifest,
-        shard,
-        samples,
-        {name: file_written(cache.path / name) for name in names},
-        _statistics(cache, "vision", images, images, np.flatnonzero(paired)),
-        _statistics(cache, "text", tokens, captions, np.arange(len(tokens))),
-    )
+    files = {layout.shard_file(shard): _shard_file(path, layout, shard) for layout in layouts.values()}
+    checksums = {name: file.crc32c for name, file in files.items()}
+    with ActivationCache(path, manifest, completion, checksums) as cache:
+        return shard_record(
+            manifest,
+            shard,
+            samples,
+            files,
+            _statistics(cache, "vision", images, images, np.flatnonzero(paired)),
+            _statistics(cache, "text", tokens, captions, np.arange(len(tokens))),
+        )
+
+
+def _shard_file(path: Path, layout: ShardedLayout, shard: int) -> ShardFile:
+    """What is there of a shard. Raises ValueError or OSError if it is damaged or missing."""
+    file = path / layout.shard_file(shard)
+    checksums = read_chunk_checksums(file, layout)
+    if None in checksums:
+        raise ValueError(f"{file}: a chunk fails its CRC32C")
+    return ShardFile(file_written(file), np.array(checksums, "<u4").tobytes())
 
 
 def _statistics(

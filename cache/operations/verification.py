@@ -49,16 +49,18 @@ class Verification:
         problems: all that is wrong with its files; an unfinished cache may well have none.
         unwritten: numbers of the shards that are not committed yet.
         files: how many files were compared with what they should be.
+        finished: whether the cache is complete, or would be but for the problems.
     """
 
     problems: tuple[Problem, ...]
     unwritten: tuple[int, ...]
     files: int
+    finished: bool
 
     @property
     def sound(self) -> bool:
         """Whether the cache is complete and nothing is wrong with it."""
-        return not self.problems and not self.unwritten
+        return self.finished and not self.problems
 
     def concerns(self, file: str) -> bool:
         """Whether something is wrong with `file`."""
@@ -69,6 +71,7 @@ class Verification:
         return {
             "sound": self.sound,
             "problems": [problem.to_json() for problem in self.problems],
+            "finished": self.finished,
             "unwritten_shards": list(self.unwritten),
             "files": self.files,
         }

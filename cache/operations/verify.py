@@ -4,9 +4,11 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from cache.errors import CacheRemoteError
+from cache.errors import CacheRemoteError, unreadable
 from cache.files.location import located
-from cache.operations.contents import Contents, ShardFile, contents_of
+from cache.files.lock import WriterLock
+from cache.format.root import read_root
+from cache.operations.contents import CommittedFile, Contents, contents_of
 from cache.operations.file_check import Damage, check_shard_file
 from cache.operations.tasks import OnProgress, computed
 from cache.operations.verification import Problem, Verification
@@ -27,14 +29,40 @@ def verify(path: Path | str, on_progress: OnProgress | None = None) -> Verificat
         CacheFormatError: what is there is not an activation cache.
         CacheRemoteError: `path` is a URL.
     """
-    folder = located(path)
-    if not isinstance(folder, Path):
-        raise CacheRemoteError(f"{folder}: only a cache on disk can be verified; copy it there first")
+    folder = _on_disk(path)
     contents = contents_of(folder)
     if isinstance(contents, Problem):
-        return Verification((contents,), (), 1)
+        return Verification((contents,), (), 1, finished=True)
     problems = [*contents.problems, *_shard_problems(folder, contents, on_progress)]
-    return Verification(tuple(problems), contents.unwritten, contents.checked + len(contents.shard_files))
+    files = contents.checked + len(contents.shard_files)
+    return Verification(tuple(problems), contents.unwritten, files, contents.finished)
+
+
+def locked(path: Path | str) -> WriterLock:
+    """The lock of the cache at `path`, held: nothing else writes it until it is released.
+
+    Raises:
+        CacheMissingError, CacheFormatError, CacheRemoteError: as `verify`.
+        CacheLockedError: another process is writing it.
+        CacheAccessError: its folder cannot be opened.
+    """
+    folder = _on_disk(path)
+    try:
+        return WriterLock(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        read_root(folder)  # which tells what is there instead
+        raise
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
+def _on_disk(path: Path | str) -> Path:
+    folder = located(path)
+    if not isinstance(folder, Path):
+        raise CacheRemoteError(
+            f"{folder}: only a cache on disk can be verified or repaired; copy it there first"
+        )
+    return folder
 
 
 def _shard_problems(path: Path, contents: Contents, on_progress: OnProgress | None) -> Iterator[Problem]:
@@ -48,5 +76,5 @@ def _shard_problems(path: Path, contents: Contents, on_progress: OnProgress | No
             yield Problem(file.name, damage.problem, file.shard, pairs)
 
 
-def _check(path: Path, file: ShardFile) -> Damage | None:
+def _check(path: Path, file: CommittedFile) -> Damage | None:
     return check_shard_file(path / file.name, file.layout, file.expected)

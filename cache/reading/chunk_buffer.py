@@ -2,7 +2,7 @@
 
 import google_crc32c
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt32
 from torch import Tensor
 
 from cache.files.source import ByteSource
@@ -32,29 +32,33 @@ class ChunkBuffer:
         self._buffers = [part.data for pair in zip(content, checksums, strict=True) for part in pair]
         self._stored_bytes = content.shape[1] + CHECKSUM_BYTES
 
-    def fill(self, file: ByteSource, offset: int, first: int, count: int, chunk: int) -> None:
-        """Read chunks that lie one after another in the file, and compare each with its CRC32C.
+    def fill(self, file: ByteSource, first: int, expected: UInt32[np.ndarray, "chunk"]) -> None:
+        """Read chunks that follow each other in a file, to the front of this buffer, and check each.
+
+        What the ledger says of a chunk says also that it is the one for its place, of this shard, array and cache.
 
         Args:
             file: the shard file.
-            offset: where the first of the chunks begins.
-            first: place of the first of the chunks in this buffer.
-            count: how many chunks.
-            chunk: number of the first of the chunks in the shard, for messages.
+            first: number of the first of the chunks in the shard.
+            expected: CRC32C of each of the chunks, from the ledger.
 
         Raises:
-            DamageError: the file ends too early, or a chunk fails its checksum.
+            DamageError: the file ends too early, a chunk fails its checksum, or is not the one that was written there.
             OSError, CacheRemoteError: the file cannot be read.
         """
-        read = file.read_into(self._buffers[2 * first : 2 * (first + count)], offset)
+        count = len(expected)
+        read = file.read_into(self._buffers[: 2 * count], first * self._stored_bytes)
         if read != count * self._stored_bytes:
-            end = chunk + read // self._stored_bytes
+            end = first + read // self._stored_bytes
             raise DamageError(f"truncated in chunk {end}", end)
-        places = range(first, first + count)
-        for place, checksum in zip(places, self._checksums[first : first + count].tolist(), strict=True):
-            if google_crc32c.value(self._chunks[place]) != checksum:
-                damaged = chunk + place - first
-                raise DamageError(f"chunk {damaged} fails its CRC32C", damaged)
+        stored = self._checksums[:count].tolist()
+        for chunk, (content, checksum, right) in enumerate(
+            zip(self._chunks, stored, expected.tolist(), strict=False), start=first
+        ):
+            if google_crc32c.value(content) != checksum:
+                raise DamageError(f"chunk {chunk} fails its CRC32C", chunk)
+            if checksum != right:
+                raise DamageError(f"chunk {chunk} is whole, but not the one that was written there", chunk)
 
 
 def copy_values(source: Tensor, target: Tensor) -> None:

@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,20 +16,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache.batch import PairBatch
-from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, CacheRemoteError
+from cache.errors import (
+    CacheCorruptError,
+    CacheError,
+    CacheFormatError,
+    CacheIncompleteError,
+    CacheRemoteError,
+)
 from cache.files.location import Location, located
 from cache.files.open_files import OpenFiles
-from cache.format.layout import ACTIVATIONS, LEDGER_FILE, SAMPLES_FILE, check_arrays, sharded_layouts
+from cache.format.layout import (
+    ACTIVATIONS,
+    LEDGER_FILE,
+    POSITION_FILES,
+    SAMPLES_FILE,
+    check_arrays,
+    sharded_layouts,
+)
 from cache.format.ledger import read_statistics
-from cache.format.ledger_check import check_ledger, progress
+from cache.format.ledger_check import Checksums, check_ledger, progress
 from cache.format.manifest import Manifest, refuse_other_identity
 from cache.format.parquet import read_row_groups
-from cache.format.root import Completion, read_root
+from cache.format.root import Completion, read_root, refuse_replaced
 from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.format.small_array import read_small_array
 from cache.format.statistics import SideStatistics
 from cache.format.storage import Calibration, StoredRows, as_tensor
 from cache.reading.buffers import Allocate, RecycledBuffers, ordinary
+from cache.reading.checksums import ChunkChecksums
 from cache.reading.pair_rows import PairRows, naming_pairs
 from cache.reading.prefetch import prefetched
 from cache.reading.sharded_array import ShardedArray
@@ -55,7 +70,14 @@ class ActivationCache:
         text_tokens: number of valid text tokens.
     """
 
-    def __init__(self, location: Location, manifest: Manifest, completion: Completion) -> None:
+    def __init__(
+        self,
+        location: Location,
+        manifest: Manifest,
+        completion: Completion,
+        checksums: Checksums | None = None,
+    ) -> None:
+        """Refer to the cache at `location`; without its `checksums` its ledger is checked when they are needed."""
         self.manifest = manifest
         self.pairs = completion.totals["pairs"]
         self.skipped = completion.totals["skipped"]
@@ -63,8 +85,11 @@ class ActivationCache:
         self._location = location
         self._completion = completion
         self._files = OpenFiles(location)
+        read = functools.partial(check_ledger, location, manifest, completion)
+        chunks = ChunkChecksums(read if checksums is None else lambda: checksums)
         self._arrays = {
-            name: ShardedArray(self._files, layout) for name, layout in sharded_layouts(manifest).items()
+            name: ShardedArray(self._files, layout, chunks)
+            for name, layout in sharded_layouts(manifest).items()
         }
         self._activations = {name: StoredArray(name, self._arrays) for name in ACTIVATIONS}
         self._threads = LOCAL_THREADS if self._files.is_local else REMOTE_THREADS
@@ -85,6 +110,7 @@ class ActivationCache:
             CacheIncompleteError: shards are missing; names how many are written.
             CacheIdentityError: the cache comes from another backbone; names every differing key and both values.
             CacheCorruptError: a file is missing or has the wrong size.
+            CacheReplacedError: the cache was replaced meanwhile.
             CacheAccessError: a file cannot be read.
             CacheRemoteError: the server behind the URL fails.
         """
@@ -102,9 +128,10 @@ class ActivationCache:
                 f"{location}: {progress(location, manifest)}; "
                 "run the command that encodes it again, it continues where it stopped"
             )
-        check_arrays(location, manifest)
-        check_ledger(location, manifest, completion)
-        return cls(location, manifest, completion)
+        with _replacement_is_told(location, manifest, completion):
+            check_arrays(location, manifest)
+            checksums = check_ledger(location, manifest, completion)
+        return cls(location, manifest, completion, checksums)
 
     def __str__(self) -> str:
         return str(self._location)
@@ -147,7 +174,10 @@ class ActivationCache:
     @functools.cached_property
     def statistics(self) -> dict[str, SideStatistics]:
         """Statistics of "vision" and "text": exact moments of the stored tokens that are part of a pair."""
-        return {side: read_statistics(self._location, side, self._completion) for side in ("vision", "text")}
+        with self._unreplaced():
+            return {
+                side: read_statistics(self._location, side, self._completion) for side in ("vision", "text")
+            }
 
     @functools.cached_property
     def samples(self) -> pa.Table:
@@ -162,10 +192,12 @@ class ActivationCache:
 
         Raises:
             CacheCorruptError: samples.parquet is missing or damaged.
+            CacheReplacedError: the cache was replaced since it was opened.
             CacheAccessError: it cannot be read.
         """
         written = self._completion.files.get(SAMPLES_FILE)
-        return read_samples(self._location / SAMPLES_FILE, written, list(columns))
+        with self._unreplaced():
+            return read_samples(self._location / SAMPLES_FILE, written, list(columns))
 
     def read_pair_samples(self, columns: Sequence[str]) -> pa.Table:
         """Some columns of `samples`, only the rows that are a pair: row i is of pair i. Raises as `read_samples`."""
@@ -176,7 +208,8 @@ class ActivationCache:
         """Some rows of `samples`, numbered in ascending order, with those of one shard in memory beside them.
 
         Raises:
-            CacheCorruptError, CacheAccessError: as `read_samples`; only the rows of these shards are checked.
+            CacheCorruptError, CacheReplacedError, CacheAccessError: as `read_samples`; only the rows of these shards
+                are checked.
         """
         shard_of_row = self.sample_numbers["image_row"].to_numpy() // self.manifest.shard_images
         shards = np.unique(shard_of_row[rows])
@@ -184,10 +217,14 @@ class ActivationCache:
         tables = read_row_groups(
             self._location / SAMPLES_FILE, SAMPLES_SCHEMA, shards.tolist(), written.bytes if written else 0
         )
-        return pa.concat_tables(
-            table.take(pa.array(rows[shard_of_row[rows] == shard] - np.searchsorted(shard_of_row, shard)))
-            for shard, table in zip(shards, tables, strict=True)
-        )
+        with self._unreplaced():
+            found = pa.concat_tables(
+                table.take(pa.array(rows[shard_of_row[rows] == shard] - np.searchsorted(shard_of_row, shard)))
+                for shard, table in zip(shards, tables, strict=True)
+            )
+        # Rows tell nothing of their cache.
+        refuse_replaced(self._location, self.manifest, self._completion)
+        return found
 
     @functools.cached_property
     def sample_numbers(self) -> pa.Table:
@@ -242,7 +279,8 @@ class ActivationCache:
         Raises:
             IndexError: an index is out of range.
             CacheCorruptError: a shard file is missing, truncated, or fails a checksum; names array, shard and pairs.
-            CacheAccessError: a file cannot be read; names the same.
+            CacheReplacedError: that is because the cache was replaced since it was opened.
+            CacheAccessError: a file cannot be read; names the same as the first.
         """
         where = self.pair_rows(pair_indices)
         tokens = where.tokens
@@ -361,7 +399,11 @@ class ActivationCache:
     def _run(self, pieces: Sequence[Piece]) -> None:
         if self._closed:
             raise CacheError(f"{self}: was closed; open it again to read from it")
-        run_together(self._executor, pieces)
+        with self._unreplaced():
+            run_together(self._executor, pieces)
+
+    def _unreplaced(self) -> AbstractContextManager[None]:
+        return _replacement_is_told(self._location, self.manifest, self._completion)
 
     def _allocated(self, allocate: Allocate, name: str, rows: int) -> Tensor:
         return allocate((rows, *self._arrays[name].layout.row_shape), torch.float32)
@@ -370,10 +412,12 @@ class ActivationCache:
     def _caption_positions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """`text/starts` and `text/lengths`. Raises CacheFormatError if a caption has tokens that no row is of."""
         captions, tokens = (self._arrays[f"text/{name}"].layout.shape[0] for name in ("pooled", "tokens"))
-        starts, lengths = (
-            read_small_array(self._location, name, captions, np.dtype("<i8"))
-            for name in ("text/starts", "text/lengths")
-        )
+        recorded = self._completion.files
+        with self._unreplaced():
+            starts, lengths = (
+                read_small_array(self._location / file, recorded.get(file), captions, np.dtype("<i8"))
+                for file in POSITION_FILES
+            )
         if not (
             _within(starts, 0, tokens + 1)
             and _within(lengths, 0, self.manifest.context_length + 1)
@@ -392,6 +436,16 @@ class ActivationCache:
 
 def _within(numbers: NDArray[np.int64], first: int, end: int) -> bool:
     return len(numbers) == 0 or bool(first <= numbers.min() and numbers.max() < end)
+
+
+@contextmanager
+def _replacement_is_told(location: Location, manifest: Manifest, completion: Completion) -> Iterator[None]:
+    """If what is done here finds a damaged or missing file, tell whether that is because the cache was replaced."""
+    try:
+        yield
+    except CacheCorruptError:
+        refuse_replaced(location, manifest, completion)
+        raise
 
 
 def _same(location: str, manifest: Manifest, completion: Completion) -> ActivationCache:

@@ -2,7 +2,8 @@
 
 zarr-python 3.1 reads random chunks of a shard some hundred times slower than the disk delivers them, so this module
 reads the `sharding_indexed` format itself. Rows that lie one after another are read together; every chunk is compared
-with its CRC32C while it is in the processor's cache, and there, too, converted to the dtype of the caller's buffer.
+with its CRC32C, and that with the ledger's for its place, while it is in the processor's cache, and there, too,
+converted to the dtype of the caller's buffer.
 """
 
 import functools
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Int, Shaped, UInt32
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,8 +21,9 @@ from cache.errors import CacheAccessError, CacheCorruptError, CacheError, CacheR
 from cache.files.open_files import OpenFiles
 from cache.files.source import ByteSource
 from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
-from cache.format.shard_index import ABSENT, Offsets, chunk_offsets
+from cache.format.shard_index import indexed_chunks
 from cache.format.storage import as_tensor
+from cache.reading.checksums import ChunkChecksums
 from cache.reading.chunk_buffer import ChunkBuffer, DamageError, copy_values
 from cache.reading.together import Piece
 
@@ -65,11 +67,12 @@ class _Target(NamedTuple):
 class ShardedArray:
     """One sharded array of a cache; every value it hands out has passed its checksum."""
 
-    def __init__(self, files: OpenFiles, layout: ShardedLayout) -> None:
-        """Refer to the array described by `layout` of the cache whose `files` these are."""
+    def __init__(self, files: OpenFiles, layout: ShardedLayout, checksums: ChunkChecksums) -> None:
+        """Refer to the array described by `layout` of the cache whose `files` and `checksums` these are."""
         self.layout = layout
         self._files = files
-        self._offsets: dict[int, Offsets] = {}
+        self._checksums = checksums
+        self._indexed: set[int] = set()
         stored = layout.chunk_bytes + CHECKSUM_BYTES
         run_chunks = min(_RUN_CHUNKS, max(1, _RUN_BYTES // stored))
         self._run_rows = run_chunks * layout.chunk_rows
@@ -147,9 +150,9 @@ class ShardedArray:
         for shard, of_shard in groupby(spans, lambda span: span.row // self.layout.shard_rows):
             try:
                 file = self._files.get(self.layout.shard_file(shard))
-                offsets = self._shard_offsets(shard, file)
+                expected = self._expected(shard, file)
                 for span in of_shard:
-                    self._read_span(span, file, offsets, target, scratch)
+                    self._read_span(span, file, expected, target, scratch)
             except DamageError as damage:
                 problem = f"{damage.problem}; {_REMEDY}"
                 raise self._error(CacheCorruptError, shard, problem, damage.chunk) from None
@@ -162,27 +165,38 @@ class ShardedArray:
         self._scratches.append(scratch)
 
     def _read_span(
-        self, span: _Span, file: ByteSource, offsets: Offsets, target: _Target, scratch: "_Scratch"
+        self,
+        span: _Span,
+        file: ByteSource,
+        expected: UInt32[np.ndarray, "chunk"],
+        target: _Target,
+        scratch: "_Scratch",
     ) -> None:
         row, rows, position = span
         layout = self.layout
         chunk, skipped = divmod(row % layout.shard_rows, layout.chunk_rows)
-        chunks = -(-(skipped + rows) // layout.chunk_rows)
+        chunks = layout.chunks(skipped + rows)
+        if chunk + chunks > len(expected):
+            raise DamageError(f"chunk {len(expected)} was never written", len(expected))
         if target.direct is not None and rows == chunks * layout.chunk_rows:
             content = target.direct[position : position + rows].reshape(chunks, -1).view(np.uint8)
-            _fill(ChunkBuffer(content), file, offsets, chunk, chunks)
+            ChunkBuffer(content).fill(file, chunk, expected[chunk : chunk + chunks])
         else:
-            _fill(scratch.buffer, file, offsets, chunk, chunks)
+            scratch.buffer.fill(file, chunk, expected[chunk : chunk + chunks])
             copy_values(scratch.rows[skipped : skipped + rows], target.rows[position : position + rows])
 
-    def _shard_offsets(self, shard: int, file: ByteSource) -> Offsets:
-        """Offset of every chunk of the shard, from its checked index, which is read once."""
-        if shard not in self._offsets:
+    def _expected(self, shard: int, file: ByteSource) -> UInt32[np.ndarray, "chunk"]:
+        """CRC32C of every chunk of the shard, whose index, read once, has to list as many."""
+        expected = self._checksums.of(self.layout.shard_file(shard))
+        if shard not in self._indexed:
             try:
-                self._offsets[shard] = chunk_offsets(file.read_tail(self.layout.index_bytes), self.layout)
+                chunks = indexed_chunks(file.read_tail(self.layout.index_bytes), self.layout)
             except ValueError as error:
                 raise DamageError(str(error)) from None
-        return self._offsets[shard]
+            if chunks != len(expected):
+                raise DamageError(f"has an index of {chunks} chunks, {len(expected)} were written")
+            self._indexed.add(shard)
+        return expected
 
     def _error(
         self, kind: type[CacheError], shard: int, problem: str, chunk: int | None = None
@@ -208,13 +222,3 @@ class _Scratch:
     def buffer(self) -> ChunkBuffer:
         """The same memory as chunks."""
         return ChunkBuffer(self._content)
-
-
-def _fill(buffer: ChunkBuffer, file: ByteSource, offsets: Offsets, chunk: int, chunks: int) -> None:
-    """Fill `buffer` with the chunks from `chunk` on, with one call if they lie one after another."""
-    together = chunks if isinstance(offsets, range) else 1
-    for first in range(0, chunks, together):
-        last = chunk + first + together - 1
-        if last >= len(offsets) or offsets[last] == ABSENT:
-            raise DamageError(f"chunk {last} was never written", last)
-        buffer.fill(file, offsets[chunk + first], first, together, chunk + first)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from cache.files.durable import write_all_durably
+from cache.files.durable import content_written, write_all_durably
 from cache.format.derived import CAPTION_COLUMNS, derived
-from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
-from cache.format.ledger import ShardRecord, shard_samples_name, write_ledger
+from cache.format.layout import LEDGER_FILE, POSITION_FILES, SAMPLES_FILE
+from cache.format.ledger import ShardRecord, completed, shard_samples_name, write_ledger
 from cache.format.manifest import Manifest
-from cache.format.root import TOTALS, Completion, write_root
+from cache.format.root import write_root
 from cache.format.samples import number_pairs, read_samples, write_samples
 from cache.reading.prefetch import prefetched
 
@@ -27,9 +27,9 @@ def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardReco
     shutil.rmtree(path / "statistics", ignore_errors=True)
     follows = derived(manifest, ordered, captions)
     write_all_durably({path / name: content for name, content in follows.files.items()})
+    files |= {name: content_written(follows.files[name]) for name in POSITION_FILES}
     files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, ordered)
-    totals = {name: sum(getattr(record, name) for record in ordered) for name in TOTALS}
-    write_root(path, manifest, Completion(totals, files), follows.documents)
+    write_root(path, manifest, completed(ordered, files), follows.documents)
 
 
 def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Table]:
@@ -37,7 +37,7 @@ def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Tab
 
     def read(record: ShardRecord) -> pa.Table:
         name = shard_samples_name(record.shard)
-        return read_samples(path / name, record.files.get(name))
+        return read_samples(path / name, record.samples)
 
     first = 0
     for record, table in zip(records, prefetched(read, records, ahead=1), strict=True):

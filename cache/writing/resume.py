@@ -1,11 +1,12 @@
 """What is on disk when a writer opens a cache: committed shards are kept, everything half done is swept away."""
 
 import shutil
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cache.errors import CacheError
+from cache.errors import CacheCorruptError, CacheError, unreadable
 from cache.files.durable import PARTIAL_SUFFIX, file_written, sync
 from cache.files.lock import WriterLock
 from cache.format.layout import LEDGER_FOLDER, SAMPLES_FILE, sharded_layouts
@@ -13,12 +14,11 @@ from cache.format.ledger import (
     ShardRecord,
     commit,
     read_record,
-    read_records,
     record_path,
     shard_samples_name,
 )
 from cache.format.manifest import Manifest
-from cache.format.root import Completion, read_root, write_root
+from cache.format.root import check_format, mark_incomplete, write_root
 from cache.format.samples import read_shards_of_samples, write_samples
 
 
@@ -28,13 +28,20 @@ def is_free(path: Path) -> bool:
 
 
 def sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
-    """The committed shards of an interrupted cache; every file of an uncommitted shard is deleted."""
-    records = {
-        shard: record
-        for shard in range(manifest.shards)
-        if (record := _committed(path, manifest, shard)) is not None
-    }
+    """The committed shards of an interrupted cache; every file of an uncommitted shard is deleted.
+
+    A warning tells of each shard that was committed and is damaged, and so is uncommitted now.
+    """
+    records: dict[int, ShardRecord] = {}
+    for shard in range(manifest.shards):
+        try:
+            record = _committed(path, manifest, shard)
+        except CacheCorruptError as error:
+            warnings.warn(f"{error}; shard {shard} is written again", stacklevel=2)
+        else:
+            records |= {} if record is None else {shard: record}
     committed = {file for record in records.values() for file in record.files}
+    committed |= {shard_samples_name(shard) for shard in records}
     committed |= {record_path(path, shard).relative_to(path).as_posix() for shard in records}
     ours = [
         *(f"{name}/c.*" for name in sharded_layouts(manifest)),
@@ -49,15 +56,26 @@ def sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
 
 
 def _committed(path: Path, manifest: Manifest, shard: int) -> ShardRecord | None:
-    """The record of a shard if it is whole and the shard's files are there; samples, being small, are hashed."""
-    record = read_record(record_path(path, shard))
-    samples = shard_samples_name(shard)
-    files = {layout.shard_file(shard) for layout in sharded_layouts(manifest).values()} | {samples}
-    if record is None or (record.shard, record.manifest_sha256) != (shard, manifest.sha256):
+    """The record of a shard if it has one.
+
+    Raises:
+        CacheCorruptError: the record is damaged, or a file of the shard is not there with its size; samples, being
+            small, are hashed.
+        CacheAccessError: a file cannot be read.
+    """
+    record = read_record(path, manifest, shard)
+    if record is None:
         return None
-    if record.files.keys() != files or not record.has_its_files(path):
-        return None
-    return record if file_written(path / samples) == record.files[samples] else None
+    if problem := record.file_problem(path):
+        raise CacheCorruptError(f"{path}: {problem}")
+    samples = path / shard_samples_name(shard)
+    try:
+        written = file_written(samples)
+    except OSError as error:
+        raise unreadable(samples, error) from None
+    if written != record.samples:
+        raise CacheCorruptError(f"{samples}: is not the file that was written")
+    return record
 
 
 def remove_traces(path: Path) -> None:
@@ -68,27 +86,22 @@ def remove_traces(path: Path) -> None:
     sync(path)
 
 
-def make_incomplete(
-    path: Path, manifest: Manifest, completion: Completion, bad_shards: Collection[int]
-) -> None:
-    """Turn a complete cache into an interrupted one in which all shards but `bad_shards` are committed.
+def make_incomplete(path: Path, manifest: Manifest, kept: Mapping[int, ShardRecord]) -> None:
+    """Turn a complete cache into an interrupted one in which the shards with a record in `kept` are committed.
 
     Their records and samples are made durable first; until the group document is replaced in the last step, which
-    is atomic, the cache stays complete. The files of bad shards are left to `sweep`.
+    is atomic, the cache stays complete. The files of all other shards are left to `sweep`.
 
     Raises:
-        CacheCorruptError: ledger.parquet is damaged, or what samples.parquet has of a shard that is to be kept.
+        CacheCorruptError: what samples.parquet has of a shard that is to be kept is damaged.
     """
     remove_traces(path)
     (path / LEDGER_FOLDER).mkdir()
-    kept = [shard for shard in range(manifest.shards) if shard not in bad_shards]
     if kept:
-        records = read_records(path, completion)
         tables = read_shards_of_samples(path / SAMPLES_FILE, kept)
-        for shard, table in zip(kept, tables, strict=True):
-            samples = shard_samples_name(shard)
-            files = {**records[shard].files, samples: write_samples(path / samples, [table])}
-            commit(path, replace(records[shard], files=files))
+        for (shard, record), table in zip(kept.items(), tables, strict=True):
+            written = write_samples(path / shard_samples_name(shard), [table])
+            commit(path, replace(record, samples=written))
     sync(path)
     write_root(path, manifest)
 
@@ -102,8 +115,9 @@ def drop(path: Path, shards: Collection[int]) -> None:
 def clear_cache(path: Path | str) -> None:
     """Delete all that is in the folder of a cache, complete or not, so that another can be written there.
 
-    The cache is marked incomplete first and its group document goes last, so that clearing which is interrupted
-    leaves an interrupted cache: no reader opens it, and a writer, or clearing again, takes it up.
+    The cache may be of another version of the format. It is marked incomplete first and its group document goes last,
+    so that clearing which is interrupted leaves an interrupted cache: no reader opens it, and a writer, or clearing
+    again, takes it up.
 
     Raises:
         CacheMissingError: nothing is at `path`.
@@ -112,10 +126,10 @@ def clear_cache(path: Path | str) -> None:
         CacheError: a file cannot be deleted.
     """
     path = Path(path)
-    manifest, _ = read_root(path)
+    check_format(path)  # or there is nothing to lock
     try:
         with WriterLock(path):
-            write_root(path, manifest)
+            mark_incomplete(path)
             for entry in sorted(path.iterdir(), key=lambda entry: entry.name == "zarr.json"):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)

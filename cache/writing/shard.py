@@ -9,37 +9,30 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 from jaxtyping import Shaped
-from numpy.typing import NDArray
 
-from cache.files.durable import DurableFile, WrittenFile
+from cache.files.durable import DurableFile
 from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
-from cache.format.shard_index import ABSENT
+from cache.format.ledger import ShardFile
+from cache.format.shard_index import shard_index
 
 
-def write_shard_file(path: Path, layout: ShardedLayout, rows: Shaped[np.ndarray, "row ..."]) -> WrittenFile:
+def write_shard_file(path: Path, layout: ShardedLayout, rows: Shaped[np.ndarray, "row ..."]) -> ShardFile:
     """Write a shard file with `rows` at its front durably; the caller syncs the folder.
 
     The last chunk is padded with zeros; chunks beyond the rows are absent from the file. These are the very bytes
     that zarr-python writes for the same rows.
     """
     raw = np.ascontiguousarray(rows, layout.dtype).reshape(-1).view(np.uint8)
-    chunks = -(-len(rows) // layout.chunk_rows)
-    stored = layout.chunk_bytes + CHECKSUM_BYTES
+    checksums = bytearray()
     with DurableFile(path) as file:
         for start in range(0, len(raw), layout.chunk_bytes):
             chunk = raw[start : start + layout.chunk_bytes]
             if len(chunk) < layout.chunk_bytes:
                 chunk = np.pad(chunk, (0, layout.chunk_bytes - len(chunk)))
+            value: int = google_crc32c.value(chunk)
+            checksum = value.to_bytes(CHECKSUM_BYTES, "little")
             file.write(chunk)
-            file.write(_checksum(chunk))
-        index = np.full((layout.shard_chunks, 2), ABSENT, "<u8")
-        index[:chunks, 0] = np.arange(chunks, dtype=np.uint64) * np.uint64(stored)
-        index[:chunks, 1] = stored
-        file.write(index)
-        file.write(_checksum(index.reshape(-1).view(np.uint8)))
-    return file.written
-
-
-def _checksum(buffer: NDArray[np.uint8]) -> bytes:
-    checksum: int = google_crc32c.value(buffer)
-    return checksum.to_bytes(CHECKSUM_BYTES, "little")
+            file.write(checksum)
+            checksums += checksum
+        file.write(shard_index(layout, layout.chunks(len(rows))))
+    return ShardFile(file.written, bytes(checksums))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,7 @@ from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, Sha
 from cache.files.durable import WrittenFile, sync
 from cache.files.lock import WriterLock
 from cache.format.layout import LEDGER_FOLDER, create_arrays, sharded_layouts
-from cache.format.ledger import ShardRecord, commit, shard_record, shard_samples_name
+from cache.format.ledger import ShardFile, ShardRecord, commit, read_records, shard_record, shard_samples_name
 from cache.format.manifest import Manifest, refuse_other_identity
 from cache.format.root import read_root, write_root
 from cache.format.samples import shard_samples, used_rows, write_samples
@@ -99,7 +100,7 @@ class CacheWriter:
         return writer
 
     @classmethod
-    def reopen(cls, path: Path | str, bad_shards: Collection[int]) -> Self:
+    def reopen(cls, path: Path | str, bad_shards: Collection[int], lock: WriterLock | None = None) -> Self:
         """Open a cache in order to write `bad_shards` anew; all others stay committed.
 
         A complete cache becomes an incomplete one in a single step, so that whatever ends this early leaves either;
@@ -109,6 +110,7 @@ class CacheWriter:
         Args:
             path: folder of a cache, complete or not.
             bad_shards: numbers of shards; if they are all there are, no file is relied on but `zarr.json`.
+            lock: the cache's lock if the caller holds it already; the writer releases it as its own.
 
         Raises:
             CacheMissingError: nothing is at `path`.
@@ -120,14 +122,16 @@ class CacheWriter:
         path = Path(path)
         read_root(path)  # or there is nothing to lock
         with _failed_opening_is_reported(path), ExitStack() as on_failure:
-            lock = on_failure.enter_context(WriterLock(path))
+            lock = on_failure.enter_context(lock or WriterLock(path))
             manifest, completion = read_root(path)
             if unknown := set(bad_shards) - set(range(manifest.shards)):
                 raise IndexError(f"{path}: has shards 0 to {manifest.shards - 1}, not {sorted(unknown)}")
             if completion is None:
                 drop(path, bad_shards)
             else:
-                make_incomplete(path, manifest, completion, bad_shards)
+                kept = {shard for shard in range(manifest.shards) if shard not in bad_shards}
+                records = enumerate(read_records(path, completion)) if kept else ()
+                make_incomplete(path, manifest, {shard: record for shard, record in records if shard in kept})
             writer = cls._resumed(path, manifest, lock, None)
             on_failure.pop_all()
         return writer
@@ -214,8 +218,9 @@ class CacheWriter:
         stored = stored_shard(activations, self.manifest.storage_dtype)
         with self._writing_alone(where), ThreadPoolExecutor(1, thread_name_prefix="statistics") as beside:
             statistics = beside.submit(self._statistics, shard, stored, table)
-            files = self._write_files(shard, stored, table)
+            files, samples = self._write_files(shard, stored, table)
             record = shard_record(self.manifest, shard, table, files, *statistics.result())
+            record = replace(record, samples=samples)
             commit(self.path, record)
             self._records[shard] = record
 
@@ -265,22 +270,24 @@ class CacheWriter:
         (self.path / LEDGER_FOLDER).mkdir(exist_ok=True)
         sync(self.path)
 
-    def _write_files(self, shard: int, stored: StoredShard, table: pa.Table) -> dict[str, WrittenFile]:
-        """Write the shard's files durably, together: most are small, and each would wait for the disk."""
+    def _write_files(
+        self, shard: int, stored: StoredShard, table: pa.Table
+    ) -> tuple[dict[str, ShardFile], WrittenFile]:
+        """Write the shard's files and its samples durably, together: most are small and would wait for the disk."""
         layouts = self._layouts
         names = [layout.shard_file(shard) for layout in layouts.values()]
-        samples = shard_samples_name(shard)
         with ThreadPoolExecutor(1 + len(layouts), thread_name_prefix="file") as pool:
-            samples_written = pool.submit(write_samples, self.path / samples, [table])
+            samples = pool.submit(write_samples, self.path / shard_samples_name(shard), [table])
             written = pool.map(
                 write_shard_file,
                 [self.path / name for name in names],
                 layouts.values(),
                 [stored.arrays[array] for array in layouts],
             )
-            files = dict(zip(names, written, strict=True)) | {samples: samples_written.result()}
+            files = dict(zip(names, written, strict=True))
+            samples_written = samples.result()
             list(pool.map(sync, [self.path / folder for folder in (*layouts, LEDGER_FOLDER)]))
-        return files
+        return files, samples_written
 
     def _statistics(
         self, shard: int, stored: StoredShard, table: pa.Table

@@ -25,7 +25,7 @@ from cache import (
     PairLoader,
 )
 from cache.format.layout import LEDGER_FILE, sharded_layouts
-from cache.format.ledger import read_records, write_ledger
+from cache.format.ledger import ShardFile, read_records, write_ledger
 from cache.format.manifest import canonical_sha256
 from cache.format.metadata import as_bytes
 from cache.format.root import Completion, read_root, root_attributes
@@ -123,9 +123,11 @@ def test_another_backbone_is_refused_naming_both_values(example, path):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"version": 2}, "format version 2, and this software reads version 1"),
+        ({"version": 1}, "format version 1, and this software reads version 2; encode it again"),
+        ({"version": 3}, "format version 3, and this software reads version 2; use the release"),
         ({"format": "other"}, "format 'other'"),
-        ({"totals": {"images": 1}}, "totals or files were edited"),
+        ({"totals": {"images": 1}}, "totals, files or shards were edited"),
+        ({"shards": ["0" * 64]}, "1 of 3 shards"),
         (
             {"totals": {"images": 11, "captions": 15, "tokens": 89, "pairs": 99, "skipped": 3}},
             "the shards have",
@@ -162,9 +164,8 @@ def test_array_metadata_of_another_dtype_is_refused(path):
 def test_a_ledger_without_a_record_of_a_shard_is_refused(path):
     manifest, completion = read_root(path)
     written = write_ledger(path / LEDGER_FILE, read_records(path, completion)[:2])
-    attributes = root_attributes(
-        manifest, Completion(completion.totals, {**completion.files, LEDGER_FILE: written})
-    )
+    files = {**completion.files, LEDGER_FILE: written}
+    attributes = root_attributes(manifest, dataclasses.replace(completion, files=files))
     edit(path, files=attributes["files"])
     with pytest.raises(CacheFormatError, match="does not list the 3 shards of this manifest"):
         ActivationCache.open(path)
@@ -189,7 +190,7 @@ CLAIMS = [
 def test_a_manifest_that_claims_petabytes_is_refused_before_anything_is_allocated(path, claim, forged):
     forge(path, claim, FORGED.index(forged))
     tracemalloc.start()
-    with pytest.raises(CacheCorruptError if forged == FORGED[-1] else CacheFormatError):
+    with pytest.raises((CacheCorruptError, CacheFormatError) if forged == FORGED[-1] else CacheFormatError):
         ActivationCache.open(path).read_pairs(np.arange(1))
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
@@ -210,7 +211,8 @@ def forge(path, claim, depth):
         ]
         files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, records)
         totals = {name: sum(getattr(record, name) for record in records) for name in totals}
-    edit(path, **root_attributes(manifest, Completion(totals, files)))
+    shards = ("",) * manifest.shards
+    edit(path, **root_attributes(manifest, Completion(totals, files, shards)))
 
 
 def forged_record(record, manifest, with_sizes):
@@ -223,11 +225,12 @@ def forged_record(record, manifest, with_sizes):
         "caption": manifest.shard_captions[record.shard],
         "token": record.tokens,
     }
-    sizes = {
-        layout.shard_file(record.shard): layout.shard_bytes(rows[layout.dimensions[0]])
-        for layout in sharded_layouts(manifest).values()
-    }
-    files = {name: dataclasses.replace(file, bytes=sizes[name]) for name, file in record.files.items()}
+    files = {}
+    for layout in sharded_layouts(manifest).values():
+        name, in_use = layout.shard_file(record.shard), rows[layout.dimensions[0]]
+        old = record.files[name]
+        written = dataclasses.replace(old.written, bytes=layout.shard_bytes(in_use))
+        files[name] = ShardFile(written, old.crc32c)
     return dataclasses.replace(record, files=files)
 
 
@@ -365,7 +368,7 @@ def test_errors_in_reading_threads_name_array_and_shard(damaged):
         ("vision/pooled/c.2.0", 0, "vision/pooled shard 2 .*chunk 0 .*concerns 9, 10\\)"),
         ("text/pooled/c.0.0", 11, "text/pooled shard 0 .*chunk 1 .*concerns 1\\)"),
         ("text/token_ids/c.0", 0, "text/token_ids shard 0 .*chunk 0 .*concerns 0, 1, 2"),
-        ("text/tokens/c.2.0", -1, "text/tokens shard 2 .*its index .*concerns 9, 10, 11, 12\\)"),
+        ("text/tokens/c.2.0", -1, "text/tokens shard 2 .*its index.*concerns 9, 10, 11, 12\\)"),
     ],
 )
 def test_errors_name_the_pairs_that_were_asked_for_and_are_lost(path, name, position, message):

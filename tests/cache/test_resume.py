@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def flip_a_byte(file):
 def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     script = Path(__file__).with_name("killed_writer.py")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "processes")}
+    processes = str(Path(__file__).parents[1] / "processes")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([processes, *sys.path])}
     done = subprocess.run(
         [sys.executable, script, folder, str(RUNS)],
         check=True,
@@ -108,7 +110,9 @@ def test_an_unfinished_cache_is_not_opened(unfinished):
 )
 def test_a_shard_without_a_matching_record_is_written_again(example, unfinished, path, damage):
     damage(unfinished)
-    writer = CacheWriter.open(unfinished, example.manifest)
+    with warnings.catch_warnings(record=True) as told:
+        writer = CacheWriter.open(unfinished, example.manifest)
+    assert [str(warning.message)[-24:] for warning in told] in ([], ["shard 0 is written again"])
     assert writer.missing_shards[:2] == [0, 1]
     example.write_into(writer)
     assert contents(unfinished) == contents(path)

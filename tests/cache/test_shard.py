@@ -9,8 +9,21 @@ from hypothesis import strategies as st
 from cache import CacheCorruptError
 from cache.files.open_files import OpenFiles
 from cache.format.layout import TOKEN_CHUNK, check_arrays, create_arrays, sharded_layouts
+from cache.reading.checksums import ChunkChecksums
 from cache.reading.sharded_array import ShardedArray
 from cache.writing.shard import write_shard_file
+
+
+def write(folder, layout, rows, shard=0):
+    """Write a shard file; what the ledger would say of its chunks."""
+    (folder / layout.name).mkdir(parents=True, exist_ok=True)
+    name = layout.shard_file(shard)
+    return {name: write_shard_file(folder / name, layout, rows).crc32c}
+
+
+def array_of(folder, layout, ledger, **options):
+    """The array in a folder, of whose chunks the ledger says this."""
+    return ShardedArray(OpenFiles(folder, **options), layout, ChunkChecksums(lambda: ledger))
 
 
 def values(layout, rows, seed=0):
@@ -41,17 +54,6 @@ def test_created_arrays_pass_the_check_of_their_metadata(example, tmp_path):
     check_arrays(tmp_path, example.manifest)
 
 
-def test_zarr_pythons_own_chunk_order_is_read_too(example, tmp_path):
-    layout = sharded_layouts(example.manifest)["vision/tokens"]
-    create_arrays(tmp_path, example.manifest)
-    rows = values(layout, layout.shape[0])
-    array = zarr.open_array(tmp_path / layout.name)
-    for row in reversed(range(len(rows))):
-        array[row] = rows[row]
-    read = ShardedArray(OpenFiles(tmp_path), layout).read_rows(np.arange(len(rows)))
-    np.testing.assert_array_equal(read, rows)
-
-
 @pytest.fixture(scope="module")
 def text(example, tmp_path_factory):
     """The packed text array of two shards, and its rows by number; capacity is one chunk more than in use."""
@@ -60,17 +62,17 @@ def text(example, tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     create_arrays(folder, manifest)
     used = layout.shard_rows - TOKEN_CHUNK - 5
-    content = {}
+    content, ledger = {}, {}
     for shard in range(2):
         rows = values(layout, used, shard)
-        write_shard_file(folder / layout.shard_file(shard), layout, rows)
+        ledger |= write(folder, layout, rows, shard)
         content.update({shard * layout.shard_rows + number: row for number, row in enumerate(rows)})
-    return ShardedArray(OpenFiles(folder), layout), content
+    return array_of(folder, layout, ledger), content, ledger
 
 
 @given(st.data())
 def test_any_rows_in_any_order_are_read_as_written(text, data):
-    array, content = text
+    array, content, _ = text
     rows = np.array(data.draw(st.lists(st.sampled_from(list(content)), max_size=40)), np.int64)
     read = array.read_rows(rows)
     assert read.shape == (len(rows), 4)
@@ -79,25 +81,24 @@ def test_any_rows_in_any_order_are_read_as_written(text, data):
 
 
 def test_a_chunk_that_was_never_written_is_an_error_and_not_zeros(text):
-    array, _ = text
+    array, *_ = text
     with pytest.raises(CacheCorruptError, match=r"text/tokens shard 1 .*never written"):
         array.read_rows(np.array([2 * array.layout.shard_rows - 1]))
 
 
 def test_a_flipped_bit_in_any_byte_of_a_shard_file_is_found(example, tmp_path):
     layout = sharded_layouts(example.manifest)["text/pooled"]
-    (tmp_path / layout.name).mkdir(parents=True)
     file = tmp_path / layout.shard_file(0)
-    write_shard_file(file, layout, values(layout, layout.shard_rows))
+    ledger = write(tmp_path, layout, values(layout, layout.shard_rows))
     content = file.read_bytes()
     rows = np.arange(layout.shard_rows)
-    ShardedArray(OpenFiles(tmp_path), layout).read_rows(rows)
+    array_of(tmp_path, layout, ledger).read_rows(rows)
     for position in range(len(content)):
         damaged = bytearray(content)
         damaged[position] ^= 1 << position % 8
         file.write_bytes(damaged)
         with pytest.raises(CacheCorruptError, match="text/pooled shard 0"):
-            ShardedArray(OpenFiles(tmp_path), layout).read_rows(rows)
+            array_of(tmp_path, layout, ledger).read_rows(rows)
 
 
 @settings(max_examples=30)
@@ -105,21 +106,18 @@ def test_a_flipped_bit_in_any_byte_of_a_shard_file_is_found(example, tmp_path):
 def test_every_truncation_of_a_shard_file_is_found(example, tmp_path_factory, data):
     layout = sharded_layouts(example.manifest)["text/pooled"]
     folder = tmp_path_factory.mktemp("truncated")
-    (folder / layout.name).mkdir(parents=True)
     file = folder / layout.shard_file(0)
-    write_shard_file(file, layout, values(layout, layout.shard_rows))
+    ledger = write(folder, layout, values(layout, layout.shard_rows))
     content = file.read_bytes()
     file.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(CacheCorruptError, match="text/pooled shard 0"):
-        ShardedArray(OpenFiles(folder), layout).read_rows(np.arange(layout.shard_rows))
+        array_of(folder, layout, ledger).read_rows(np.arange(layout.shard_rows))
 
 
 def test_a_file_truncated_after_it_was_opened_is_found(example, tmp_path):
     layout = sharded_layouts(example.manifest)["text/pooled"]
-    (tmp_path / layout.name).mkdir(parents=True)
     file = tmp_path / layout.shard_file(0)
-    write_shard_file(file, layout, values(layout, layout.shard_rows))
-    array = ShardedArray(OpenFiles(tmp_path), layout)
+    array = array_of(tmp_path, layout, write(tmp_path, layout, values(layout, layout.shard_rows)))
     array.read_rows(np.array([0]))
     file.write_bytes(file.read_bytes()[: layout.chunk_bytes + 6])
     with pytest.raises(CacheCorruptError, match="truncated in chunk 1"):
@@ -127,9 +125,8 @@ def test_a_file_truncated_after_it_was_opened_is_found(example, tmp_path):
 
 
 def test_files_that_had_to_be_closed_are_opened_again(text):
-    array, content = text
-    folder = array._files.folder
-    few = ShardedArray(OpenFiles(folder, capacity=1), array.layout)
+    array, content, ledger = text
+    few = array_of(array._files.folder, array.layout, ledger, capacity=1)
     rows = np.array([list(content)[place] for place in (0, -1, 1, -2)])
     before = len(open_files())
     for _ in range(2):

@@ -101,6 +101,7 @@ def test_the_ledger_of_clipped_values_comes_back(Example, tmp_path, digests):  #
     whole = digests(cache.path)
     (cache.path / "ledger.parquet").write_bytes(b"")
     assert mend(cache.path, verify(cache.path), lambda: example.manifest) == []
+    CacheWriter.reopen(cache.path, []).finish().close()
     assert digests(cache.path) == whole
 
 
