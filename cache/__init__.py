@@ -16,6 +16,7 @@ from cache.errors import (
     CacheMissingError,
     CacheRemoteError,
     CacheReplacedError,
+    CacheVersionError,
     DiskSpaceError,
     ShardContentError,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "CacheMissingError",
     "CacheRemoteError",
     "CacheReplacedError",
+    "CacheVersionError",
     "CacheWriter",
     "DiskBudget",
     "DiskSpaceError",

@@ -34,6 +34,10 @@ class CacheFormatError(CacheError):
     """A path, a manifest or array metadata is not what the format prescribes."""
 
 
+class CacheVersionError(CacheFormatError):
+    """A cache has another version of the format than this software reads."""
+
+
 class CacheIdentityError(CacheError):
     """A cache belongs to another backbone, data set or layout than the one asked for."""
 

@@ -14,6 +14,7 @@ from cache import (
     CacheFormatError,
     CacheIncompleteError,
     CacheLockedError,
+    CacheVersionError,
     Manifest,
     clear_cache,
     shown_text,
@@ -69,6 +70,8 @@ def _repaired(path: Path, repair: Callable[[], object], say: Callable[[str], Non
     """The manifest of the finished cache at `path`, repaired if it was damaged. Raises CacheError if it still is."""
     try:
         return _whole(path)
+    except CacheVersionError:
+        raise
     except (CacheCorruptError, CacheFormatError) as error:
         if not (path / "zarr.json").exists():
             raise

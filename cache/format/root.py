@@ -12,6 +12,7 @@ from cache.errors import (
     CacheFormatError,
     CacheMissingError,
     CacheReplacedError,
+    CacheVersionError,
     unreadable,
 )
 from cache.files.durable import WrittenFile, write_durably
@@ -74,13 +75,14 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
 
     Raises:
         CacheMissingError: nothing is at `path`.
-        CacheFormatError: something else is there, another format version, or an edited manifest.
+        CacheFormatError: something else is there, or an edited manifest.
+        CacheVersionError: it has another version of the format.
         CacheAccessError: what is there cannot be read.
     """
     where = path / "zarr.json"
     attributes = check_format(path)
     if attributes.get("version") != VERSION:
-        raise CacheFormatError(f"{where}: {other_version(attributes.get('version'))}")
+        raise CacheVersionError(f"{where}: {other_version(attributes.get('version'))}")
     manifest = Manifest.from_json(attributes.get("manifest"), str(where))
     if attributes.get("manifest_sha256") != manifest.sha256:
         raise CacheFormatError(

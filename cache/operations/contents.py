@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError
+from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError, CacheVersionError
 from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written
 from cache.format.derived import CAPTION_COLUMNS, derived
 from cache.format.layout import (
@@ -79,10 +79,12 @@ def contents_of(path: Path) -> Contents | Problem:
 
     Raises:
         CacheMissingError: nothing is at `path`.
-        CacheFormatError: what is there is not an activation cache.
+        CacheFormatError: what is there is not an activation cache, or one of another version.
     """
     try:
         manifest, completion = read_root(path)
+    except CacheVersionError:
+        raise
     except (CacheFormatError, CacheCorruptError) as error:
         if not any((path / name).exists() for name in (LEDGER_FILE, LEDGER_FOLDER)):
             raise

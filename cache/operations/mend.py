@@ -14,6 +14,7 @@ from cache.operations.file_check import check_parquet_file
 from cache.operations.rebuild import rebuilt_records
 from cache.operations.verification import Verification
 from cache.operations.verify import verify
+from cache.writing.budget import failed_preparation_is_reported
 from cache.writing.resume import make_incomplete
 
 
@@ -36,6 +37,7 @@ def mend(path: Path, found: Verification, expected: Callable[[], Manifest]) -> l
             every key that differs.
         CacheFormatError: the root has lost its manifest, and the expected one is not it; or a folder is in the place of
             a file.
+        DiskSpaceError, CacheError: it cannot be written.
     """
     for problem in found.problems:
         if not problem.foreign and (path / problem.file).is_dir():
@@ -43,7 +45,8 @@ def mend(path: Path, found: Verification, expected: Callable[[], Manifest]) -> l
                 f"{path / problem.file}: is a folder where a file belongs; move it away and repair again"
             )
     if found.concerns(ROOT_FILE) and not _is_sound_root(path):
-        _restore_root(path, read_manifest(path) or expected())
+        with failed_preparation_is_reported(path):
+            _restore_root(path, read_manifest(path) or expected())
         found = verify(path)
     manifest, completion = read_root(path)
     samples_are_lost = any(
@@ -66,7 +69,8 @@ def mend(path: Path, found: Verification, expected: Callable[[], Manifest]) -> l
             "what is lost can only be encoded again from what it was encoded from",
         )
     if rebuilt is not None:
-        make_incomplete(path, manifest, rebuilt)
+        with failed_preparation_is_reported(path):
+            make_incomplete(path, manifest, rebuilt)
     return lost
 
 

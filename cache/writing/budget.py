@@ -2,7 +2,8 @@
 
 import errno
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def write_error(error: OSError, path: Path, where: str, committed: str) -> Cache
         f"{where}: the disk is full ({error.strerror}; {decimal(_free_bytes(path))} free); {committed} and kept: "
         "make room and run the same command again"
     )
+
+
+@contextmanager
+def failed_preparation_is_reported(path: Path) -> Iterator[None]:
+    """Turn an OSError, of what is done before shards of the cache at `path` are written, into a `write_error`."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error, path, str(path), "committed shards are untouched") from None
 
 
 def _free_bytes(path: Path) -> int:

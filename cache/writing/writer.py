@@ -35,7 +35,12 @@ from cache.writing.activations import (
     refuse_non_finite,
     stored_shard,
 )
-from cache.writing.budget import disk_budget, refuse_full_disk, write_error
+from cache.writing.budget import (
+    disk_budget,
+    failed_preparation_is_reported,
+    refuse_full_disk,
+    write_error,
+)
 from cache.writing.finish import finish_cache
 from cache.writing.resume import drop, is_free, make_incomplete, remove_traces, sweep
 from cache.writing.shard import write_shard_file
@@ -89,7 +94,7 @@ class CacheWriter:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise CacheFormatError(f"{path}: is a file, not a folder; choose another path for the cache")
-        with _failed_opening_is_reported(path), ExitStack() as on_failure:
+        with failed_preparation_is_reported(path), ExitStack() as on_failure:
             if not path.exists():
                 refuse_full_disk(path, disk_budget(manifest, text_tokens).total)
                 path.mkdir(parents=True, exist_ok=True)
@@ -121,7 +126,7 @@ class CacheWriter:
         """
         path = Path(path)
         read_root(path)  # or there is nothing to lock
-        with _failed_opening_is_reported(path), ExitStack() as on_failure:
+        with failed_preparation_is_reported(path), ExitStack() as on_failure:
             lock = on_failure.enter_context(lock or WriterLock(path))
             manifest, completion = read_root(path)
             if unknown := set(bad_shards) - set(range(manifest.shards)):
@@ -302,14 +307,6 @@ class CacheWriter:
             SideStatistics.of(vision, stored.vision_overflow),
             SideStatistics.of(stored.tokens("text"), stored.text_overflow),
         )
-
-
-@contextmanager
-def _failed_opening_is_reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise write_error(error, path, str(path), "committed shards are untouched") from None
 
 
 def _spans(numbers: Iterable[int]) -> str:

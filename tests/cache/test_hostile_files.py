@@ -1,5 +1,6 @@
 """A folder that somebody else made costs a stated amount of memory, keeps nobody waiting, and ends in one line."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from cache import ActivationCache, CacheCorruptError, CacheError, CacheFormatErr
 from cache.files.durable import file_written, write_durably
 from cache.files.location import DOCUMENT_BYTES
 from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
-from cache.format.root import Completion, read_root, root_attributes
+from cache.format.root import read_root, root_attributes
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.small_array import small_array_content
 from cache.operations import cache_info
@@ -123,7 +124,7 @@ def with_root(path, **files):
     manifest, completion = read_root(path)
     written = {**completion.files, **{name: file_written(path / name) for name in files}}
     document = json.loads((path / "zarr.json").read_text())
-    document["attributes"] = root_attributes(manifest, Completion(completion.totals, written))
+    document["attributes"] = root_attributes(manifest, dataclasses.replace(completion, files=written))
     (path / "zarr.json").write_text(json.dumps(document))
 
 
@@ -206,4 +207,5 @@ def test_positions_that_the_arrays_do_not_have_are_refused(path, name, number):
         numbers = cache.caption_starts.copy()
     numbers[0] = number
     (path / name / "c.0").write_bytes(small_array_content(numbers))
+    with_root(path, **{f"{name}/c.0": True})
     refused(read_everything, path, CacheFormatError)

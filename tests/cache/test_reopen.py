@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -6,9 +8,11 @@ from cache import (
     CacheCorruptError,
     CacheIncompleteError,
     CacheMissingError,
+    CacheVersionError,
     CacheWriter,
     clear_cache,
 )
+from cache.operations import cache_info, verify
 
 
 def contents(path):
@@ -103,4 +107,24 @@ def test_files_shared_with_another_folder_by_hard_links_are_never_changed(exampl
 def test_a_cleared_cache_leaves_an_empty_folder(example, path):
     clear_cache(path)
     assert list(path.iterdir()) == []
+    assert example.write(path).pairs == 13
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_cache_of_an_earlier_version_is_refused_by_all_but_what_clears_it(example, path, finished):
+    if not finished:
+        CacheWriter.reopen(path, [1]).close()
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"]["version"] = document["attributes"]["manifest"]["version"] = 1
+    (path / "zarr.json").write_text(json.dumps(document))
+    message = r"format version 1, and this software reads version 2; encode it again with concord encode"
+    for use in (
+        ActivationCache.open,
+        verify,
+        cache_info,
+        lambda path: CacheWriter.open(path, example.manifest),
+    ):
+        with pytest.raises(CacheVersionError, match=message):
+            use(path)
+    clear_cache(path)
     assert example.write(path).pairs == 13

@@ -1,5 +1,7 @@
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 import warnings
@@ -8,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cache import CacheIncompleteError, CacheWriter
-from cache.reading.reader import ActivationCache
+from cache import ActivationCache, CacheFormatError, CacheIncompleteError, CacheWriter
+from cache.operations import cache_info, verify
 
 RUNS = 8
 
@@ -132,3 +134,55 @@ def test_a_creation_that_stopped_at_its_first_file_is_resumed(example, tmp_path)
     (tmp_path / "new.zarr").mkdir()
     (tmp_path / "new.zarr/zarr.json.partial").write_text("{")
     assert example.write(tmp_path / "new.zarr").pairs == 13
+
+
+UNFINISHED = [
+    ("ledger/000000.json", 12),
+    ("ledger/000002.samples.parquet", 3),
+    ("zarr.json", 3),
+    ("vision/tokens/zarr.json", 1),
+    ("vision/zarr.json", 1),
+    ("vision/tokens/c.0.0.0", 2),
+    ("text/pooled/c.2.0", 1),
+    ("text/token_ids/c.0", 1),
+]
+"""One of each kind of file, and how many of its bytes are changed, one at a time."""
+
+
+@pytest.mark.parametrize(("name", "flips"), UNFINISHED)
+def test_a_changed_byte_of_an_unfinished_cache_is_told_or_has_no_effect(
+    example, unfinished, path, name, flips
+):
+    whole, rng = contents(path), random.Random(name)
+    with CacheWriter.open(unfinished, example.manifest) as writer:
+        writer.write_shard(1, *example.shard(1))
+    for flip in range(flips):
+        copy = Path(shutil.copytree(unfinished, unfinished.with_name(f"{flip}.zarr")))
+        content = bytearray((copy / name).read_bytes())
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(7)
+        (copy / name).write_bytes(content)
+        told = {problem.file for problem in verify(copy).problems}
+        with warnings.catch_warnings(record=True) as warned:
+            try:
+                example.write_into(CacheWriter.open(copy, example.manifest)).close()
+            except CacheFormatError:
+                assert name in ("zarr.json",) and told == {name}
+                continue
+        if contents(copy) != whole:
+            assert told == {name} and not verify(copy).sound
+        if name.startswith("ledger/") and content != (unfinished / name).read_bytes():
+            assert told == {name} and len(warned) == 1 and contents(copy) == whole
+
+
+def test_a_changed_digit_of_a_record_costs_its_shard_and_no_statistics(example, unfinished, path):
+    record = unfinished / "ledger/000000.json"
+    text = record.read_text()
+    place = text.index('"mean": [') + len('"mean": [') + 4
+    record.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+    assert [problem.shard for problem in verify(unfinished).problems] == [0]
+    assert cache_info(unfinished).committed == 1
+    with pytest.warns(UserWarning, match=r"ledger/000000.json: is not the record .*shard 0 is written again"):
+        writer = CacheWriter.open(unfinished, example.manifest)
+    assert writer.missing_shards == [0, 1]
+    example.write_into(writer)
+    assert contents(unfinished) == contents(path)

@@ -1,12 +1,21 @@
 """A damaged cache becomes, byte for byte, the one that was written, and no more shards are written than were lost."""
 
 import dataclasses
+import errno
+import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from cache import CacheFormatError, CacheIdentityError, CacheWriter
-from cache.operations import mend, verify
+from cache import CacheFormatError, CacheIdentityError, CacheLockedError, CacheWriter, DiskSpaceError
+from cache.operations import locked, mend, verify
+
+TESTS = Path(__file__).parents[2]
+KILLED_RUNS = 5
 
 FOLLOWING = [
     "zarr.json",
@@ -26,13 +35,15 @@ def repair(example):
     """A function that repairs a cache as the command does, with shards of the example; gives those written again."""
 
     def of(path):
-        lost = mend(path, verify(path), lambda: example.manifest)
-        with CacheWriter.reopen(path, lost) as writer:
-            assert writer.missing_shards == lost
-            for shard in lost:
-                writer.write_shard(shard, *example.shard(shard))
-            writer.finish().close()
-        return lost
+        with locked(path) as lock:
+            lost = mend(path, verify(path), lambda: example.manifest)
+            with CacheWriter.reopen(path, lost, lock) as writer:
+                written = writer.missing_shards
+                assert set(lost) <= set(written)
+                for shard in written:
+                    writer.write_shard(shard, *example.shard(shard))
+                writer.finish().close()
+        return written
 
     return of
 
@@ -137,3 +148,102 @@ def test_a_lost_manifest_is_not_replaced_by_another(path, example, digests):
 def test_without_lost_shards_the_source_is_not_asked_for(path, flip):
     flip(path / "statistics/text/variance/c.0", random.Random(3))
     assert mend(path, verify(path), lambda: pytest.fail("the source was asked for")) == []
+
+
+def delete(file, _):
+    file.unlink()
+
+
+def truncate(file, rng):
+    file.write_bytes(file.read_bytes()[: rng.randrange(file.stat().st_size)])
+
+
+def damage_a_byte(file, rng):
+    content = bytearray(file.read_bytes())
+    content[rng.randrange(len(content) - 300)] ^= 1  # not in the index, or all of a shard is damaged
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("of_shard", [delete, truncate, damage_a_byte])
+@pytest.mark.parametrize("of_ledger", [delete, truncate, damage_a_byte])
+def test_with_the_ledger_lost_too_no_more_shards_are_lost_than_are_damaged(
+    path, repair, digests, of_ledger, of_shard
+):
+    whole, rng = digests(path), random.Random(f"{of_ledger} {of_shard}")
+    of_ledger(path / "ledger.parquet", rng)
+    of_shard(path / "vision/tokens/c.1.0.0", rng)
+    assert repair(path) == [1]
+    assert digests(path) == whole
+
+
+def test_with_the_ledger_lost_too_exchanged_shards_are_lost_and_no_others(path, repair, digests):
+    whole = digests(path)
+    (path / "ledger.parquet").unlink()
+    one, other = (path / f"vision/tokens/c.{shard}.0.0" for shard in (0, 1))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert repair(path) == [0, 1]
+    assert digests(path) == whole
+
+
+def test_a_cache_whose_shards_are_all_committed_is_unfinished_and_repaired_by_finishing(
+    path, repair, digests
+):
+    whole = digests(path)
+    CacheWriter.reopen(path, []).close()
+    found = verify(path)
+    assert found.problems == () and found.unwritten == ()
+    assert not found.finished and not found.sound
+    assert repair(path) == []
+    assert digests(path) == whole and verify(path).sound
+
+
+@pytest.mark.parametrize("written", range(0, 50, 12))
+def test_a_repair_that_fills_the_disk_is_continued_by_the_next(path, repair, digests, written, monkeypatch):
+    whole = digests(path)
+    (path / "ledger.parquet").write_bytes(b"")
+    (path / "text/pooled/c.1.0").unlink()
+    calls = iter(range(10**6))
+    write = os.write
+
+    def filling(descriptor, content):
+        if next(calls) >= written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", filling)
+        with pytest.raises(DiskSpaceError, match=r"disk is full .* run the same command again"):
+            repair(path)
+    assert not verify(path).sound
+    repair(path)
+    assert digests(path) == whole
+
+
+def test_a_repair_killed_at_any_moment_is_continued_by_the_next(tmp_path, digests):
+    script = TESTS / "cache/killed_repair.py"
+    search = os.pathsep.join([str(TESTS / "processes"), *sys.path])
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, str(KILLED_RUNS)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": search},
+    )
+    assert json.loads(done.stdout)["kills"] >= KILLED_RUNS
+    whole = digests(tmp_path / "whole.zarr")
+    for run in range(KILLED_RUNS):
+        assert digests(tmp_path / f"{run}.zarr") == whole, run
+
+
+def test_two_never_repair_at_once_nor_beside_a_writer(example, path):
+    with locked(path), pytest.raises(CacheLockedError, match="is writing this cache"):
+        locked(path)
+    with CacheWriter.open(path, example.manifest), pytest.raises(CacheLockedError):
+        locked(path)
+    with locked(path) as lock, CacheWriter.reopen(path, [], lock) as writer:
+        with pytest.raises(CacheLockedError):
+            locked(path)
+        writer.finish().close()
+    locked(path).release()
