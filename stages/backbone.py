@@ -7,12 +7,11 @@ from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
 from pipeline.pretraining.evaluation import evaluate
-from pipeline.pretraining.loop import CHECKPOINT_FILE, train
+from pipeline.pretraining.loop import train
 from pipeline.pretraining.options import PretrainingOptions
 from pipeline.pretraining.phrases import vocabulary
 from pipeline.pretraining.pool import load_pool, render_pool
 from pipeline.pretraining.tokenizer import write_tokenizer
-from stages.interruption import telling_the_kept_step
 from stages.progress import progress_bar
 from stages.terminal import Terminal
 
@@ -39,16 +38,12 @@ def train_backbone(
     with progress_bar("render training scenes", "chunks") as advance:
         render_pool(scratch / "scenes", options.seed, options.scenes, processes, advance)
     pool = load_pool(scratch / "scenes", options.seed, options.scenes)
-    checkpoint = scratch / "checkpoints" / CHECKPOINT_FILE
-    with (
-        telling_the_kept_step(checkpoint, options.steps),
-        progress_bar("train the backbone", "steps") as advance,
-    ):
+    with progress_bar("train the backbone", "steps") as advance:
         train(
             folder,
             pool,
             options,
-            checkpoint.parent,
+            scratch / "checkpoints",
             lambda record: advance(int(record["step"]), options.steps),
         )
     figures = evaluate(load_backbone(BackboneOptions(model=f"local-dir:{folder}")), EVALUATION_SEED)

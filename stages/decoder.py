@@ -19,7 +19,6 @@ from pipeline.language_models.options import StateOptions
 from pipeline.language_models.polling import PollingOptions, read_objects
 from pipeline.pretraining.architecture import create_model
 from stages.companions import draw_companions
-from stages.interruption import telling_the_kept_step
 from stages.paths import COMPANIONS
 from stages.progress import progress_bar
 from stages.terminal import Terminal
@@ -51,18 +50,14 @@ def train_decoder(
         features = image_features(model, processor, [example.file for example in examples], advance)
     siglip = load_backbone(BackboneOptions(model=f"local-dir:{backbone}"))
     align_with_siglip(model, processor, siglip, features, options.seed)
-    checkpoint = scratch / "checkpoint.safetensors"
-    with (
-        telling_the_kept_step(checkpoint, options.steps),
-        progress_bar("train the decoder", "steps") as advance,
-    ):
+    with progress_bar("train the decoder", "steps") as advance:
         history = tune(
             model,
             processor,
             examples,
             features,
             options,
-            checkpoint,
+            scratch / "checkpoint.safetensors",
             lambda record: advance(int(record["step"]), options.steps),
         )
     scratch.mkdir(parents=True, exist_ok=True)

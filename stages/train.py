@@ -10,7 +10,7 @@ import torch
 from dvclive.live import Live
 
 from cache import ActivationCache, PairLoader
-from pipeline.checkpoint import Record
+from pipeline.checkpoint import Record, read_checkpoint
 from pipeline.errors import ConfigError, RunError, os_error_reason
 from pipeline.params import Variant
 from pipeline.run_config import CURVES_FOLDER, curve_digests, training_identity
@@ -21,7 +21,6 @@ from pipeline.sae.registry import build_sae, input_channels, save_sae
 from pipeline.seal import write_sealed
 from pipeline.software import software
 from pipeline.training import Trainee, refuse_different_streams, resolve_device, train
-from stages.interruption import telling_the_kept_step
 from stages.paths import cache_path
 from stages.progress import note, progress_bar
 from stages.run_state import CHECKPOINT_FILE, SOFTWARE_FILE, clear_foreign, is_finished
@@ -70,9 +69,8 @@ def train_variants(
         loader = PairLoader(
             cache, options.batch_pairs, options.seed, placement=options.placement, device=str(device)
         )
-        for name, variant in left.items():
-            total = variant.train.epochs * loader.steps_per_epoch
-            stack.enter_context(telling_the_kept_step(runs[name] / CHECKPOINT_FILE, total))
+        totals = {runs[name]: of.train.epochs * loader.steps_per_epoch for name, of in left.items()}
+        stack.enter_context(_interruption_says_what_is_kept(totals))
         saes = {name: _new_sae(variant, cache, device) for name, variant in left.items()}
         _train(left, runs, identities, saes, loader)
         for name, sae in saes.items():
@@ -153,3 +151,16 @@ def _curves(run: Path) -> Iterator[Callable[[Record], None]]:
             yield record
     except OSError as error:
         raise RunError(f"{folder}: cannot be written: {os_error_reason(error)}") from None
+
+
+@contextmanager
+def _interruption_says_what_is_kept(totals: Mapping[Path, int]) -> Iterator[None]:
+    """Tell at which step the next training of these runs begins, whose steps in all are given."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        for run, total in totals.items():
+            checkpoint = run / CHECKPOINT_FILE
+            if checkpoint.exists():
+                interruption.add_note(f"{run}: step {read_checkpoint(checkpoint).step} of {total} is kept")
+        raise

@@ -11,7 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from cache.files.block_stream import BlockStream, open_for_blocks
-from cache.files.regular_file import regular_file
+from cache.files.regular_file import regular_file, regular_size
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -114,6 +114,11 @@ def file_written(path: Path) -> WrittenFile:
         while block := file.read(_READ_BYTES):
             digest.update(block)
         return WrittenFile(os.fstat(file.fileno()).st_size, digest.hexdigest())
+
+
+def is_as_written(path: Path, expected: WrittenFile) -> bool:
+    """Whether a file has the recorded size and hash; of one of another size, nothing is read. Raises OSError."""
+    return regular_size(path) == expected.bytes and file_written(path) == expected
 
 
 def sync(path: Path) -> None:

@@ -13,6 +13,7 @@ from cache.errors import CacheCorruptError, unreadable
 from cache.files.durable import WrittenFile, write_durably
 from cache.files.location import Location, file_size, read_document
 from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER, sharded_layouts
+from cache.format.ledger_values import check_values
 from cache.format.manifest import Manifest, canonical_sha256
 from cache.format.parquet import read_parquet, write_parquet
 from cache.format.root import TOTALS, Completion
@@ -233,14 +234,26 @@ def completed(records: Iterable[ShardRecord], files: Mapping[str, WrittenFile]) 
     return Completion(totals, dict(sorted(files.items())), tuple(record.content_sha256 for record in records))
 
 
+def read_ledger(folder: Location, completion: Completion, columns: list[str]) -> pa.Table:
+    """Some columns of a complete cache's ledger, one row for each shard.
+
+    Raises:
+        CacheCorruptError: the ledger cannot be read.
+        CacheFormatError: it holds what no ledger can hold.
+    """
+    path = folder / LEDGER_FILE
+    table = read_parquet(path, LEDGER_SCHEMA, columns, completion.files.get(LEDGER_FILE))
+    check_values(table, path)
+    return table
+
+
 def read_records(folder: Location, completion: Completion) -> list[ShardRecord]:
     """The records of a complete cache's shards, ascending.
 
     Raises:
-        CacheCorruptError: the ledger cannot be read.
+        CacheCorruptError, CacheFormatError: as `read_ledger`.
     """
-    path = folder / LEDGER_FILE
-    table = read_parquet(path, LEDGER_SCHEMA, None, completion.files.get(LEDGER_FILE))
+    table = read_ledger(folder, completion, LEDGER_SCHEMA.names)
     return [ShardRecord.of_row(row) for batch in table.to_batches() for row in batch.to_pylist()]
 
 
@@ -248,10 +261,9 @@ def read_statistics(folder: Location, side: str, completion: Completion) -> Side
     """Statistics of one side, "vision" or "text", merged exactly over the shards of a complete cache.
 
     Raises:
-        CacheCorruptError: the ledger cannot be read.
+        CacheCorruptError, CacheFormatError: as `read_ledger`.
     """
-    path = folder / LEDGER_FILE
-    records = read_parquet(path, LEDGER_SCHEMA, [side], completion.files.get(LEDGER_FILE))[side]
+    records = read_ledger(folder, completion, [side])[side]
     return merge_all(
         SideStatistics(
             count=record["count"].as_py(),

@@ -10,9 +10,8 @@ from typing import Any
 from cache.errors import CacheCorruptError, CacheFormatError, unreadable
 from cache.files.location import Location, file_size
 from cache.format.layout import CHECKSUM_BYTES, LEDGER_FILE, LEDGER_FOLDER, ShardedLayout, sharded_layouts
-from cache.format.ledger import LEDGER_SCHEMA
+from cache.format.ledger import read_ledger
 from cache.format.manifest import Manifest
-from cache.format.parquet import read_parquet
 from cache.format.root import TOTALS, Completion
 
 Checksums = Mapping[str, bytes]
@@ -37,9 +36,7 @@ def check_ledger(folder: Location, manifest: Manifest, completion: Completion) -
         CacheAccessError: a file cannot be read.
     """
     path = folder / LEDGER_FILE
-    table = read_parquet(
-        path, LEDGER_SCHEMA, ["shard", "manifest_sha256", *TOTALS, "files"], completion.files.get(LEDGER_FILE)
-    )
+    table = read_ledger(folder, completion, ["shard", "manifest_sha256", *TOTALS, "files"])
     if table["shard"].to_pylist() != list(range(manifest.shards)) or set(
         table["manifest_sha256"].to_pylist()
     ) != {manifest.sha256}:

@@ -100,9 +100,7 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
         return manifest, None
     try:
         totals = {name: int(attributes["totals"][name]) for name in TOTALS}
-        files = {
-            name: WrittenFile(file["bytes"], file["blake3"]) for name, file in attributes["files"].items()
-        }
+        files = {name: _written_file(file) for name, file in attributes["files"].items()}
         shards = tuple(map(str, attributes["shards"]))
         if len(shards) != manifest.shards:
             raise ValueError(f"{len(shards)} of {manifest.shards} shards")
@@ -111,6 +109,14 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
             f"{where}: totals, files or shards were edited ({shown_text(error)}); restore it"
         ) from None
     return manifest, Completion(totals, files, shards)
+
+
+def _written_file(values: Mapping[str, Any]) -> WrittenFile:
+    """Size and hash as the attributes state them. Raises ValueError, KeyError or TypeError if they do not."""
+    size, digest = values["bytes"], values["blake3"]
+    if type(size) is not int or not 0 <= size < 1 << 63 or not isinstance(digest, str):
+        raise ValueError("a size or a hash is none")
+    return WrittenFile(size, digest)
 
 
 def check_format(path: Location) -> dict[str, Any]:

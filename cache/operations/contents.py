@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError, CacheVersionError
 from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written
+from cache.files.location import read_whole
 from cache.format.derived import CAPTION_COLUMNS, derived
 from cache.format.layout import (
     LEDGER_FILE,
@@ -161,7 +162,10 @@ def _records(
     damage = check_parquet_file(file, LEDGER_SCHEMA, manifest.shards, recorded)
     if damage is not None:
         return {}, damage
-    records = dict(enumerate(read_records(path, Completion({}, {LEDGER_FILE: file_written(file)}, ()))))
+    try:
+        records = dict(enumerate(read_records(path, Completion({}, {LEDGER_FILE: file_written(file)}, ()))))
+    except CacheFormatError:
+        return {}, Damage("holds values that no ledger can hold")
     if any((r.shard, r.manifest_sha256) != (shard, manifest.sha256) for shard, r in records.items()):
         return {}, Damage("belongs to another cache: it lists other shards, or those of another manifest")
     return records, None
@@ -206,7 +210,7 @@ def _following_files(
 def _differences(path: Path, expected: Mapping[str, bytes]) -> Iterator[Problem]:
     for name, content in expected.items():
         try:
-            if (path / name).read_bytes() != content:
+            if read_whole(path / name, len(content)) != content:
                 yield Problem(name, "is not what the shards imply")
         except FileNotFoundError:
             yield Problem(name, "is missing")

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cache.files.durable import WrittenFile, file_written
-from cache.files.regular_file import regular_file
+from cache.files.durable import WrittenFile, file_written, is_as_written
+from cache.files.regular_file import UnfitFileError, regular_file, regular_size
 from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
 from cache.format.ledger import ShardFile
 from cache.format.shard_index import indexed_chunks
@@ -42,11 +42,11 @@ def check_shard_file(file: Path, layout: ShardedLayout, expected: ShardFile | No
         expected: what the ledger has of it; None if that is unknown, then only the checksums in the file count.
     """
     try:
-        written = file_written(file)
-        if expected is not None and written == expected.written:
+        size = regular_size(file)
+        if expected is not None and size != expected.written.bytes:
+            return Damage(f"has {size} bytes, {expected.written.bytes} were written")
+        if expected is not None and is_as_written(file, expected.written):
             return None
-        if expected is not None and written.bytes != expected.written.bytes:
-            return Damage(f"has {written.bytes} bytes, {expected.written.bytes} were written")
         stored = read_chunk_checksums(file, layout)
     except ValueError as error:
         return Damage(str(error))
@@ -67,17 +67,17 @@ def check_parquet_file(
         expected: recorded size and hash; None if they are unknown, then only the page checksums count.
     """
     try:
-        written = file_written(file)
-        if written == expected:
+        regular_size(file)  # or opening it may wait for ever
+        if expected is not None and is_as_written(file, expected):
             return None
         damaged = _damaged_row_groups(file, schema, row_groups)
+        if damaged is None:
+            return Damage("is not readable as Parquet with these columns and row groups")
+        if damaged:
+            return Damage(f"fails the page checksums of {len(damaged)} of its row groups", damaged)
+        return None if expected is None else _another_file(file_written(file), expected)
     except OSError as error:
         return _unreadable(error)
-    if damaged is None:
-        return Damage("is not readable as Parquet with these columns and row groups")
-    if damaged:
-        return Damage(f"fails the page checksums of {len(damaged)} of its row groups", damaged)
-    return _another_file(written, expected)
 
 
 def read_chunk_checksums(file: Path, layout: ShardedLayout) -> list[int | None]:
@@ -136,15 +136,16 @@ def _is_readable(file: pq.ParquetFile, row_group: int) -> bool:
     return True
 
 
-def _another_file(written: WrittenFile, expected: WrittenFile | None) -> Damage | None:
+def _another_file(written: WrittenFile, expected: WrittenFile) -> Damage:
     """What to say of a file all of whose checksums hold."""
-    if expected is None:
-        return None
     return Damage(
         f"is whole, but not the file that was written: its BLAKE3 is {written.blake3}, not {expected.blake3}"
     )
 
 
 def _unreadable(error: OSError) -> Damage:
-    missing = isinstance(error, FileNotFoundError)
-    return Damage("is missing" if missing else f"cannot be read ({error.strerror})")
+    if isinstance(error, FileNotFoundError):
+        return Damage("is missing")
+    return Damage(
+        str(error.strerror) if isinstance(error, UnfitFileError) else f"cannot be read ({error.strerror})"
+    )

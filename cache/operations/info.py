@@ -91,6 +91,10 @@ def _committed(path: Path, manifest: Manifest, shard: int) -> ShardRecord | None
 def _bytes(manifest: Manifest, records: list[ShardRecord]) -> dict[str, int]:
     """Bytes of the shards' files by array."""
     return {
-        name: sum(record.files[layout.shard_file(record.shard)].written.bytes for record in records)
+        name: sum(
+            record.files[file].written.bytes
+            for record in records
+            if (file := layout.shard_file(record.shard)) in record.files
+        )
         for name, layout in sharded_layouts(manifest).items()
     }

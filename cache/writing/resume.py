@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cache.errors import CacheCorruptError, CacheError, unreadable
-from cache.files.durable import PARTIAL_SUFFIX, file_written, sync
+from cache.files.durable import PARTIAL_SUFFIX, is_as_written, sync
 from cache.files.lock import WriterLock
 from cache.format.layout import LEDGER_FOLDER, SAMPLES_FILE, sharded_layouts
 from cache.format.ledger import (
@@ -70,10 +70,10 @@ def _committed(path: Path, manifest: Manifest, shard: int) -> ShardRecord | None
         raise CacheCorruptError(f"{path}: {problem}")
     samples = path / shard_samples_name(shard)
     try:
-        written = file_written(samples)
+        is_sound = record.samples is not None and is_as_written(samples, record.samples)
     except OSError as error:
         raise unreadable(samples, error) from None
-    if written != record.samples:
+    if not is_sound:
         raise CacheCorruptError(f"{samples}: is not the file that was written")
     return record
 

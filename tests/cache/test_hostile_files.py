@@ -16,10 +16,12 @@ from cache import ActivationCache, CacheCorruptError, CacheError, CacheFormatErr
 from cache.files.durable import file_written, write_durably
 from cache.files.location import DOCUMENT_BYTES
 from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
+from cache.format.ledger import LEDGER_SCHEMA
+from cache.format.manifest import canonical_sha256
 from cache.format.root import read_root, root_attributes
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.small_array import small_array_content
-from cache.operations import cache_info
+from cache.operations import cache_info, verify
 
 FILES = [
     "zarr.json",
@@ -87,10 +89,11 @@ def refused(action, path, kind=CacheError):
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_file_of_a_cache_is_refused(path, name, kind):
+def test_what_is_no_file_of_a_cache_is_refused_and_verification_names_it(path, name, kind):
     (path / name).unlink()
     kind(path / name)
-    assert name in refused(read_everything, path).replace("its zarr.json", "zarr.json") or name == "zarr.json"
+    assert name in refused(read_everything, path) or name == "zarr.json"
+    assert name in {problem.file for problem in verify(path).problems}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -209,3 +212,58 @@ def test_positions_that_the_arrays_do_not_have_are_refused(path, name, number):
     (path / name / "c.0").write_bytes(small_array_content(numbers))
     with_root(path, **{f"{name}/c.0": True})
     refused(read_everything, path, CacheFormatError)
+
+
+def changed_ledger(path, change):
+    """Change the first row of the ledger, as whoever made the cache would."""
+    rows = pq.read_table(path / LEDGER_FILE).to_pylist()
+    change(rows[0])
+    nullable = pa.schema([field.with_nullable(True) for field in LEDGER_SCHEMA])
+    pq.write_table(pa.Table.from_pylist(rows, nullable), path / LEDGER_FILE, row_group_size=1)
+    with_root(path, **{LEDGER_FILE: True})
+
+
+LEDGER_CHANGES = {
+    "no count": lambda row: row.update(images=None),
+    "no files": lambda row: row.update(files=None),
+    "a file that is none": lambda row: row.update(files=[None, *row["files"]]),
+    "a file without a size": lambda row: row["files"][0].update(bytes=None),
+    "no statistics": lambda row: row.update(vision=None),
+    "no mean": lambda row: row["vision"].update(mean=None),
+    "a mean without a number": lambda row: row["text"]["mean"].__setitem__(0, None),
+    "a mean that is not finite": lambda row: row["text"]["mean"].__setitem__(0, float("nan")),
+    "too few means": lambda row: row["vision"].update(mean=[]),
+    "too few deviations": lambda row: row["vision"]["squared_deviation"].pop(),
+    "a deviation below zero": lambda row: row["vision"]["squared_deviation"].__setitem__(0, -1.0),
+    "too few bins": lambda row: row["vision"]["norm_bins"].pop(),
+    "a bin of no norm": lambda row: row["vision"]["norm_bins"].__setitem__(0, 1 << 60),
+    "fewer norms than tokens": lambda row: row["vision"].update(count=10**18),
+}
+
+
+@pytest.mark.parametrize("change", LEDGER_CHANGES.values(), ids=LEDGER_CHANGES.keys())
+def test_a_ledger_that_nobody_can_compute_with_is_refused(path, change):
+    changed_ledger(path, change)
+    refused(read_everything, path, (CacheFormatError, CacheCorruptError))
+    verify(path)
+
+
+@pytest.mark.parametrize("size", [None, "1", -1, 1.5, 10**4000, [], {}])
+def test_a_root_that_records_no_size_is_refused(path, size):
+    document = json.loads((path / "zarr.json").read_text())
+    del document["attributes"]["attributes_sha256"]
+    document["attributes"]["files"][SAMPLES_FILE]["bytes"] = size
+    document["attributes"]["attributes_sha256"] = canonical_sha256(document["attributes"])
+    (path / "zarr.json").write_text(json.dumps(document))
+    refused(read_everything, path, CacheFormatError)
+    refused(cache_info, path, CacheFormatError)
+
+
+def test_text_that_is_not_utf_8_is_refused(path):
+    table = pq.read_table(path / SAMPLES_FILE)
+    content = pa.array([b"\xff\xfe"] * len(table), pa.binary())
+    captions = pa.Array.from_buffers(pa.string(), len(content), content.buffers())
+    position = SAMPLES_SCHEMA.get_field_index("caption")
+    pq.write_table(table.set_column(position, SAMPLES_SCHEMA.field(position), captions), path / SAMPLES_FILE)
+    with_root(path, **{SAMPLES_FILE: True})
+    refused(lambda path: ActivationCache.open(path).samples, path, CacheCorruptError)

@@ -1,8 +1,8 @@
 """Trains in a small project with the `concord` command many times over, in processes that are killed in between.
 
-Usage: killed_train.py PROJECT FOLDER KILLS. Trains from the caches of PROJECT, in FOLDER/whole without interruption,
-then in FOLDER/RUN for every run: there the command is killed (SIGKILL) and given again until it gets to its end, until
-there were KILLS kills in all. Prints as JSON, for each kill, the step of the checkpoint there was then, -1 without one.
+Usage: killed_train.py FOLDER KILLS. Trains in FOLDER/whole without interruption, then in FOLDER/RUN for every run:
+there the command is killed (SIGKILL) and given again until it gets to its end, until there were KILLS kills in all.
+Prints as JSON, for each kill, the step of the checkpoint that there was then, -1 without one; and the number of runs.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from killing import Calls, in_child
-from micro_project import RUN, working_in
+from micro_project import RUN, working_in, write_project
 
 from pipeline.checkpoint import read_checkpoint
 from stages import cli, train  # noqa: F401  (the command imports it when it is given)
@@ -43,8 +43,11 @@ def trained(folder: Path, project: Path, moment: int | None = None) -> tuple[int
         return status, int(pipe.read() or 0)
 
 
-def main(project: Path, folder: Path, kills: int) -> None:
+def main(folder: Path, kills: int) -> None:
     """See the module."""
+    project = folder / "project"
+    project.mkdir()
+    assert in_child(lambda: write_project(project)) == 0  # it starts threads, which nothing may before a fork
     status, calls = trained(folder / "whole", project)
     assert status == 0
     killed: list[int] = []
@@ -59,8 +62,8 @@ def main(project: Path, folder: Path, kills: int) -> None:
                 killed.append(read_checkpoint(checkpoint).step if checkpoint.exists() else -1)
             moment = chosen.randrange(1, calls) if len(killed) < kills else None
         runs += 1
-    print(json.dumps(killed))
+    print(json.dumps({"killed": killed, "runs": runs}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -146,6 +146,17 @@ def test_a_damaged_cache_is_repaired_and_its_sound_shards_stay(project, name):
     assert (sound.stat().st_ino, sound.stat().st_mtime_ns) == before[sound]
 
 
+def test_a_cache_of_an_earlier_version_of_the_format_is_replaced_and_the_line_says_why(project):
+    whole = digests()
+    document = json.loads((CACHE / "zarr.json").read_text())
+    document["attributes"]["version"] = document["attributes"]["manifest"]["version"] = 1
+    (CACHE / "zarr.json").write_text(json.dumps(document))
+    told = run(*COMMAND)
+    (line,) = [line for line in told.splitlines() if "were deleted" in line]
+    assert "format version 1" in line and "encoded 3 images" in told
+    assert digests() == whole
+
+
 def test_what_is_no_cache_is_left_alone(project):
     shutil.rmtree(CACHE)
     CACHE.mkdir()
