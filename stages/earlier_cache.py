@@ -24,6 +24,9 @@ from cache.operations import cache_info
 _NAMED_KEYS = 5
 """Differing keys that a message names."""
 
+_PLACE = ("dataset.root", "dataset.name")
+"""Where the data set lies and what its folder is called: the fingerprint says what it holds."""
+
 
 def is_encoded(
     path: Path, wanted: Manifest, repair: Callable[[], object], say: Callable[[str], None]
@@ -35,7 +38,8 @@ def is_encoded(
 
     Args:
         path: where the cache belongs.
-        wanted: its manifest. Versions of libraries may differ if it is finished; the code of this pipeline may not.
+        wanted: its manifest. In a finished cache, versions of libraries and the place of the data set may differ; the
+            code of this pipeline may not.
         repair: repairs the cache.
         say: told in one line what was done.
 
@@ -88,10 +92,15 @@ def _whole(path: Path) -> Manifest:
 
 
 def _differences(found: Manifest, wanted: Manifest, *, finished: bool) -> list[str]:
-    """Dotted keys in which two manifests differ; in a finished cache, versions of libraries do not count."""
+    """Dotted keys in which two manifests differ; in a finished cache, libraries' versions and places do not count."""
     ours, theirs = (dict(_leaves(manifest.to_json())) for manifest in (found, wanted))
     keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return [key for key in keys if not finished or not key.startswith("versions.") or key == "versions.code"]
+    return [key for key in keys if not finished or _decides(key)]
+
+
+def _decides(key: str) -> bool:
+    """Whether the value of this key decides what a finished cache holds."""
+    return key not in _PLACE and (key == "versions.code" or not key.startswith("versions."))
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

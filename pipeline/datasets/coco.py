@@ -4,8 +4,6 @@ The official COCO 2017 folders and the embedded scenes are both read here. One o
 understood: `"concepts": ["colour:red", ...]` on an image of the captions file, on a caption and on an instance.
 """
 
-import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from cache import shown_value
 from pipeline.config import Name, Options
 from pipeline.datasets.agreement import refuse_disagreement
 from pipeline.datasets.annotation_file import AnnotationFile, Entry
+from pipeline.datasets.fingerprint import fingerprint
 from pipeline.datasets.pairs import Caption, CaptionsPerImage, ImageRecord, ObjectAnnotation, choose_captions
 from pipeline.datasets.regular_file import ImpossibleNameError, IrregularFileError, file_size
 from pipeline.errors import ConfigError, DatasetError
@@ -87,7 +86,7 @@ class CocoDataset:
     def open(
         cls, root: Path, split: str, *, captions_per_image: CaptionsPerImage = "one", caption_seed: int = 0
     ) -> Self:
-        """Read the annotations of `root`'s `split`; no image is opened yet.
+        """Read the annotations of `root`'s `split`, and hash every image file; none is decoded yet.
 
         Crowd regions (`iscrowd: 1`) are left out, as in COCO's own evaluation: they outline no single object. So
         are objects whose box has no area. A split without an instances file has images without objects.
@@ -102,23 +101,27 @@ class CocoDataset:
         instances = AnnotationFile(instances_path) if os.path.lexists(instances_path) else None
         if not captions.images:
             raise DatasetError(f"{captions_path}: 'images' is empty; there is nothing to encode")
-        files = [_find_file(captions, entry, root / split) for entry in captions.images.values()]
+        problems = [_file_problem(captions, entry, root / split) for entry in captions.images.values()]
         if instances is not None:
             refuse_disagreement(captions, instances)
-        if all(isinstance(found, str) for found in files):
+        if all(problems):
             looked_for = root / split / captions.file_name(next(iter(captions.images.values())))
             raise DatasetError(
-                f"{root / split}: none of the {len(files)} images of {captions_path} is there to be read; the first "
-                f"was looked for at {looked_for} ({files[0]})"
+                f"{root / split}: none of the {len(problems)} images of {captions_path} is there to be read; the first "
+                f"was looked for at {looked_for} ({problems[0]})"
             )
+        pictures = [
+            None if problem else root / split / captions.file_name(entry)
+            for entry, problem in zip(captions.images.values(), problems, strict=True)
+        ]
         return cls(
             name=root.resolve().name,
             split=split,
             root=root,
-            fingerprint=_fingerprint(captions, instances, files),
+            fingerprint=fingerprint([captions.sha256, instances.sha256 if instances else None], pictures),
             captions_per_image=captions_per_image,
             caption_seed=caption_seed,
-            images=_image_records(captions, instances, files, split, captions_per_image, caption_seed),
+            images=_image_records(captions, instances, problems, split, captions_per_image, caption_seed),
             has_objects=instances is not None,
         )
 
@@ -146,7 +149,7 @@ def _what_exists(path: Path) -> str:
 def _image_records(
     captions: AnnotationFile,
     instances: AnnotationFile | None,
-    files: Sequence[int | str],
+    problems: Sequence[str | None],
     split: str,
     captions_per_image: CaptionsPerImage,
     caption_seed: int,
@@ -162,9 +165,9 @@ def _image_records(
             captions=choose_captions(texts.get(image_id, ()), captions_per_image, caption_seed, image_id),
             objects=tuple(objects.get(image_id, ())),
             concepts=captions.concepts(entry),
-            unusable=found if isinstance(found, str) else None,
+            unusable=problem,
         )
-        for (image_id, entry), found in zip(captions.images.items(), files, strict=True)
+        for (image_id, entry), problem in zip(captions.images.items(), problems, strict=True)
     ]
 
 
@@ -198,24 +201,12 @@ def _objects_by_image(file: AnnotationFile) -> dict[int, list[ObjectAnnotation]]
     return objects
 
 
-def _find_file(captions: AnnotationFile, entry: Entry, folder: Path) -> int | str:
-    """Size of an image's file in bytes, or why it cannot be an image."""
+def _file_problem(captions: AnnotationFile, entry: Entry, folder: Path) -> str | None:
+    """Why an image's file cannot be an image; None if it may be one."""
     try:
         size = file_size(folder / captions.file_name(entry))
     except ImpossibleNameError as error:
         raise captions.error(entry, f"'file_name' {shown_value(entry['file_name'])} {error.reason}") from None
     except IrregularFileError as error:
         return f"image file cannot be used: {error.reason}"
-    return "image file missing" if size is None else size
-
-
-def _fingerprint(
-    captions: AnnotationFile, instances: AnnotationFile | None, files: Sequence[int | str]
-) -> str:
-    """SHA-256 over the annotation files, image names among them, and the sizes of the image files in bytes.
-
-    No image is read: that a picture was replaced by another of just as many bytes goes unnoticed.
-    """
-    sizes = [found if isinstance(found, int) else None for found in files]
-    content = [captions.sha256, instances and instances.sha256, sizes]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return "image file missing" if size is None else None

@@ -84,6 +84,28 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
+def test_a_finished_cache_is_kept_when_its_data_set_is_moved(project):
+    Path("pets").rename("animals")
+    set_option("dataset", "root", "animals")
+    before = places()
+    assert "is already encoded and whole; nothing to do" in run(*COMMAND)
+    assert places() == before
+
+
+def test_a_picture_in_place_of_another_of_the_same_size_is_encoded(project):
+    first, second = Path("pets/train/1.png"), Path("pets/train/2.png")
+    pixels = np.asarray(Image.open(first)).copy()
+    size = max(first.stat().st_size, second.stat().st_size)
+    second.write_bytes(second.read_bytes().ljust(size, b"\0"))
+    first.write_bytes(first.read_bytes().ljust(size, b"\0"))
+    run(*COMMAND)
+    before = digests()
+    first.write_bytes(second.read_bytes())
+    assert not np.array_equal(np.asarray(Image.open(first)), pixels)
+    assert "dataset.fingerprint" in run(*COMMAND)
+    assert digests() != before
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [

@@ -79,11 +79,13 @@ def test_fingerprint_follows_annotations_and_image_files_but_not_where_the_folde
     image = moved / "train" / "000002.jpg"
     image.write_bytes(image.read_bytes() + b"x")
     longer = open_all(moved).fingerprint
+    image.write_bytes(image.read_bytes()[:-1] + b"y")
+    as_long = open_all(moved).fingerprint
     image.unlink()
     missing = open_all(moved).fingerprint
     captions = moved / "annotations" / "captions_train.json"
     captions.write_text(captions.read_text().replace("a dog", "a cat", 1))
-    assert len({before, longer, missing, open_all(moved).fingerprint}) == 4
+    assert len({before, longer, as_long, missing, open_all(moved).fingerprint}) == 5
 
 
 def test_the_one_caption_depends_on_seed_and_image_alone():
