@@ -144,10 +144,11 @@ class ShardRecord:
 
     def file_problem(self, folder: Path) -> str | None:
         """Why the first file of the shard that is not there with its recorded size is not; None if all are."""
-        for path, file in self.files.items():
-            if problem := _file_problem(folder, path, file.written.bytes):
-                return problem
-        return None
+        sizes = {path: file.written.bytes for path, file in self.files.items()}
+        if self.samples is not None:
+            sizes[shard_samples_name(self.shard)] = self.samples.bytes
+        problems = (_file_problem(folder, path, size) for path, size in sizes.items())
+        return next(filter(None, problems), None)
 
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _COUNTS}
@@ -279,5 +280,5 @@ def _file_problem(folder: Path, path: str, size: int) -> str | None:
     try:
         found = file_size(folder / path)
     except OSError as error:
-        return f"{path} is missing ({error.strerror})"
+        return f"{path} cannot be used ({error.strerror})"
     return None if found == size else f"{path} has {found} bytes, {size} were written"
