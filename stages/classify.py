@@ -35,11 +35,11 @@ from pipeline.datasets.scenes.lexicon import ZERO_SHOT_TEMPLATES
 from pipeline.datasets.scenes.sampling import Combinations
 from pipeline.errors import ConfigError
 from pipeline.params import Params
-from pipeline.run_config import refuse_other_backbone
+from pipeline.runs.config import refuse_other_backbone
+from pipeline.runs.seal import write_sealed
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, load_sae
-from pipeline.seal import write_sealed
 from stages.paths import cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal

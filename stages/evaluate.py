@@ -7,7 +7,7 @@ from pipeline.interpretation import read_latents
 from pipeline.interpretation.identity import describes
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params
-from pipeline.run_metrics import write_metrics
+from pipeline.runs.metrics import write_metrics
 from pipeline.sae.base import SparseAutoencoder
 from stages.progress import note, progress_bar
 from stages.trained_run import open_run

@@ -12,7 +12,7 @@ from pipeline.interpretation.explanation import Explanation, explain
 from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.latent_table import read_latents
 from pipeline.params import Params
-from pipeline.run_config import refuse_other_backbone
+from pipeline.runs.config import refuse_other_backbone
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
 from stages.progress import note

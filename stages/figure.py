@@ -14,8 +14,8 @@ from pipeline.figures.table import table_figure, table_latex
 from pipeline.params import Params
 from pipeline.report.runs import read_run
 from pipeline.report.tables import metric_tables
-from pipeline.run_config import refuse_other_backbone
-from pipeline.run_files import replace_file
+from pipeline.runs.config import refuse_other_backbone
+from pipeline.runs.files import replace_file
 from stages.paths import cache_path
 from stages.progress import note
 

@@ -23,7 +23,8 @@ from pipeline.language_models.pope import PopeScores
 from pipeline.language_models.questions import Question, read_questions, write_questions
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.language_models.table import Scores, polls_by_kind, score_rows
-from pipeline.run_files import create_folder, writing_run
+from pipeline.runs.files import create_folder, writing_run
+from pipeline.runs.seal import write_sealed
 from pipeline.sae.auxiliary_autoencoder import (
     AuxiliaryAutoencoder,
     save_auxiliary_autoencoder,
@@ -32,7 +33,6 @@ from pipeline.sae.auxiliary_autoencoder import (
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
-from pipeline.seal import write_sealed
 from pipeline.training import Trainee, resolve_device, train
 from stages.progress import note, progress_bar
 from stages.terminal import Terminal

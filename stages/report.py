@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cache import ActivationCache
 from pipeline.params import Params
 from pipeline.report import build_report
-from pipeline.run_config import CONFIG_FILE, refuse_other_backbone
+from pipeline.runs.config import CONFIG_FILE, refuse_other_backbone
 from stages.paths import REPORT, RUNS, cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint import read_checkpoint
 from pipeline.errors import RunError
-from pipeline.identity import differences, refuse_differences
-from pipeline.run_config import CONFIG_FILE, RETRAIN, check_curves
-from pipeline.sae.registry import MODEL_FILE, load_sae
-from pipeline.seal import check_seal, read_sealed
+from pipeline.runs.checkpoint import read_checkpoint
+from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves
+from pipeline.runs.identity import differences, refuse_differences
+from pipeline.runs.model_file import MODEL_FILE
+from pipeline.runs.seal import check_seal, read_sealed
+from pipeline.sae.registry import load_sae
 from stages.progress import note
 
 CHECKPOINT_FILE = "checkpoint.safetensors"

@@ -7,9 +7,9 @@ from pipeline.classification.table import classification_tables
 from pipeline.errors import ConfigError, RunError
 from pipeline.language_models.table import hallucination_tables
 from pipeline.params import Params
-from pipeline.run_files import replace_file
-from pipeline.run_metrics import METRICS_FILE, read_metrics
-from pipeline.seal import read_sealed
+from pipeline.runs.files import replace_file
+from pipeline.runs.metrics import METRICS_FILE, read_metrics
+from pipeline.runs.seal import read_sealed
 from pipeline.study import Metrics, study_tables
 from stages.paths import RUNS, STUDY
 

@@ -10,16 +10,16 @@ import torch
 from dvclive.live import Live
 
 from cache import ActivationCache, PairLoader
-from pipeline.checkpoint import Record, read_checkpoint
 from pipeline.errors import ConfigError, RunError, os_error_reason
 from pipeline.params import Variant
-from pipeline.run_config import CURVES_FOLDER, curve_digests, training_identity
-from pipeline.run_files import create_folder, writing_run
+from pipeline.runs.checkpoint import Record, read_checkpoint
+from pipeline.runs.config import CURVES_FOLDER, curve_digests, training_identity
+from pipeline.runs.files import create_folder, writing_run
+from pipeline.runs.seal import write_sealed
+from pipeline.runs.software import software
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
-from pipeline.seal import write_sealed
-from pipeline.software import software
 from pipeline.training import Trainee, refuse_different_streams, resolve_device, train
 from stages.paths import cache_path
 from stages.progress import note, progress_bar

@@ -10,8 +10,8 @@ from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.errors import RunError
-from pipeline.run_config import refuse_other_backbone
-from pipeline.run_files import writing_run
+from pipeline.runs.config import refuse_other_backbone
+from pipeline.runs.files import writing_run
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
 from stages.paths import cache_path

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.errors import ConfigError
-from pipeline.run_files import replacing
+from pipeline.runs.files import replacing
 
 WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.875}
 """Inches: one column of a two-column page (CVPR, ICML), the text of a one-column page (NeurIPS, ICLR), both columns."""

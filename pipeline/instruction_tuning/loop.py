@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.instruction_tuning.attention import use_explicit_attention
 from pipeline.instruction_tuning.conversations import (
     IGNORED,
@@ -22,6 +21,7 @@ from pipeline.instruction_tuning.conversations import (
 from pipeline.instruction_tuning.options import InstructionTuningOptions
 from pipeline.language_models.examples import Example
 from pipeline.pretraining.optimizer import scheduled, set_learning_rate
+from pipeline.runs.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 
 LOG_EVERY = 10
 CHECKPOINT_EVERY = 50

@@ -24,9 +24,9 @@ from cache import ActivationCache
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.errors import RunError
 from pipeline.interpretation.peaks import TopItems
-from pipeline.run_files import replace_file
+from pipeline.runs.files import replace_file
+from pipeline.runs.seal import SEAL_KEY, UNSEALED, check_seal, sealed
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.seal import SEAL_KEY, UNSEALED, check_seal, sealed
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone

@@ -13,7 +13,7 @@ from cache import shown_value
 from pipeline.datasets.regular_file import read_regular_file
 from pipeline.datasets.strict_json import checked_value, parse_json
 from pipeline.errors import DatasetError
-from pipeline.run_files import replace_file
+from pipeline.runs.files import replace_file
 
 Answer = Literal["yes", "no"]
 _KEYS: dict[str, type] = {"question_id": int, "image": str, "text": str, "label": str}

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
-from pipeline.checkpoint import Progress, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.pretraining.architecture import GRID, create_model, write_weights
 from pipeline.pretraining.attention import use_explicit_attention
 from pipeline.pretraining.batches import BatchSampler
@@ -21,6 +20,7 @@ from pipeline.pretraining.objective import TwoScaleLoss
 from pipeline.pretraining.optimizer import build_optimizers, clip_gradients, scheduled, set_learning_rate
 from pipeline.pretraining.options import PretrainingOptions
 from pipeline.pretraining.pool import ScenePool
+from pipeline.runs.checkpoint import Progress, TrainingState, load_checkpoint, save_checkpoint
 
 LOG_EVERY = 50
 CHECKPOINT_EVERY = 500

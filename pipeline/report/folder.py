@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from cache import CacheLockedError, WriterLock
 from pipeline.errors import RunError, os_error_reason
-from pipeline.json_text import parse_json, write_json
-from pipeline.run_files import replace_file
+from pipeline.runs.files import replace_file
+from pipeline.runs.json_text import parse_json, write_json
 
 MARKER = "report.json"
 """Lists the report's files; a folder without it was not written by `build_report`."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError, os_error_reason
-from pipeline.run_config import CONFIG_FILE, RETRAIN, check_curves
-from pipeline.run_metrics import METRICS_FILE, read_metrics
-from pipeline.seal import read_sealed
+from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves
+from pipeline.runs.metrics import METRICS_FILE, read_metrics
+from pipeline.runs.seal import read_sealed
 
 Series = tuple[tuple[float, float], ...]
 

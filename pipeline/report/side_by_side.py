@@ -19,8 +19,9 @@ from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf
 from pipeline.report.runs import Run
 from pipeline.report.sightings import resize_mode_of, rows_of_pairs
+from pipeline.runs.model_file import MODEL_FILE
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.registry import MODEL_FILE, load_sae
+from pipeline.sae.registry import load_sae
 
 
 @dataclass(frozen=True)

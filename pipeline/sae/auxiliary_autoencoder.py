@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.objectives import Losses, mean_squared_error, weighted_sum
+from pipeline.runs.seal import check_seal
+from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
 from pipeline.sae.codes import SIDES, Side
-from pipeline.seal import check_seal
-from pipeline.tensor_file import read_header, read_tensors, write_tensors
 
 Similarity = Literal["cosine", "dot"]
 

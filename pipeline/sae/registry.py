@@ -14,14 +14,14 @@ import torch
 from cache import Manifest
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
-from pipeline.run_config import CONFIG_FILE, RETRAIN
+from pipeline.runs.config import CONFIG_FILE, RETRAIN
+from pipeline.runs.model_file import MODEL_FILE
+from pipeline.runs.seal import check_seal, read_unchecked, write_sealed
+from pipeline.runs.tensor_file import Layout, read_header, read_tensors, write_tensors
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
-from pipeline.seal import MARK, SEAL_KEY, check_seal, read_unchecked, write_sealed
-from pipeline.tensor_file import Layout, read_header, read_tensors, write_tensors
 
-MODEL_FILE = "model.safetensors"
 VERSION = 2
 """Of the files of a saved SAE; those of version 1 had no checksums and said nothing of their training."""
 
@@ -119,15 +119,6 @@ def load_sae(folder: Path) -> SparseAutoencoder:
     sae = _built(config)
     sae.load_state_dict(state)
     return sae.eval()
-
-
-def model_seal(folder: Path) -> str:
-    """The checksum that the model file of a run states of itself: it tells one trained dictionary from another.
-
-    Raises:
-        RunError: the file is missing or cannot be read.
-    """
-    return read_header(folder / MODEL_FILE, RETRAIN).texts.get(SEAL_KEY, "").removeprefix(MARK)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from cache import PairBatch, PairLoader
-from pipeline.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.errors import ConfigError, RunError
 from pipeline.freed_memory import keep_freed_memory
+from pipeline.runs.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.training.interruption import HeldSignals
 from pipeline.training.options import TrainOptions

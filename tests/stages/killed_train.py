@@ -15,7 +15,7 @@ from pathlib import Path
 from killing import Calls, in_child
 from micro_project import RUN, working_in, write_project
 
-from pipeline.checkpoint import read_checkpoint
+from pipeline.runs.checkpoint import read_checkpoint
 from stages import cli, train  # noqa: F401  (the command imports it when it is given)
 
 

@@ -26,8 +26,8 @@ from pipeline.language_models.polling import PollingOptions
 from pipeline.language_models.questions import Question, write_questions
 from pipeline.params import load_params
 from pipeline.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
+from pipeline.runs.seal import read_sealed
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
-from pipeline.seal import read_sealed
 from stages.cli import app
 from stages.hallucination import measure_hallucination
 

@@ -22,7 +22,7 @@ import stages.train
 from pipeline.errors import RunError
 from pipeline.interpretation import read_latents
 from pipeline.report.runs import read_run
-from pipeline.run_files import writing_run
+from pipeline.runs.files import writing_run
 from pipeline.sae.registry import load_sae, save_sae
 from stages import cli
 

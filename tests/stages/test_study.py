@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import RunError
 from pipeline.language_models.options import HallucinationOptions, StateOptions
 from pipeline.params import Params, load_params
-from pipeline.seal import write_sealed
+from pipeline.runs.seal import write_sealed
 from pipeline.study import StudyOptions
 from stages.study import write_study
 

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from pipeline.checkpoint import Record
 from pipeline.instruction_tuning import loop
 from pipeline.instruction_tuning.loop import tune
 from pipeline.instruction_tuning.options import InstructionTuningOptions
 from pipeline.language_models.examples import Example
+from pipeline.runs.checkpoint import Record
 
 
 class InterruptionError(Exception):

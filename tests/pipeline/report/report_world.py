@@ -16,8 +16,8 @@ from pipeline.interpretation import InterpretOptions, interpret
 from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
 from pipeline.report import ReportOptions, build_report
-from pipeline.run_config import training_identity
-from pipeline.run_metrics import write_metrics
+from pipeline.runs.config import training_identity
+from pipeline.runs.metrics import write_metrics
 from pipeline.sae.registry import save_sae
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 

@@ -13,8 +13,8 @@ from typing import Any
 from blake3 import blake3
 
 from pipeline.errors import RunError, os_error_reason
-from pipeline.json_text import parse_json, write_json
-from pipeline.run_files import replace_file
+from pipeline.runs.files import replace_file
+from pipeline.runs.json_text import parse_json, write_json
 
 MARK = "concord-blake3:"
 _DIGITS = 64

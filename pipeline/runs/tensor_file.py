@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.errors import RunError, os_error_reason
-from pipeline.run_files import replacing
-from pipeline.seal import SEAL_KEY, UNSEALED, sealed
+from pipeline.runs.files import replacing
+from pipeline.runs.seal import SEAL_KEY, UNSEALED, sealed
 
 _NAMES = {
     torch.float64: "F64",

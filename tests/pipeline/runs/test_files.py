@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from pipeline.errors import RunError
-from pipeline.run_files import create_folder, replace_file, replacing, writing_run
+from pipeline.runs.files import create_folder, replace_file, replacing, writing_run
 
 CALLS = ("open", "write", "fsync", "replace")
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EMFILE", "ENFILE")

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.errors import RunError
-from pipeline.identity import refuse_differences
-from pipeline.seal import check_seal
-from pipeline.tensor_file import read_header, read_tensors, write_tensors
+from pipeline.runs.identity import refuse_differences
+from pipeline.runs.seal import check_seal
+from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
 
 Record = dict[str, float]
 

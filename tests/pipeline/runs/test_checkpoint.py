@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.checkpoint import Progress, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.errors import RunError
+from pipeline.runs.checkpoint import Progress, TrainingState, load_checkpoint, save_checkpoint
 
 IDENTITY = {"train": {"seed": 0, "learning_rate": 0.1}, "cache": "x"}
 

@@ -8,8 +8,8 @@ from blake3 import blake3
 
 from cache import ActivationCache, sync
 from pipeline.errors import RunError, os_error_reason
-from pipeline.identity import refuse_differences
-from pipeline.seal import read_sealed
+from pipeline.runs.identity import refuse_differences
+from pipeline.runs.seal import read_sealed
 
 CONFIG_FILE = "config.json"
 CURVES_FOLDER = "curves"

@@ -6,8 +6,8 @@ from typing import Any
 
 from cache import ActivationCache
 from pipeline.errors import RunError
-from pipeline.sae.registry import MODEL_FILE, model_seal
-from pipeline.seal import read_sealed, write_sealed
+from pipeline.runs.model_file import MODEL_FILE, model_seal
+from pipeline.runs.seal import read_sealed, write_sealed
 
 METRICS_FILE = "metrics.json"
 _MEASURED = "measured"

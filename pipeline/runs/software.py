@@ -29,7 +29,7 @@ def software() -> dict[str, Any]:
 
 def _git(*command: str) -> str | None:
     """What git prints about the repository of this code; None if there is no git or no repository."""
-    top = Path(__file__).resolve().parents[1]
+    top = Path(__file__).resolve().parents[2]
     try:
         finished = subprocess.run(["git", "-C", top, *command], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

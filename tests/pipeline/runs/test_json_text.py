@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RunError
-from pipeline.json_text import parse_json, write_json
+from pipeline.runs.json_text import parse_json, write_json
 
 FIGURES = st.dictionaries(
     st.text(max_size=5),
