@@ -1,6 +1,7 @@
 """The layers of the house: cache knows nobody, pipeline knows cache, stages knows both, and there are no circles."""
 
 import ast
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,9 +17,23 @@ CACHE_PARTS_BELOW = {
     "loading": {"format", "reading"},
     "operations": {"files", "format", "reading", "writing"},
 }
+PIPELINE_FLOORS = (
+    "errors names freed_memory ahead",
+    "config not_finite runs",
+    "options_file backbone datasets study",
+    "transport kernels sae objectives",
+    "encoding training pretraining metrics unknown_tokens",
+    "interpretation classification language_models",
+    "instruction_tuning report",
+    "figures params",
+)
+"""From the ground up: a part imports parts of its own floor and of those below, never of one above."""
+
+FLOOR_OF_PART = {part: floor for floor, parts in enumerate(PIPELINE_FLOORS) for part in parts.split()}
 SOURCES = sorted(path for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
 
 
+@functools.cache
 def imported_modules(path: Path) -> set[str]:
     return modules_named_in(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
@@ -55,6 +70,23 @@ def test_a_part_of_the_cache_imports_only_the_parts_below_it(part: str) -> None:
     modules = {module for path in (ROOT / "cache" / part).glob("*.py") for module in imported_modules(path)}
     parts = {module.split(".")[1] for module in modules if module.startswith("cache.")}
     assert parts & set(CACHE_PARTS_BELOW) <= CACHE_PARTS_BELOW[part] | {part}
+
+
+def test_every_part_of_the_pipeline_has_its_floor() -> None:
+    parts = {
+        path.stem
+        for path in (ROOT / "pipeline").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert parts - {"__init__"} == set(FLOOR_OF_PART)
+
+
+@pytest.mark.parametrize("part", FLOOR_OF_PART)
+def test_a_part_of_the_pipeline_imports_nothing_of_a_floor_above(part: str) -> None:
+    files = [path for path in SOURCES if f"{module_name(path)}.".startswith(f"pipeline.{part}.")]
+    modules = {module for path in files for module in imported_modules(path)}
+    parts = {module.split(".")[1] for module in modules if module.startswith("pipeline.")}
+    assert [other for other in parts if FLOOR_OF_PART[other] > FLOOR_OF_PART[part]] == []
 
 
 def test_the_pipeline_uses_only_the_public_face_of_the_cache() -> None:
