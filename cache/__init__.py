@@ -22,6 +22,7 @@ from cache.errors import (
 )
 from cache.files.durable import DurableFile, sync
 from cache.files.lock import WriterLock
+from cache.files.regular_file import UnfitFileError, read_regular, regular_size
 from cache.format.manifest import Manifest, captions_of_shards
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.statistics import SideStatistics
@@ -65,6 +66,7 @@ __all__ = [
     "SideStatistics",
     "StorageDtype",
     "StoredRows",
+    "UnfitFileError",
     "WriterLock",
     "available_host_bytes",
     "batch_indices",
@@ -73,6 +75,8 @@ __all__ = [
     "clear_cache",
     "disk_budget",
     "mixing",
+    "read_regular",
+    "regular_size",
     "shown_text",
     "shown_value",
     "sync",

@@ -1,4 +1,4 @@
-"""Opening the files of a cache on disk: regular files only.
+"""Opening files on disk, of a cache or of a data set: regular files only.
 
 A named pipe would keep whoever opens it waiting for ever, and opening a device may do anything.
 """
@@ -19,10 +19,15 @@ _KINDS = {
 
 
 class UnfitFileError(OSError):
-    """What is at a path is no file of a cache: a pipe, a folder or a device, or of another size than it can have."""
+    """What is at a path is no file to read: a pipe, a folder or a device, or of another size than it can have.
+
+    Attributes:
+        problem: what is wrong, and not where: "is a folder".
+    """
 
     def __init__(self, problem: str, path: Path) -> None:
         super().__init__(None, problem, str(path))
+        self.problem = problem
 
 
 def regular_size(path: Path) -> int:
@@ -31,7 +36,7 @@ def regular_size(path: Path) -> int:
         return _checked(path.stat(), path)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise UnfitFileError("is a link that leads back to itself", path) from None
+            raise UnfitFileError("is a link that leads to itself", path) from None
         raise
 
 
@@ -53,16 +58,17 @@ def regular_file(path: Path) -> BinaryIO:
     return os.fdopen(open_regular(path), "rb")
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int | None) -> bytes:
     """The content of a regular file. Raises like `regular_size`; UnfitFileError if it has more than `limit` bytes."""
     with regular_file(path) as file:
-        if (size := os.fstat(file.fileno()).st_size) > limit:
-            raise UnfitFileError(f"has {size} bytes, {limit} at most are right", path)
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
+            raise UnfitFileError(f"has {size} bytes, the limit is {limit}", path)
         return file.read(size)
 
 
 def _checked(found: os.stat_result, path: Path) -> int:
     kind = stat.S_IFMT(found.st_mode)
     if kind != stat.S_IFREG:
-        raise UnfitFileError(f"is {_KINDS.get(kind, 'something else')}, not a file", path)
+        raise UnfitFileError(f"is {_KINDS.get(kind, 'no regular file')}", path)
     return found.st_size

@@ -15,6 +15,7 @@ from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
 
 from pipeline.backbone.hub import hub_file
 from pipeline.backbone.refusal import first_line
+from pipeline.config import nearest
 from pipeline.errors import BackboneError
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
@@ -179,9 +180,7 @@ def _object(value: Any, where: str, what: str) -> dict[str, Any]:
 def _refuse_unknown(stated: Mapping[str, Any], known: Collection[str], where: str, what: str) -> None:
     for key in stated:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
             raise BackboneError(
-                f"{where}: {what}.{key}: open_clip {open_clip.__version__} does not know this key{hint}; "
-                "correct it, or install the open_clip_torch that wrote it"
+                f"{where}: {what}.{key}: open_clip {open_clip.__version__} does not know this key"
+                f"{nearest(key, known)}; correct it, or install the open_clip_torch that wrote it"
             )

@@ -1,20 +1,12 @@
 """Reading a file that a data set names, which must be a regular one: a named pipe would be waited for without end."""
 
 import errno
-import os
-import stat
 from pathlib import Path
 
+from cache import UnfitFileError, read_regular, regular_size
 from pipeline.errors import DatasetError, os_error_reason
 
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR)
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 class IrregularFileError(DatasetError):
@@ -42,14 +34,13 @@ def file_size(path: Path) -> int | None:
         DatasetError: the file system fails or forbids to look.
     """
     try:
-        status = path.stat()
+        return regular_size(path)
     except OSError as error:
         if error.errno in _NO_SUCH_FILE:
             return None
         raise _unreadable(path, error) from error
     except ValueError:  # a null byte, or a character that the file system's encoding lacks
         raise ImpossibleNameError(path, "has a character that no file's name can have") from None
-    return _checked_size(path, status)
 
 
 def read_regular_file(path: Path, limit: int | None = None) -> bytes:
@@ -64,28 +55,16 @@ def read_regular_file(path: Path, limit: int | None = None) -> bytes:
         DatasetError: there is no such file, it may not be read, or the disk fails.
     """
     try:
-        _checked_size(path, path.stat())  # before opening, which has effects on some devices
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            size = _checked_size(path, os.fstat(file.fileno()))
-            if limit is not None and size > limit:
-                raise IrregularFileError(path, f"has {size} bytes, the limit is {limit}")
-            return file.read(size)
+        return read_regular(path, limit)
     except OSError as error:
         raise _unreadable(path, error) from error
     except MemoryError as error:
         raise DatasetError(f"{path}: cannot be read: no memory is left for it") from error
 
 
-def _checked_size(path: Path, status: os.stat_result) -> int:
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFREG:
-        raise IrregularFileError(path, f"is {_KINDS.get(kind, 'no regular file')}")
-    return status.st_size
-
-
 def _unreadable(path: Path, error: OSError) -> DatasetError:
-    if error.errno == errno.ELOOP:
-        return IrregularFileError(path, "is a link that leads to itself")
+    if isinstance(error, UnfitFileError):
+        return IrregularFileError(path, error.problem)
     if error.errno == errno.ENAMETOOLONG:
         return ImpossibleNameError(path, "is too long a name for this file system")
     return DatasetError(f"{path}: cannot be read: {os_error_reason(error)}")

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 
-from cache import ActivationCache
+from cache import ActivationCache, shown_text
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.errors import RunError
 from pipeline.interpretation.peaks import TopItems
@@ -132,8 +132,7 @@ def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: not a readable Parquet file ({reason:.200}); {_REMEDY}") from None
+        raise RunError(f"{path}: not a readable Parquet file ({shown_text(error)}); {_REMEDY}") from None
     check_seal(path, _REMEDY)
     metadata = (table.schema.metadata or {}).get(METADATA_KEY)
     if metadata is None or not table.schema.equals(LATENT_SCHEMA):

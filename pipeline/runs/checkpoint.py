@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cache import shown_text
 from pipeline.errors import RunError
 from pipeline.runs.identity import refuse_differences
 from pipeline.runs.seal import check_seal
@@ -85,8 +86,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any], state: TrainingStat
     try:
         _restore(state, tensors)
     except (RuntimeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: does not fit what is trained ({reason:.200}); {_REMEDY}") from None
+        raise RunError(f"{path}: does not fit what is trained ({shown_text(error)}); {_REMEDY}") from None
     return Progress(header.step, header.history)
 
 

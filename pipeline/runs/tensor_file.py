@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from cache import shown_text
 from pipeline.errors import RunError, os_error_reason
 from pipeline.runs.files import replacing
 from pipeline.runs.seal import SEAL_KEY, UNSEALED, sealed
@@ -91,8 +92,7 @@ def read_header(path: Path, remedy: str) -> Header:
             }
             return Header(stored.metadata() or {}, layouts)
     except SafetensorError as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: not a whole safetensors file ({reason:.200}); {remedy}") from None
+        raise RunError(f"{path}: not a whole safetensors file ({shown_text(error)}); {remedy}") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cache import shown_text
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.objectives import Losses, mean_squared_error, weighted_sum
@@ -162,8 +163,9 @@ def load_auxiliary_autoencoder(path: Path) -> AuxiliaryAutoencoder:
             autoencoder = AuxiliaryAutoencoder(options, config["channels"])
         autoencoder.load_state_dict(state, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: not a saved auxiliary autoencoder ({reason:.200}); {_RETRAIN}") from None
+        raise RunError(
+            f"{path}: not a saved auxiliary autoencoder ({shown_text(error)}); {_RETRAIN}"
+        ) from None
     check_seal(path, _RETRAIN)
     return autoencoder.eval().requires_grad_(False)
 

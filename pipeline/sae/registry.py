@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cache import Manifest
+from cache import Manifest, shown_text
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.runs.config import CONFIG_FILE, RETRAIN
@@ -148,11 +148,11 @@ def _expected_layouts(path: Path, config: Mapping[str, Any]) -> dict[str, Layout
         with torch.device("meta"):
             return {name: Layout.of(tensor) for name, tensor in _built(config).state_dict().items()}
     except ConfigError as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: {reason:.300}; {RETRAIN}") from None
+        raise RunError(f"{path}: {shown_text(error)}; {RETRAIN}") from None
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # sizes beyond any tensor
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: describes no SAE that can be built ({reason:.200}); {RETRAIN}") from None
+        raise RunError(
+            f"{path}: describes no SAE that can be built ({shown_text(error)}); {RETRAIN}"
+        ) from None
 
 
 def _refuse_other_layouts(path: Path, found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
