@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cache.errors import CacheCorruptError, unreadable
 from cache.files.durable import WrittenFile, write_durably
-from cache.files.location import Location, file_size, read_document
+from cache.files.location import Location, read_document
 from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER, sharded_layouts
 from cache.format.ledger_values import check_values
 from cache.format.manifest import Manifest, canonical_sha256
@@ -142,14 +142,6 @@ class ShardRecord:
         overflow = [self.vision.overflow, self.text.overflow]
         return canonical_sha256({**self._counts(), "files": self._files(), "overflow": overflow})
 
-    def file_problem(self, folder: Path) -> str | None:
-        """Why the first file of the shard that is not there with its recorded size is not; None if all are."""
-        sizes = {path: file.written.bytes for path, file in self.files.items()}
-        if self.samples is not None:
-            sizes[shard_samples_name(self.shard)] = self.samples.bytes
-        problems = (_file_problem(folder, path, size) for path, size in sizes.items())
-        return next(filter(None, problems), None)
-
     def _counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _COUNTS}
 
@@ -273,12 +265,3 @@ def read_statistics(folder: Location, side: str, completion: Completion) -> Side
         )
         for record in records
     )
-
-
-def _file_problem(folder: Path, path: str, size: int) -> str | None:
-    """Why the file `path` of the cache is not there with `size` bytes; None if it is."""
-    try:
-        found = file_size(folder / path)
-    except OSError as error:
-        return f"{path} cannot be used ({error.strerror})"
-    return None if found == size else f"{path} has {found} bytes, {size} were written"

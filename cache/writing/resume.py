@@ -59,22 +59,22 @@ def _committed(path: Path, manifest: Manifest, shard: int) -> ShardRecord | None
     """The record of a shard if it has one.
 
     Raises:
-        CacheCorruptError: the record is damaged, or a file of the shard is not there with its size; samples, being
-            small, are hashed.
+        CacheCorruptError: the record is damaged, or a file of the shard is not the one that was written.
         CacheAccessError: a file cannot be read.
     """
     record = read_record(path, manifest, shard)
     if record is None:
         return None
-    if problem := record.file_problem(path):
-        raise CacheCorruptError(f"{path}: {problem}")
-    samples = path / shard_samples_name(shard)
-    try:
-        is_sound = record.samples is not None and is_as_written(samples, record.samples)
-    except OSError as error:
-        raise unreadable(samples, error) from None
-    if not is_sound:
-        raise CacheCorruptError(f"{samples}: is not the file that was written")
+    written = {name: file.written for name, file in record.files.items()}
+    if record.samples is not None:
+        written[shard_samples_name(shard)] = record.samples
+    for name, expected in written.items():
+        try:
+            is_sound = is_as_written(path / name, expected)
+        except OSError as error:
+            raise unreadable(path / name, error) from None
+        if not is_sound:
+            raise CacheCorruptError(f"{path / name}: is not the file that was written")
     return record
 
 
