@@ -217,7 +217,7 @@ def read_record(folder: Path, manifest: Manifest, shard: int) -> ShardRecord | N
 def write_ledger(path: Path, records: Iterable[ShardRecord]) -> WrittenFile:
     """Write the records as one Parquet file, a row group for each shard, without their samples, which it outlives."""
     rows = (pa.Table.from_pylist([record.row()], schema=LEDGER_SCHEMA) for record in records)
-    return write_parquet(path, LEDGER_SCHEMA, rows)
+    return write_parquet(path, LEDGER_SCHEMA, rows, extremes=False)
 
 
 def completed(records: Iterable[ShardRecord], files: Mapping[str, WrittenFile]) -> Completion:

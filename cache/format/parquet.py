@@ -23,9 +23,18 @@ _UNPACKED_TIMES = 256
 _BATCH_ROWS = 1 << 16
 
 
-def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> WrittenFile:
-    """Write tables of `schema` durably as one file, a row group each; it holds no clock."""
-    options = {"compression": "zstd", "write_page_checksum": True}
+def write_parquet(
+    path: Path, schema: pa.Schema, tables: Iterable[pa.Table], *, extremes: bool = True
+) -> WrittenFile:
+    """Write tables of `schema` durably as one file, a row group each; it holds no clock.
+
+    Args:
+        path: where the file goes.
+        schema: of every table.
+        tables: one for each row group.
+        extremes: keep the smallest and the largest value of each column, which of long values takes more than these.
+    """
+    options = {"compression": "zstd", "write_page_checksum": True, "write_statistics": extremes}
     with (
         DurableFile(path) as file,
         io.BufferedWriter(file, _BUFFER_BYTES) as buffer,  # Arrow writes in pieces of a few bytes
