@@ -7,8 +7,10 @@ a process that has imported everything saves doing so for every kill; nothing ma
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -66,3 +68,33 @@ def in_child(work: Callable[[], None]) -> int:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def command_in_child(
+    command: Callable[[], None],
+    arguments: list[str],
+    folder: Path,
+    moment: int | None = None,
+    sent: signal.Signals = signal.SIGKILL,
+) -> tuple[int, int]:
+    """Give a command in `folder`, with a signal at a moment; returns its status and the moments there were.
+
+    What it says is in the files `out` and `err` of the folder.
+    """
+    ours, theirs = os.pipe()
+
+    def work() -> None:
+        os.chdir(folder)
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        sys.argv = arguments
+        try:
+            with Calls(moment, sent) as calls:
+                command()
+        finally:
+            os.write(theirs, str(calls.made).encode())
+
+    status = in_child(work)
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        return status, int(pipe.read() or 0)

@@ -7,7 +7,6 @@ shards were committed then, and the status and what was said.
 """
 
 import json
-import os
 import random
 import signal
 import sys
@@ -15,32 +14,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import yaml
-from killing import Calls, in_child
+from killing import command_in_child
+from micro_project import write_model
 
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.scenes.write import write_split
-from pipeline.pretraining.tokenizer import write_tokenizer
 from stages import cli, encode  # noqa: F401  (the command imports it when it is given)
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path("data/cache/train.zarr")
 SHARDS = 4
 STOPS = 2
-
-
-def write_model(folder: Path) -> None:
-    """An open_clip folder without weights: 2 x 2 patches of 16 pixels."""
-    folder.mkdir()
-    tower = {"width": 16, "layers": 1}
-    words = ["a", "the", "red", "blue", "small", "boat", "house", "cat", "on", "and", "two"]
-    vocabulary = write_tokenizer(folder, words, 32)
-    text = {"context_length": 32, "vocab_size": vocabulary, "heads": 2, "hf_tokenizer_name": "small", **tower}
-    vision = {"image_size": 32, "patch_size": 16, "head_width": 8, **tower}
-    model = {"embed_dim": 12, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
-    preprocessing = {"size": [32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
-    config = {"model_cfg": model, "preprocess_cfg": preprocessing}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
 
 
 class Work:
@@ -53,23 +38,8 @@ class Work:
 
     def encode(self, moment: int | None = None, sent: signal.Signals = signal.SIGKILL) -> tuple[int, int]:
         """Give the command, with a signal at a moment; returns its status and the moments there were."""
-        ours, theirs = os.pipe()
-
-        def command() -> None:
-            os.chdir(self.folder)
-            for stream, name in ((1, "out"), (2, "err")):
-                os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-            sys.argv = ["concord", "encode", "train", "--params", str(self._params)]
-            try:
-                with Calls(moment, sent) as calls:
-                    cli.app()
-            finally:
-                os.write(theirs, str(calls.made).encode())
-
-        status = in_child(command)
-        os.close(theirs)
-        with os.fdopen(ours) as pipe:
-            return status, int(pipe.read() or 0)
+        arguments = ["concord", "encode", "train", "--params", str(self._params)]
+        return command_in_child(cli.app, arguments, self.folder, moment, sent)
 
     def committed(self) -> list[int]:
         """The shards that are committed in an unfinished cache."""

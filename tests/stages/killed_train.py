@@ -6,13 +6,12 @@ Prints as JSON, for each kill, the step of the checkpoint that there was then, -
 """
 
 import json
-import os
 import random
 import signal
 import sys
 from pathlib import Path
 
-from killing import Calls, in_child
+from killing import command_in_child, in_child
 from micro_project import RUN, working_in, write_project
 
 from pipeline.runs.checkpoint import read_checkpoint
@@ -24,23 +23,8 @@ def trained(folder: Path, project: Path, moment: int | None = None) -> tuple[int
     folder.mkdir(exist_ok=True)
     if not (folder / "data").exists():
         (folder / "data").symlink_to(project / "data")
-    ours, theirs = os.pipe()
-
-    def command() -> None:
-        os.chdir(folder)
-        for stream in (1, 2):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        sys.argv = ["concord", "train", "lucid", "--params", str(project / "params.yaml")]
-        try:
-            with Calls(moment) as calls:
-                cli.app()
-        finally:
-            os.write(theirs, str(calls.made).encode())
-
-    status = in_child(command)
-    os.close(theirs)
-    with os.fdopen(ours) as pipe:
-        return status, int(pipe.read() or 0)
+    arguments = ["concord", "train", "lucid", "--params", str(project / "params.yaml")]
+    return command_in_child(cli.app, arguments, folder, moment)
 
 
 def main(folder: Path, kills: int) -> None:

@@ -1,43 +1,18 @@
 """`concord cache repair` against a real data set and the embedded backbone."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
-from typer.testing import CliRunner
-
-from stages.cli import app
-
-ROOT = Path(__file__).parents[2]
+from noise_project import encoded_project, run
 
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory):
     """A working directory with options, five pictures of noise, and their cache in three shards."""
-    folder = tmp_path_factory.mktemp("project")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    values["dataset"] |= {"root": "pets", "splits": {"train": "train"}}
-    values["backbone"] = {"model": f"local-dir:{ROOT / 'models/tiny-siglip'}"}
-    values["encode"] |= {"shard_images": 2}
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    (folder / "pets/train").mkdir(parents=True)
-    (folder / "pets/annotations").mkdir()
-    content = {"images": [], "annotations": []}
-    for number in range(1, 6):
-        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(folder / f"pets/train/{number}.png")
-        content["images"].append({"id": number, "file_name": f"{number}.png", "width": 32, "height": 32})
-        content["annotations"].append({"id": number, "image_id": number, "caption": "a red boat"})
-    (folder / "pets/annotations/captions_train.json").write_text(json.dumps(content))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run("encode", "train")
-    return folder
+    return encoded_project(tmp_path_factory.mktemp("project"), 5, shard_images=2)
 
 
 @pytest.fixture
@@ -45,12 +20,6 @@ def project(encoded, tmp_path, monkeypatch):
     folder = shutil.copytree(encoded, tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder
-
-
-def run(*arguments, status=0):
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == status, result.output
-    return result.output
 
 
 def digests(folder):

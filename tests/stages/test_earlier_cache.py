@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from noise_project import encoded_project, run
 from PIL import Image
-from typer.testing import CliRunner
 
-from stages.cli import app
-
-ROOT = Path(__file__).parents[2]
 CACHE = Path("data/cache/train.zarr")
 COMMAND = ("encode", "train", "--replace")
 
@@ -21,37 +18,13 @@ COMMAND = ("encode", "train", "--replace")
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory):
     """A working directory with options, three pictures of noise, and their cache in two shards."""
-    folder = tmp_path_factory.mktemp("project")
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    values["dataset"] |= {"root": "pets", "splits": {"train": "train"}}
-    values["backbone"] = {"model": f"local-dir:{ROOT / 'models/tiny-siglip'}"}
-    values["encode"] |= {"shard_images": 2, "batch_size": 2}
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    (folder / "pets/train").mkdir(parents=True)
-    (folder / "pets/annotations").mkdir()
-    content = {"images": [], "annotations": []}
-    for number in range(1, 4):
-        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(folder / f"pets/train/{number}.png")
-        content["images"].append({"id": number, "file_name": f"{number}.png", "width": 32, "height": 32})
-        content["annotations"].append({"id": number, "image_id": number, "caption": "a red boat"})
-    (folder / "pets/annotations/captions_train.json").write_text(json.dumps(content))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run(*COMMAND)
-    return folder
+    return encoded_project(tmp_path_factory.mktemp("project"), 3, shard_images=2, batch_size=2)
 
 
 @pytest.fixture
 def project(encoded, tmp_path, monkeypatch):
     """A copy of that directory, and the current one."""
     monkeypatch.chdir(shutil.copytree(encoded, tmp_path / "project"))
-
-
-def run(*arguments, status=0):
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == status, result.output
-    return result.output
 
 
 def set_option(section, key, value):
