@@ -37,6 +37,11 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
     refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
     explanation = explain(sae, backbone, picture, text)
     Terminal().print(_table(explanation, names, count), soft_wrap=False)
+    if explanation.unknown_words:
+        note(
+            f"--text: {explanation.unknown_words} of its {len(explanation.words)} words are ones that the backbone's "
+            "tokenizer does not know; they all look alike to it, so what they fire says little"
+        )
     save_figure(explanation_figure(picture, explanation, names, count), output)
     note(f"drawn in {output}")
 

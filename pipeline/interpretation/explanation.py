@@ -10,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from pipeline.backbone.spelling import Word, over_words
+from pipeline.backbone.spelling import Spelling, Word, over_words
 from pipeline.errors import ConfigError
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.codes import SparseCodes
@@ -58,11 +58,13 @@ class Explanation:
         latents: those that the text fires as well come first; then by activation, largest first.
         words: the text word by word, as the tokenizer decodes it; none without a text.
         plan: float32 [row, column, word], how much of each patch the transport moves to each word; None without one.
+        unknown_words: how many of the words the tokenizer does not know, so that they all look alike to the backbone.
     """
 
     latents: list[FiringLatent]
     words: list[Word]
     plan: Float[np.ndarray, "row column word"] | None
+    unknown_words: int
 
 
 @torch.inference_mode()
@@ -82,25 +84,29 @@ def explain(
     pixels = backbone.preprocess(picture)
     patches = backbone.encode_images(pixels[None]).tokens[0]
     vision = sae.encode("vision", patches, "shared")
-    words, tokens = _text_tokens(backbone, text) if text else ([], patches.new_zeros(0, sae.text_channels))
+    spelling, tokens = (
+        _text_tokens(backbone, text) if text else (None, patches.new_zeros(0, sae.text_channels))
+    )
+    words = spelling.words() if spelling else []
     spoken = sae.encode("text", tokens, "shared")
     plan = None
     if words:
         offsets = torch.tensor([0, len(tokens)], device=tokens.device)
         of_tokens = sae.transport(vision, spoken, offsets, len(patches)).plan[0].cpu().numpy()
         plan = over_words(np.add, of_tokens, words).reshape(*backbone.grid, -1)
-    return Explanation(_firing(vision, spoken, words, sae.shared_width, backbone.grid), words, plan)
+    latents = _firing(vision, spoken, words, sae.shared_width, backbone.grid)
+    unknown = set(spelling.unknown) if spelling else set()
+    return Explanation(latents, words, plan, sum(not unknown.isdisjoint(word.tokens) for word in words))
 
 
-def _text_tokens(backbone: "Backbone", text: str) -> tuple[list[Word], Float[Tensor, "token channel"]]:
+def _text_tokens(backbone: "Backbone", text: str) -> tuple[Spelling, Float[Tensor, "token channel"]]:
     count, context = backbone.count_tokens([text])[0], backbone.context_length
     if count > context:
         raise ConfigError(f"--text: has {count} tokens and the backbone reads {context}; shorten it")
     token_ids, valid = backbone.tokenize([text])
     if not valid.any():
         raise ConfigError("--text: has no words that the backbone knows; leave it out or write some")
-    words = backbone.spelling(token_ids[valid]).words()
-    return words, backbone.encode_texts(token_ids).tokens[valid]
+    return backbone.spelling(token_ids[valid]), backbone.encode_texts(token_ids).tokens[valid]
 
 
 def _firing(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.report.decimals import decimals_text
 from pipeline.report.dictionaries import Dictionary
 from pipeline.report.runs import Run
 
@@ -26,11 +27,14 @@ def headlines(runs: Sequence[Run], variant: str, dictionary: Dictionary | None) 
         found.append(Headline("Named latents", f"{dictionary.with_name:,}", note))
     vision, text = (_full(metrics, side) for side in ("vision", "text"))
     if vision is not None and text is not None:
-        figures = f"{vision:.2f} · {text:.2f}".replace("-", "\N{MINUS SIGN}")
+        figures = f"{decimals_text(vision)} · {decimals_text(text)}"
         found.append(Headline("R², pictures · words", figures, "0: as good as the mean; 1: perfect"))
     point, swapped = (metrics.get(f"grounding.{kind}.point_at_1") for kind in ("transport", "swapped"))
     if point is not None and swapped is not None:
+        objects, absent = (metrics.get(f"counts.{key}") for key in ("grounding_targets", "swapped"))
         note = f"{swapped:.2f} for an absent object"
+        if objects is not None and absent is not None:
+            note = f"of {objects:,} objects; {swapped:.2f} of {absent:,} absent ones"
         found.append(Headline("Heat peaks on the object", f"{point:.2f}", note))
     same, concepts = (metrics.get(f"concepts.{key}") for key in ("same_latent.count", "concepts"))
     if same is not None and concepts is not None:

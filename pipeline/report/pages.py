@@ -11,6 +11,7 @@ from cache import ActivationCache, visible
 from pipeline.classification.intervals import share_interval
 from pipeline.report.charts import training_charts
 from pipeline.report.claims import judge
+from pipeline.report.decimals import decimals_text
 from pipeline.report.dictionaries import Dictionary
 from pipeline.report.headline import headlines
 from pipeline.report.heat import SCALE
@@ -136,6 +137,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "decimals": decimals_text,
         "figure": figure_text,
         "interval": interval_text,
         "percent": _percent,
@@ -157,7 +159,7 @@ def interval_text(counts: tuple[int, int]) -> str:
 
 def figure_text(value: float) -> str:
     """A metric as tables print it: whole counts whole, anything else to four decimals, with a real minus sign."""
-    return (_thousands(value) if isinstance(value, int) else f"{value:.4f}").replace("-", "\N{MINUS SIGN}")
+    return _thousands(value) if isinstance(value, int) else decimals_text(value, 4)
 
 
 def _percent(share: float) -> str:

@@ -64,6 +64,15 @@ def test_the_plan_gives_every_token_its_share(sae, backbone, picture):
     assert explain(sae, backbone, picture).plan is None
 
 
+def test_words_that_the_tokenizer_does_not_know_are_counted(sae, backbone, picture):
+    assert explain(sae, backbone, picture, "a zebra beside a quagga").unknown_words == 3
+    assert (
+        explain(sae, backbone, picture, TEXT).unknown_words
+        == explain(sae, backbone, picture).unknown_words
+        == 0
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("boat " * 200, "tokens and the backbone reads"), ("   ", "has no words")]
 )

@@ -14,12 +14,13 @@ from PIL import Image
 from pipeline.report.captions import keywords, lit_captions
 from pipeline.report.charts import HEIGHT, WIDTH, training_charts
 from pipeline.report.claims import CLAIMS, judge
+from pipeline.report.decimals import decimals_text
 from pipeline.report.evidence import Evidence
 from pipeline.report.headline import headlines
 from pipeline.report.heat import DIGITS, SCALE, heat_image, heat_text
 from pipeline.report.latents import LatentPage, specimens
 from pipeline.report.neighbours import nearest_latents
-from pipeline.report.pages import interval_text, templates
+from pipeline.report.pages import figure_text, interval_text, templates
 from pipeline.report.paper import paper
 from pipeline.report.pictures import Picture, as_seen
 from pipeline.report.runs import Run
@@ -115,6 +116,25 @@ def test_nearest_latents_are_those_of_highest_mean_cosine_on_both_sides():
         )
     assert nearest_latents(sae, [4], 3) == {4: ()}
     assert nearest_latents(sae, [], 3) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(-0.004, "0.00"), (-0.0, "0.00"), (-0.006, "−0.01"), (0.5, "0.50"), (-2, "−2.00")]
+)
+def test_a_figure_that_rounds_to_zero_has_no_minus_sign(value, shown):
+    assert decimals_text(value) == shown
+    assert figure_text(float(value / 1e9)) == "0.0000"
+
+
+def test_the_headline_says_of_how_many_objects_grounding_is_a_share():
+    metrics = {
+        "grounding.transport.point_at_1": 0.2,
+        "grounding.swapped.point_at_1": 0.15,
+        "counts.grounding_targets": 2000,
+        "counts.swapped": 20,
+    }
+    (grounding,) = headlines([run("lucid", metrics)], "lucid", None)
+    assert (grounding.figure, grounding.note) == ("0.20", "of 2,000 objects; 0.15 of 20 absent ones")
 
 
 def test_the_headline_shows_what_was_measured_and_nothing_else():
