@@ -4,7 +4,7 @@ import io
 import warnings
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from cache import shown_text
 from pipeline.datasets.eight_bits import eight_bit_rgb
@@ -19,6 +19,12 @@ PIXEL_LIMIT = 2**26
 
 FILE_LIMIT = 2**28
 """Most bytes of an image file, 256 MiB."""
+
+_SCAN_LIMIT = 100
+"""Most scans of a JPEG: each goes over all pixels. Encoders write a dozen."""
+
+_READ_LIMIT = 2**18
+"""Most times that a decoder asks for bytes: a file of nothing but tiny chunks would keep it for minutes."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,14 +102,41 @@ def _decode(path: Path) -> tuple[Image.Image, Image.Image]:
     except IrregularFileError as error:
         raise UnusableImageError(path, f"image file cannot be used: {error.reason}") from None
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        with Image.open(_BoundedReads(data), formats=FORMATS) as file:
             _refuse_too_large(file)
+            if isinstance(file, JpegImagePlugin.JpegImageFile):
+                _refuse_endless_scans(data)
             stored = eight_bit_rgb(file)
             turn = _TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
         return stored, stored if turn is None else stored.transpose(turn)
     except Exception as error:  # decoders raise whatever they like, also RuntimeError and NotImplementedError
         kind = "image too large" if isinstance(error, _TOO_LARGE) else "image cannot be decoded"
         raise UnusableImageError(path, f"{kind}: {_reason(error)}") from None
+
+
+class _BoundedReads(io.BytesIO):
+    """The bytes of a file, which are asked for only so many times.
+
+    Raises:
+        ValueError: once it is read more often.
+    """
+
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As `io.BytesIO`."""
+        self._reads += 1
+        if self._reads > _READ_LIMIT:
+            raise ValueError(f"it is in too many pieces: reading it takes more than {_READ_LIMIT} steps")
+        return super().read(size)
+
+
+def _refuse_endless_scans(data: bytes) -> None:
+    scans = data.count(
+        b"\xff\xda"
+    )  # the marker of a scan; in what is compressed, no such two bytes follow each other
+    if scans > _SCAN_LIMIT:
+        raise ValueError(f"it has {scans} scans, the limit is {_SCAN_LIMIT}")
 
 
 def _refuse_too_large(file: ImageFile.ImageFile) -> None:

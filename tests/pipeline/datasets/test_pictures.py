@@ -51,6 +51,19 @@ def sixteen_bits():
     return Image.fromarray(np.rint(RAMP * 65535).astype(np.uint16))
 
 
+def sixteen_bit_png(values: np.ndarray) -> bytes:
+    """PNG of colours, [row, column, band], of 16 bits."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return png(values.shape[1], values.shape[0], 16, {2: 4, 3: 2, 4: 6}[values.shape[2]], rows)
+
+
+def endless_scans(scans: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    content = saved(Image.new("RGB", (16, 16), "red"), "JPEG", progressive=True)
+    last = content.rfind(b"\xff\xda")
+    return content[:last] + content[last:-2] * scans + content[-2:]
+
+
 RAMPS = {
     "png": lambda: saved(sixteen_bits(), "PNG"),
     "png with transparency": lambda: saved(sixteen_bits(), "PNG", transparency=7),
@@ -107,7 +120,20 @@ UNKNOWN_RANGES = {
     "negative floats": (grey_tiff((RAMP - 0.5).astype(np.float32), sample_format=3), "from -0.5 to 0.5, not"),
     "not numbers": (grey_tiff(np.where(RAMP < 0.9, RAMP, np.nan).astype(np.float32), sample_format=3), "nan"),
     "infinite": (saved(Image.fromarray(np.where(RAMP < 0.9, RAMP, np.inf).astype(np.float32)), "PPM"), "inf"),
-    "8 bits in 16": (saved(Image.fromarray((RAMP * 100).astype(np.uint16)), "PNG"), "one value of 8 bits"),
+    **{
+        f"8 bits in 16, {kind}": (content(np.rint(RAMP * 255)), "step of 8 bits")
+        for kind, content in {
+            "png": lambda values: saved(Image.fromarray(values.astype(np.uint16)), "PNG"),
+            "jpeg 2000": lambda values: saved(Image.fromarray(values.astype(np.uint16)), "JPEG2000"),
+            "tiff": lambda values: grey_tiff(values.astype(np.uint16)),
+            "rgb": lambda values: sixteen_bit_png(np.stack([values, values[::-1], values], axis=-1)),
+            "grey and alpha": lambda values: sixteen_bit_png(np.stack([values, 0 * values + 65535], axis=-1)),
+            "transparent": lambda values: sixteen_bit_png(
+                np.stack([*[values] * 3, 0 * values + 65535], axis=-1)
+            ),
+            "ppm": lambda values: b"P6 %d 1 65535\n" % (values.size // 3) + values.astype(">u2").tobytes(),
+        }.items()
+    },
     "above the largest": (b"P5 2 1 1000\n" + struct.pack(">HH", 999, 1001), "above the largest"),
     "above the largest byte": (b"P6 1 1 100\n" + bytes([1, 101, 3]), "above the largest"),
 }
@@ -120,6 +146,38 @@ def test_a_picture_whose_range_of_values_is_not_known_is_unusable(tmp_path, kind
     with pytest.raises(UnusableImageError) as error:
         read_upright(tmp_path / "picture")
     assert error.value.reason.startswith("image cannot be decoded: it") and complaint in error.value.reason
+
+
+@pytest.mark.parametrize("kind", ["png", "ppm to 1000", "ppm to 100"])
+def test_colours_of_other_depths_are_scaled_and_those_of_one_tone_kept(tmp_path, kind):
+    largest = 65535 if kind == "png" else int(kind.split()[-1])
+    values = np.random.default_rng(0).integers(0, largest + 1, (8, 8, 3))
+    for colours in (values, 0 * values + values[0, 0]):
+        data = colours.astype(">u2" if largest > 255 else np.uint8).tobytes()
+        content = sixteen_bit_png(colours) if kind == "png" else b"P6 8 8 %d\n" % largest + data
+        (tmp_path / "picture").write_bytes(content)
+        read = np.asarray(read_upright(tmp_path / "picture"), dtype=float)
+        assert np.abs(read - colours / largest * 255).max() < (1 if kind == "png" else 0.501)
+
+
+ENDLESS = {
+    "scans": (lambda: endless_scans(200), "it has 2", "scans"),
+    "text": (
+        lambda: b"P3 3000 3000 255\n" + b"1 " * 2**24,
+        "it is written as text of 33554449 bytes",
+        "limit",
+    ),
+    "pieces": (lambda: b"P6\n" + b"#\n" * 2**17 + b"1 1\n255\n123", "it is in too many pieces", "steps"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_picture_that_would_be_decoded_for_minutes_is_unusable(tmp_path, kind):
+    content, *complaints = ENDLESS[kind]
+    (tmp_path / "picture").write_bytes(content())
+    with pytest.raises(UnusableImageError) as error:
+        read_upright(tmp_path / "picture")
+    assert all(complaint in error.value.reason for complaint in complaints)
 
 
 def test_modes_that_convert_in_two_steps_or_drop_transparency_are_read_without_a_word(tmp_path, recwarn):
