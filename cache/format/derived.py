@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cache.format.layout import sharded_layouts
+from cache.errors import CacheFormatError
+from cache.format.layout import SAMPLES_FILE, sharded_layouts
 from cache.format.ledger import ShardRecord
 from cache.format.manifest import Manifest
 from cache.format.metadata import as_bytes, group_of
@@ -42,7 +43,11 @@ class _SmallArray(NamedTuple):
 
 
 def derived(manifest: Manifest, records: Sequence[ShardRecord], captions: pa.Table) -> Derived:
-    """Everything that the manifest, the records of all shards in order and `CAPTION_COLUMNS` of samples imply."""
+    """Everything that the manifest, the records of all shards in order and `CAPTION_COLUMNS` of samples imply.
+
+    Raises:
+        CacheFormatError: the samples give captions rows, or tokens, that the cache's arrays do not have.
+    """
     statistics = {side: merge_all(getattr(record, side) for record in records) for side in ("vision", "text")}
     arrays = _caption_positions(manifest, captions)
     for side, of_side in statistics.items():
@@ -73,12 +78,19 @@ def _caption_positions(manifest: Manifest, captions: pa.Table) -> dict[str, _Sma
     lengths = np.zeros(layouts["text/pooled"].shape[0], np.int64)
     starts = np.zeros_like(lengths)
     captions = captions.filter(captions["caption_row"].is_valid())
-    lengths[captions["caption_row"].to_numpy()] = captions["tokens"].to_numpy()
+    rows, tokens = captions["caption_row"].to_numpy(), captions["tokens"].fill_null(-1).to_numpy()
+    if not (_within(rows, len(lengths) - 1) and _within(tokens, manifest.context_length)):
+        raise CacheFormatError(f"{SAMPLES_FILE}: gives captions rows or tokens that the arrays do not have")
+    lengths[rows] = tokens
     for shard in range(manifest.shards):
         rows = slice(manifest.caption_range(shard).start, manifest.caption_range(shard).stop)
         first = shard * layouts["text/tokens"].shard_rows
         starts[rows] = first + np.cumsum(lengths[rows]) - lengths[rows]
     return {"text/starts": _SmallArray(starts, "caption"), "text/lengths": _SmallArray(lengths, "caption")}
+
+
+def _within(numbers: NDArray[np.int64], largest: int) -> bool:
+    return bool(np.all((numbers >= 0) & (numbers <= largest)))
 
 
 def _statistics_arrays(side: str, statistics: SideStatistics) -> dict[str, _SmallArray]:

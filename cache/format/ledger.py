@@ -12,7 +12,7 @@ import pyarrow as pa
 from cache.errors import CacheCorruptError, unreadable
 from cache.files.durable import WrittenFile, write_durably
 from cache.files.location import Location, read_document
-from cache.format.layout import LEDGER_FILE, LEDGER_FOLDER, sharded_layouts
+from cache.format.layout import CHECKSUM_BYTES, LEDGER_FILE, LEDGER_FOLDER, sharded_layouts
 from cache.format.ledger_values import check_values
 from cache.format.manifest import Manifest, canonical_sha256
 from cache.format.parquet import read_parquet, write_parquet
@@ -130,6 +130,8 @@ class ShardRecord:
         if values["record_sha256"] != canonical_sha256(content):
             raise ValueError("fails its SHA-256")
         files = [{**file, "crc32c": bytes.fromhex(file["crc32c"])} for file in values["files"]]
+        if any(len(file["crc32c"]) % CHECKSUM_BYTES for file in files):
+            raise ValueError("a crc32c is no list of checksums")
         samples = WrittenFile(**values["samples"])
         return replace(cls.of_row({**values, "files": files}), samples=samples)
 

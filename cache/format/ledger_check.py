@@ -54,9 +54,11 @@ def check_ledger(folder: Location, manifest: Manifest, completion: Completion) -
             _check_recorded(
                 path, layout, shard, _rows_in_use(manifest, layout, shard, row["tokens"]), recorded
             )
+        # A stranger's ledger may list any path: only those that the format has are ever looked at.
+        ours = {name: recorded[name] for name in (layout.shard_file(shard) for layout in layouts)}
         if shard == 0 or isinstance(folder, Path):
-            _check_files(folder, shard, recorded)
-        checksums |= {name: file["crc32c"] for name, file in recorded.items()}
+            _check_files(folder, shard, ours)
+        checksums |= {name: file["crc32c"] for name, file in ours.items()}
     return checksums
 
 

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cache.errors import CacheFormatError
+from cache.format.layout import CHECKSUM_BYTES
 
 _LARGEST_MEAN = float(np.finfo(np.float32).max)
 _LARGEST_COUNT = 1 << 53
@@ -20,12 +21,16 @@ def check_values(table: pa.Table, where: object) -> None:
         where: the file, for messages.
 
     Raises:
-        CacheFormatError: a value is missing, or the statistics of a side are impossible.
+        CacheFormatError: a value is missing, a list of checksums is none, or the statistics of a side are impossible.
     """
     for name in table.column_names:
         column = table[name].combine_chunks()
         if _lacks_a_value(column):
             raise CacheFormatError(f"{where}: a value of {name} is missing; restore the file or encode again")
+        if name == "files" and not _are_checksums(column.flatten().field("crc32c")):
+            raise CacheFormatError(
+                f"{where}: a crc32c is no list of checksums; restore the file or encode again"
+            )
         if pa.types.is_struct(column.type) and not _are_statistics(column):
             raise CacheFormatError(
                 f"{where}: the statistics of {name} contradict each other; restore the file or encode again"
@@ -38,6 +43,11 @@ def _lacks_a_value(array: pa.Array) -> bool:
     if pa.types.is_struct(array.type):
         return any(map(_lacks_a_value, array.flatten()))
     return bool(pa.types.is_list(array.type)) and _lacks_a_value(array.flatten())
+
+
+def _are_checksums(crc32c: pa.BinaryArray) -> bool:
+    """Whether each is of whole unsigned 32-bit integers."""
+    return not np.any(pc.binary_length(crc32c).to_numpy(zero_copy_only=False) % CHECKSUM_BYTES)
 
 
 def _are_statistics(rows: pa.StructArray) -> bool:

@@ -144,10 +144,15 @@ def _complete(path: Path, manifest: Manifest, completion: Completion | None) -> 
     shard_files = _shard_files(manifest, range(manifest.shards), records)
     known = {ROOT_FILE, LEDGER_FILE, SAMPLES_FILE, *(file.name for file in shard_files)}
     on_disk = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+    expected: dict[str, bytes] = {}
+    if not problems:
+        try:
+            expected = _following_files(path, manifest, completion, records)
+        except CacheFormatError:
+            problems.append(Problem(SAMPLES_FILE, "holds values that no samples can hold"))
     if problems:  # what follows from the damaged file cannot be made again, so only its names are known
         known |= {name for name in on_disk if name.endswith(("/zarr.json", "/c.0"))}
     else:
-        expected = _following_files(path, manifest, completion, records)
         known |= expected.keys()
         problems += _differences(path, expected)
     problems += _foreign(sorted(on_disk - known), manifest)

@@ -236,11 +236,15 @@ class ActivationCache:
         """
         numbers = self.read_samples(["pair", "image_row", "caption_row"])
         pairs = numbers["pair"].drop_null().to_numpy()
+        captioned = numbers.filter(numbers["pair"].is_valid())["caption_row"].drop_null()
+        images = numbers["image_row"].to_numpy()
         captions = self._arrays["text/pooled"].layout.shape[0]
         if not (
             len(numbers) == self.pairs + self.skipped
             and np.array_equal(pairs, np.arange(self.pairs))
-            and _within(numbers["image_row"].drop_null().to_numpy(), 0, self.manifest.images)
+            and len(captioned) == self.pairs
+            and _within(images, 0, self.manifest.images)
+            and np.all(np.diff(images) >= 0)
             and _within(numbers["caption_row"].drop_null().to_numpy(), 0, captions)
         ):
             raise CacheFormatError(

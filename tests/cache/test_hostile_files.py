@@ -1,6 +1,7 @@
 """A folder that somebody else made costs a stated amount of memory, keeps nobody waiting, and ends in one line."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
 from cache.format.ledger import LEDGER_SCHEMA
 from cache.format.manifest import canonical_sha256
 from cache.format.root import read_root, root_attributes
-from cache.format.samples import SAMPLES_SCHEMA
+from cache.format.samples import SAMPLES_SCHEMA, write_samples
 from cache.format.small_array import small_array_content
 from cache.operations import cache_info, verify
 
@@ -190,17 +191,27 @@ def test_a_table_that_unpacks_to_gigabytes_is_refused_before_it_fills_the_memory
         _ = cache.samples
 
 
-@pytest.mark.parametrize("column", ["pair", "image_row", "caption_row"])
-@pytest.mark.parametrize("number", [-1, ABSURD])
+@pytest.mark.parametrize(
+    ("column", "number"),
+    [
+        *itertools.product(["pair", "image_row", "caption_row"], [-1, ABSURD]),
+        ("caption_row", None),
+        ("image_row", 9),  # of another shard
+    ],
+)
 def test_rows_that_the_arrays_do_not_have_are_refused(path, column, number):
-    table = pq.read_table(path / SAMPLES_FILE)
+    written = pq.ParquetFile(path / SAMPLES_FILE)
+    groups = [written.metadata.row_group(group).num_rows for group in range(written.num_row_groups)]
+    table = written.read()
     numbers = table[column].to_pylist()
     numbers[0] = number
     position = SAMPLES_SCHEMA.get_field_index(column)
     changed = table.set_column(position, SAMPLES_SCHEMA.field(position), pa.array(numbers, pa.int64()))
-    pq.write_table(changed, path / SAMPLES_FILE)
+    starts = np.cumsum([0, *groups[:-1]])
+    write_samples(path / SAMPLES_FILE, map(changed.slice, starts.tolist(), groups))
     with_root(path, **{SAMPLES_FILE: True})
     refused(read_everything, path, CacheFormatError)
+    assert not verify(path).sound
 
 
 @pytest.mark.parametrize("name", ["text/starts", "text/lengths"])
@@ -238,6 +249,7 @@ LEDGER_CHANGES = {
     "too few bins": lambda row: row["vision"]["norm_bins"].pop(),
     "a bin of no norm": lambda row: row["vision"]["norm_bins"].__setitem__(0, 1 << 60),
     "fewer norms than tokens": lambda row: row["vision"].update(count=10**18),
+    "half a checksum": lambda row: row["files"][0].update(crc32c=row["files"][0]["crc32c"] + b"x"),
 }
 
 
@@ -246,6 +258,13 @@ def test_a_ledger_that_nobody_can_compute_with_is_refused(path, change):
     changed_ledger(path, change)
     refused(read_everything, path, (CacheFormatError, CacheCorruptError))
     verify(path)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc/passwd", "a\0b", "a" * 5000])
+def test_files_that_the_format_does_not_have_are_not_looked_at(path, name):
+    changed_ledger(path, lambda row: row["files"].append({**row["files"][0], "path": name}))
+    read_everything(path)
+    assert not verify(path).sound
 
 
 @pytest.mark.parametrize("size", [None, "1", -1, 1.5, 10**4000, [], {}])
