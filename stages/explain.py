@@ -7,7 +7,7 @@ from rich.table import Table
 from pipeline.backbone.loading import load_backbone
 from pipeline.datasets.pictures import read_upright
 from pipeline.figures.explanation import explanation_figure
-from pipeline.figures.style import check_outputs, save_figure
+from pipeline.figures.style import check_outputs
 from pipeline.interpretation.explanation import Explanation, explain
 from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.latent_table import read_latents
@@ -15,6 +15,7 @@ from pipeline.params import Params
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
+from stages.drawing import write_drawing
 from stages.progress import note
 from stages.terminal import Terminal
 
@@ -42,8 +43,7 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
             f"--text: {explanation.unknown_words} of its {len(explanation.words)} words are ones that the backbone's "
             "tokenizer does not know; they all look alike to it, so what they fire says little"
         )
-    save_figure(explanation_figure(picture, explanation, names, count), output)
-    note(f"drawn in {output}")
+    write_drawing(explanation_figure(picture, explanation, names, count), output)
 
 
 def _names(path: Path, sae: SparseAutoencoder) -> dict[int, str]:

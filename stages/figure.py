@@ -9,13 +9,14 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.figures.heatmap import heatmap_figure
 from pipeline.figures.latent import latent_figure
 from pipeline.figures.source import FigureSource
-from pipeline.figures.style import IMAGE_FORMATS, WIDTHS, check_outputs, save_figure
+from pipeline.figures.style import IMAGE_FORMATS, WIDTHS, check_outputs
 from pipeline.figures.table import table_figure, table_latex
 from pipeline.params import Params
 from pipeline.report.runs import read_run
 from pipeline.report.tables import metric_tables
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.files import replace_file
+from stages.drawing import write_drawing
 from stages.paths import cache_path
 from stages.progress import note
 
@@ -117,5 +118,4 @@ def draw_table(runs: Sequence[Path], sections: Sequence[str], width: str, output
 
 def _save(figure: "Figure", outputs: Sequence[Path]) -> None:
     for output in outputs:
-        save_figure(figure, output)
-        note(f"drawn in {output}")
+        write_drawing(figure, output)

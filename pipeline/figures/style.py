@@ -1,13 +1,17 @@
 """How every figure looks, and how it is written so that the same inputs give the same bytes."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.text import Text
 
 from pipeline.errors import ConfigError
 from pipeline.runs.files import replacing
@@ -44,8 +48,9 @@ _STYLE: Any = {  # matplotlib types the keys by name, other ones in each version
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """Draw and save in the style of all figures while the block runs."""
-    with matplotlib.rc_context(_STYLE):
+    """Draw and save in the style of all figures while the block runs; `undrawn_characters` tells what no font has."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         yield
 
 
@@ -71,6 +76,22 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     with replacing(path) as file, paper_style():
         figure.savefig(file, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=_NO_CLOCK[path.suffix])
+
+
+def undrawn_characters(figure: Figure) -> str:
+    """The characters of the figure's texts that none of its fonts has, each once: they are drawn as empty boxes."""
+    shown = {
+        character for text in figure.findobj(Text) if isinstance(text, Text) for character in text.get_text()
+    }
+    return "".join(
+        sorted(one for one in shown if ord(one) not in _characters_of_fonts() and not one.isspace())
+    )
+
+
+@cache
+def _characters_of_fonts() -> frozenset[int]:
+    fonts = (get_font(findfont(family)) for family in _STYLE["font.family"])
+    return frozenset(character for font in fonts for character in font.get_charmap())
 
 
 def place_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:

@@ -3,6 +3,7 @@
 import ast
 import errno
 import io
+import warnings
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from typer.testing import CliRunner
@@ -21,7 +23,7 @@ from pipeline.figures.heatmap import heatmap_figure
 from pipeline.figures.latent import latent_figure
 from pipeline.figures.lettering import shortened, text_width
 from pipeline.figures.source import FigureSource
-from pipeline.figures.style import check_outputs, paper_style, save_figure
+from pipeline.figures.style import check_outputs, paper_style, save_figure, undrawn_characters
 from pipeline.figures.table import table_figure, table_latex
 from pipeline.report.heat import OPACITY, overlay
 from pipeline.report.runs import Run
@@ -201,6 +203,17 @@ def test_a_figure_that_cannot_be_finished_leaves_the_old_one(source, tmp_path, m
     with pytest.raises(RunError, match="No space left on device; make room"):
         save_figure(figure, path)
     assert [(one.name, one.read_text(encoding="utf-8")) for one in tmp_path.iterdir()] == [("cat.svg", "old")]
+
+
+def test_characters_that_no_font_has_are_told_once_and_warn_of_nothing(tmp_path):
+    figure = Figure()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for text in ("café naïve", "日本 の 日", "👍 ok"):
+            shortened(text, 8, 0.3)
+            figure.text(0, 0, text)
+        save_figure(figure, tmp_path / "words.png")
+    assert undrawn_characters(figure) == "".join(sorted("日本👍"))
 
 
 def test_text_is_as_wide_as_matplotlib_sets_it():
