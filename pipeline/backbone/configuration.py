@@ -12,7 +12,9 @@ import open_clip
 import timm
 from huggingface_hub.errors import EntryNotFoundError
 from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
+from pydantic import TypeAdapter, ValidationError
 
+from cache import shown_value
 from pipeline.backbone.hub import hub_file
 from pipeline.backbone.refusal import first_line
 from pipeline.config import nearest
@@ -32,6 +34,15 @@ _UNDECIDING_OF_PARTS = {
     "text_cfg": {"hf_model_pretrained", "hf_tokenizer_name", "tokenizer_kwargs", "tokenizer_mode"},
 }
 """Where weights and tokenizer come from: what they are is stated by themselves."""
+
+
+@dataclass(frozen=True)
+class _Top:
+    """Settings of a whole model, of which open_clip declares no types; others are passed over."""
+
+    embed_dim: int
+    quick_gelu: bool = False
+    custom_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,11 +167,11 @@ def _from_file(file: Path, name: str, key: str, repository: str | None = None) -
     for part, kind in _PARTS.items():
         stated = _object(model.get(part), where, f"model_cfg.{part}")
         _refuse_unknown(stated, {field.name for field in fields(kind)}, where, f"model_cfg.{part}")
-    if not isinstance(model.get("embed_dim"), int):
-        raise BackboneError(
-            f"{where}: model_cfg.embed_dim is missing or no whole number; add the embeddings' width"
-        )
+        _refuse_other_types(stated, TypeAdapter(kind), where, f"model_cfg.{part}")
+    if model.get("embed_dim") is None:
+        raise BackboneError(f"{where}: model_cfg.embed_dim is missing; add the embeddings' width")
     _refuse_unknown(model, _TOP_KEYS | {"multimodal_cfg"}, where, "model_cfg")
+    _refuse_other_types(model, TypeAdapter(_Top), where, "model_cfg")
     return Configuration(name, str(file), model, preprocessing, file, repository)
 
 
@@ -175,6 +186,19 @@ def _object(value: Any, where: str, what: str) -> dict[str, Any]:
             f"{where}: {what} is {found}; an open_clip model states model_cfg with embed_dim, vision_cfg and text_cfg"
         )
     return value
+
+
+def _refuse_other_types(stated: Mapping[str, Any], kind: TypeAdapter[Any], where: str, what: str) -> None:
+    """Refuse values of other types than open_clip declares; null is the same as a key that is left out."""
+    content = json.dumps({key: value for key, value in stated.items() if value is not None})
+    try:
+        kind.validate_json(content, strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = problem["loc"][0]
+        raise BackboneError(
+            f"{where}: {what}.{key} is {shown_value(stated[str(key)])}: {problem['msg']}; correct it"
+        ) from error
 
 
 def _refuse_unknown(stated: Mapping[str, Any], known: Collection[str], where: str, what: str) -> None:

@@ -40,7 +40,7 @@ def load_tokenizer(configuration: Configuration, context_length: int, key: str) 
     source = _folder(configuration, text["hf_tokenizer_name"], key) if text.get("hf_tokenizer_name") else None
     try:
         tokenizer = _loaded(source, context_length, text.get("tokenizer_mode"), settings)
-        _ = tokenizer.identity  # cuts and pads a caption
+        _ = tokenizer.identity, tokenizer.count_tokens([""])  # cuts and pads a caption, and does neither
     except MemoryError:
         raise
     except Exception as error:  # of transformers', tokenizers' and open_clip's many kinds

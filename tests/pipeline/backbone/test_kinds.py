@@ -82,7 +82,7 @@ def test_another_timm_tower_is_refused_in_one_line(tmp_path, load, trunk, reason
         ("model_cfg", [], "model_cfg is list, not an object"),
         (TEXT, None, "model_cfg.text_cfg is missing"),
         (VISION, "ViT", "model_cfg.vision_cfg is str, not an object"),
-        ("model_cfg.embed_dim", None, "model_cfg.embed_dim is missing or no whole number"),
+        ("model_cfg.embed_dim", None, "model_cfg.embed_dim is missing"),
         (
             f"{VISION}.register_tokens",
             4,
@@ -90,7 +90,18 @@ def test_another_timm_tower_is_refused_in_one_line(tmp_path, load, trunk, reason
         ),
         (f"{TEXT}.no_casual_mask", True, "model_cfg.text_cfg.no_casual_mask: .*did you mean no_causal_mask"),
         ("model_cfg.audio_cfg", {}, "model_cfg.audio_cfg: open_clip .* does not know this key"),
-        (f"{VISION}.width", "wide", "cannot be built: TypeError"),
+        (
+            f"{VISION}.width",
+            "wide",
+            "vision_cfg.width is 'wide': Input should be a valid integer; correct it",
+        ),
+        (f"{VISION}.layers", True, "vision_cfg.layers is True: "),
+        (f"{VISION}.image_size", 112.0, "vision_cfg.image_size is 112.0: "),
+        (f"{VISION}.norm_kwargs", [1], "vision_cfg.norm_kwargs is .1.: "),
+        (f"{TEXT}.vocab_size", "134", "text_cfg.vocab_size is '134': "),
+        (f"{TEXT}.no_causal_mask", "false", "text_cfg.no_causal_mask is 'false': "),
+        ("model_cfg.embed_dim", "128", "model_cfg.embed_dim is '128': "),
+        ("model_cfg.quick_gelu", "no", "model_cfg.quick_gelu is 'no': "),
         (
             f"{VISION}.norm_kwargs",
             {"eps": float("inf")},
