@@ -89,14 +89,8 @@ class Histories(RuleBasedStateMachine):
 
     @property
     def noticed(self) -> set[int]:
-        """Those that resuming notices: the size of a file is wrong, or the samples are."""
-        if self.complete:
-            return set()
-        return {
-            shard
-            for name, (shard, how) in self.damages.items()
-            if how != "flip" or name == shard_samples_name(shard)
-        }
+        """Those that resuming notices: all of them, while a complete cache is not resumed."""
+        return set() if self.complete else self.damaged
 
     def attempt(self, moment: int | None, work: Callable[[], None], gains=frozenset(), losses=frozenset()):
         """Do something to the cache that commits `gains` and drops `losses`, or die in the middle of it."""
