@@ -22,7 +22,7 @@ from cache.errors import (
 )
 from cache.files.durable import DurableFile, sync
 from cache.files.lock import WriterLock
-from cache.files.regular_file import UnfitFileError, read_regular, regular_size
+from cache.files.regular_file import UnfitFileError, read_regular, regular_file, regular_size
 from cache.format.manifest import Manifest, captions_of_shards
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.statistics import SideStatistics
@@ -76,6 +76,7 @@ __all__ = [
     "disk_budget",
     "mixing",
     "read_regular",
+    "regular_file",
     "regular_size",
     "shown_text",
     "shown_value",

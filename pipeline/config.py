@@ -23,6 +23,9 @@ Name = Annotated[str, AfterValidator(checked_name)]
 """A variant's or a split's."""
 
 _UNKNOWN = "no_such_option"
+_TOO_LARGE_INTEGER = 1 << 63
+_LARGEST_FLOAT, _SMALLEST_FLOAT = 3e38, 1.2e-38
+"""Of float32, without its subnormal numbers, which some processors take for 0."""
 
 
 class Options(BaseModel):
@@ -59,6 +62,19 @@ class Options(BaseModel):
                     cls.__name__, [_unknown_option(key, sorted(cls.model_fields)) for key in unknown]
                 )
         return values
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_numbers_that_no_tensor_holds(cls, value: Any) -> Any:
+        """Integers are stored in 64 bits, and what is computed with a fraction is computed in float32."""
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(one, int) and abs(one) >= _TOO_LARGE_INTEGER:
+                raise ValueError("too large: integers have 64 bits; take a smaller one")
+            if isinstance(one, float) and abs(one) > _LARGEST_FLOAT:
+                raise ValueError(f"too large: it is infinite in float32; take at most {_LARGEST_FLOAT:.1e}")
+            if isinstance(one, float) and 0 < abs(one) < _SMALLEST_FLOAT:
+                raise ValueError(f"too small: it is 0 in float32; take 0, or at least {_SMALLEST_FLOAT:.1e}")
+        return value
 
     @field_validator("*", mode="before")
     @classmethod

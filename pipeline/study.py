@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, field_validator
 
 from pipeline.config import Name, Options
+from pipeline.errors import ConfigError
 
 Metrics = Mapping[str, Any]
 Seed = Annotated[int, Field(ge=0)]
@@ -26,6 +27,18 @@ class StudyOptions(Options):
         if len(set(values)) < len(values):
             raise ValueError("one of them is there twice; remove it")
         return values
+
+    def refuse_seed_twice(self, first: int) -> None:
+        """Check that `first`, which is `train.seed`, is none of the further seeds.
+
+        Raises:
+            ConfigError: it is; naming it.
+        """
+        if first in self.seeds:
+            raise ConfigError(
+                f"study.seeds: {first} is train.seed, which is one of the seeds anyway; take another, for one training "
+                "twice is no spread"
+            )
 
 
 class Column(NamedTuple):

@@ -82,6 +82,7 @@ def _unknown_variants(params: Params) -> Iterator[str]:
     for name in study.classify:
         if name not in study.variants:
             yield f"study.classify: {name!r} is not in study.variants, so nothing repeats its training; add it there"
+    yield from _refused(study.refuse_seed_twice, params.train.seed)
 
 
 def _missing_splits(params: Params) -> Iterator[str]:

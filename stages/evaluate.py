@@ -1,5 +1,6 @@
 """Measure a trained variant on the validation cache."""
 
+import os
 from pathlib import Path
 
 from cache import ActivationCache
@@ -36,7 +37,7 @@ def evaluate_run(params: Params, run: Path) -> None:
 def _score_of_names(
     path: Path, sae: SparseAutoencoder, validation: ActivationCache
 ) -> dict[str, object] | None:
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     _, metadata = read_latents(path)
     if not describes(metadata, sae, validation):

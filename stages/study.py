@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.classification.table import classification_tables
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import RunError
 from pipeline.language_models.table import hallucination_tables
 from pipeline.params import Params
 from pipeline.runs.files import replace_file
@@ -30,11 +30,7 @@ def write_study(params: Params) -> None:
         ConfigError: a seed would count twice.
         RunError: something has not been measured yet.
     """
-    if params.train.seed in params.study.seeds:
-        raise ConfigError(
-            f"study.seeds: {params.train.seed} is train.seed, which is one of the seeds anyway; take another, for one "
-            "training twice is no spread"
-        )
+    params.study.refuse_seed_twice(params.train.seed)
     runs = {variant: _metrics(variant, params) for variant in params.study.variants}
     seeds = ", ".join(str(seed) for seed in (params.train.seed, *params.study.seeds))
     introduction = (

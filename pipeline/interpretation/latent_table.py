@@ -129,11 +129,11 @@ def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     Raises:
         RunError: the file is not one that `write_latents` wrote, or its columns are other ones.
     """
+    check_seal(path, _REMEDY)
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise RunError(f"{path}: not a readable Parquet file ({shown_text(error)}); {_REMEDY}") from None
-    check_seal(path, _REMEDY)
     metadata = (table.schema.metadata or {}).get(METADATA_KEY)
     if metadata is None or not table.schema.equals(LATENT_SCHEMA):
         raise RunError(f"{path}: not a table of latents of this version; {_REMEDY}")

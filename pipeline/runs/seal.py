@@ -12,6 +12,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from cache import regular_file
 from pipeline.errors import RunError, os_error_reason
 from pipeline.runs.files import replace_file
 from pipeline.runs.json_text import parse_json, write_json
@@ -43,13 +44,13 @@ def check_seal(path: Path, remedy: str) -> None:
         RunError: it cannot be read, has no seal, or is not what was written.
     """
     try:
-        with path.open("rb") as file:
+        with regular_file(path) as file:
             if file.seek(0, 2) == 0:
                 raise RunError(f"{path}: is empty; {remedy}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 problem = _problem(content)
     except OSError as error:
-        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
+        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}; {remedy}") from None
     if problem:
         raise RunError(f"{path}: {problem}; {remedy}")
 
@@ -95,7 +96,8 @@ def read_unchecked(path: Path, remedy: str) -> dict[str, Any]:
         RunError: the file is missing, cannot be read, or is no JSON object of finite numbers; ends with the `remedy`.
     """
     try:
-        content = path.read_bytes()
+        with regular_file(path) as file:
+            content = file.read()
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {os_error_reason(error)}; {remedy}") from None
     return parse_json(content, path, remedy)

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cache import shown_text
+from cache import regular_file, shown_text
 from pipeline.errors import RunError, os_error_reason
 from pipeline.runs.files import replacing
 from pipeline.runs.seal import SEAL_KEY, UNSEALED, sealed
@@ -85,6 +85,7 @@ def read_header(path: Path, remedy: str) -> Header:
         RunError: the file is missing, cannot be read, or is no whole safetensors file.
     """
     try:
+        regular_file(path).close()  # a named pipe would be waited for without end
         with safe_open(path, framework="pt") as stored:
             slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
             layouts = {
@@ -94,7 +95,7 @@ def read_header(path: Path, remedy: str) -> Header:
     except SafetensorError as error:
         raise RunError(f"{path}: not a whole safetensors file ({shown_text(error)}); {remedy}") from None
     except OSError as error:
-        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}") from None
+        raise RunError(f"{path}: cannot be read: {os_error_reason(error)}; {remedy}") from None
 
 
 def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ with the options and widths it was built from and what it was trained on.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def load_sae(folder: Path) -> SparseAutoencoder:
         RunError: a file is missing, cannot be read, does not fit the other, or is not what was written; or a weight is
             not finite.
     """
-    absent = [name for name in (CONFIG_FILE, MODEL_FILE) if not (folder / name).is_file()]
+    absent = [name for name in (CONFIG_FILE, MODEL_FILE) if not os.path.lexists(folder / name)]
     if absent:
         remedy = RETRAIN if len(absent) == 1 else "train this variant first (`concord train`)"
         raise RunError(f"{folder / absent[0]}: no such file; {remedy}")

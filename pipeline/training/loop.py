@@ -18,6 +18,9 @@ from pipeline.training.options import TrainOptions
 from pipeline.training.replay import CudaGraphs, ReplayedStep, replay_reason
 from pipeline.training.step import TrainingStep
 
+_DIVERGED = "lower train.learning_rate or train.weight_decay"
+_NEVER_FINITE = "nothing is learned yet: lower the weights of the losses in sae, or raise sae.epsilon"
+
 
 def resolve_device(name: str, key: str = "train.device") -> torch.device:
     """The device that `name` stands for; `auto` is CUDA where there is one, else the CPU.
@@ -113,9 +116,8 @@ class Trainee:
         terms = self._learn(batch)
         if not torch.isfinite(terms["total"]):
             pairs = ", ".join(map(str, batch.pair[:8].tolist()))
-            raise RunError(
-                f"the loss is not finite at step {self.step} (pairs {pairs}, ...); lower train.learning_rate"
-            )
+            remedy = _DIVERGED if self.step else _NEVER_FINITE
+            raise RunError(f"the loss is not finite at step {self.step} (pairs {pairs}, ...); {remedy}")
         self.step += 1
         done = self.step == self.total_steps
         if done or self.step % options.record_every == 0:

@@ -231,3 +231,26 @@ def test_a_variant_that_is_no_mapping_is_refused(tmp_path: Path, changes: Any) -
     (line,) = refusal(tmp_path, lambda values: values["variants"].update(mine=changes))
     assert line.startswith("variants.mine")
     assert "must be a mapping of options" in line
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("train", "seed", 1 << 63, "too large: integers have 64 bits"),
+        ("train", "epochs", 10**400, "too large: integers have 64 bits"),
+        ("sae", "iterations", 1 << 64, "too large: integers have 64 bits"),
+        ("sae", "latents", 10**400, "too large"),
+        ("evaluate", "alignment_latents", 10**30, "too large: integers have 64 bits"),
+        ("report", "ood_pairs", 10**30, "too large: integers have 64 bits"),
+        ("study", "seeds", [1, 10**30], "too large: integers have 64 bits"),
+        ("train", "learning_rate", 1e308, "too large: it is infinite in float32"),
+        ("sae", "alpha", 1e39, "too large: it is infinite in float32"),
+        ("classify", "alphas", [0, 1e300], "too large: it is infinite in float32"),
+        ("sae", "epsilon", 1e-320, "too small: it is 0 in float32"),
+    ],
+)
+def test_a_number_that_no_tensor_holds_is_refused(
+    tmp_path: Path, section: str, key: str, value: Any, told: str
+) -> None:
+    (line,) = refusal(tmp_path, lambda values: values[section].update({key: value}))
+    assert line.startswith(f"{section}.{key}: {told}")

@@ -50,6 +50,7 @@ def test_nothing_is_wrong_with_the_shipped_options(check: Check) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
+        ("study.seeds", [0, 1], "study.seeds: 0 is train.seed, which is one of the seeds anyway"),
         ("interpret.concepts", "inglish", "interpret.concepts: concept list inglish: no such file"),
         ("interpret.cluster_encoder", "all-MiniLM-L6-v2", "needs the package sentence-transformers"),
         ("evaluate.judge", "data/cache/other.zarr", "evaluate.judge: data/cache/other.zarr"),

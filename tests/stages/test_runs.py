@@ -317,6 +317,42 @@ def _noticed(whole: dict[str, Any]) -> bool:
     return refused
 
 
+NO_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "pipe": (os.mkfifo, "a named pipe"),
+    "folder": (Path.mkdir, "a folder"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "a link that leads back to itself"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("config.json", "model and config"),
+        ("model.safetensors", "model and config"),
+        ("metrics.json", "metrics and curves"),
+        ("latents.parquet", "latents"),
+    ],
+)
+def test_what_is_no_file_in_a_run_is_refused_and_never_waited_for(
+    project: Path, name: str, reader: str, kind: str
+) -> None:
+    make, told = NO_FILES[kind]
+    (RUN / name).unlink()
+    make(RUN / name)
+    with pytest.raises(RunError, match=f"{name}: cannot be read: is {told}"):
+        READERS[reader]()
+
+
+def test_names_that_are_no_file_are_not_taken_for_names_that_were_never_given(project: Path) -> None:
+    before = (RUN / "metrics.json").read_bytes()
+    (RUN / "latents.parquet").unlink()
+    os.mkfifo(RUN / "latents.parquet")
+    status, said = concord(*EVALUATE)
+    assert status == 1 and "latents.parquet: cannot be read: is a named pipe" in said
+    assert (RUN / "metrics.json").read_bytes() == before
+
+
 COMMANDS = {"train": (TRAIN, 14), "interpret": (INTERPRET, 5), "evaluate": (EVALUATE, 5)}
 
 
