@@ -320,7 +320,7 @@ def _noticed(whole: dict[str, Any]) -> bool:
 NO_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "pipe": (os.mkfifo, "a named pipe"),
     "folder": (Path.mkdir, "a folder"),
-    "link to itself": (lambda path: path.symlink_to(path.name), "a link that leads back to itself"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "a link that leads to itself"),
 }
 
 
