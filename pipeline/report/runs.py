@@ -1,6 +1,7 @@
 """What the report reads of a trained run: its metrics, its training curves and how it was trained."""
 
 import csv
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ def read_run(folder: Path) -> Run:
         RunError: `metrics.json`, `config.json` or a curve is there but cannot be read, is damaged, or is of another
             training than the dictionary.
     """
-    metrics = read_metrics(folder) if (folder / METRICS_FILE).exists() else {}
+    metrics = read_metrics(folder) if os.path.lexists(folder / METRICS_FILE) else {}
     check_curves(folder)
     reasons = metrics.get("not_defined")
     not_defined = {key: str(why) for key, why in reasons.items()} if isinstance(reasons, dict) else {}
