@@ -66,7 +66,10 @@ def progress(location: Location, manifest: Manifest) -> str:
     """How much of an incomplete cache is written; behind a URL nobody can count files."""
     if not isinstance(location, Path):
         return f"not all of the {manifest.shards} shards are committed"
-    written = len(list((location / LEDGER_FOLDER).glob("*.json")))
+    try:
+        written = len(list((location / LEDGER_FOLDER).glob("*.json")))
+    except OSError:  # the writer has just finished, or clears the cache
+        return f"not all of the {manifest.shards} shards were committed"
     return f"{written} of {manifest.shards} shards are committed"
 
 
