@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.errors import RunError
 from pipeline.runs.checkpoint import read_checkpoint
-from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves
+from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves, finished_identity
 from pipeline.runs.identity import differences, refuse_differences
 from pipeline.runs.model_file import MODEL_FILE
-from pipeline.runs.seal import check_seal, read_sealed
+from pipeline.runs.seal import check_seal
 from pipeline.sae.registry import load_sae
 from stages.progress import note
 
@@ -36,7 +36,7 @@ def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
         return False
     load_sae(run)
     refuse_differences(
-        f"{run}: a finished run of another training", _finished_identity(run), identity, _REMEDY
+        f"{run}: a finished run of another training", finished_identity(run), identity, _REMEDY
     )
     check_curves(run)
     return True
@@ -56,8 +56,3 @@ def clear_foreign(run: Path, identity: Mapping[str, Any]) -> None:
     except RunError as error:
         note(f"{checkpoint}: discarded ({error})")
     checkpoint.unlink()
-
-
-def _finished_identity(run: Path) -> dict[str, Any]:
-    config = read_sealed(run / CONFIG_FILE, RETRAIN)
-    return {"sae": config["options"], **(config["training"] or {})}

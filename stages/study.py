@@ -6,8 +6,10 @@ from typing import Any
 from pipeline.classification.table import classification_tables
 from pipeline.errors import RunError
 from pipeline.language_models.table import hallucination_tables
-from pipeline.params import Params
+from pipeline.params import Params, Variant
+from pipeline.runs.config import finished_identity
 from pipeline.runs.files import replace_file
+from pipeline.runs.identity import refuse_differences
 from pipeline.runs.metrics import METRICS_FILE, read_metrics
 from pipeline.runs.seal import read_sealed
 from pipeline.study import Metrics, study_tables
@@ -28,7 +30,8 @@ def write_study(params: Params) -> None:
 
     Raises:
         ConfigError: a seed would count twice.
-        RunError: something has not been measured yet.
+        RunError: something has not been measured yet, or a run is of other options, of another seed or of another
+            cache than it stands for.
     """
     params.study.refuse_seed_twice(params.train.seed)
     runs = {variant: _metrics(variant, params) for variant in params.study.variants}
@@ -47,10 +50,25 @@ def write_study(params: Params) -> None:
 
 
 def _metrics(variant: str, params: Params) -> list[Metrics]:
-    folders = [RUNS / variant, *(STUDY / f"{variant}-seed-{seed}" for seed in params.study.seeds)]
-    for folder in folders:
+    runs = {params.train.seed: RUNS / variant}
+    runs |= {seed: STUDY / f"{variant}-seed-{seed}" for seed in params.study.seeds}
+    for seed, folder in runs.items():
         _refuse_unmeasured(folder / METRICS_FILE)
-    return [read_metrics(folder) for folder in folders]
+        _refuse_other_training(
+            folder, params.variant(variant).with_seed(seed), RUNS / params.study.variants[0]
+        )
+    return [read_metrics(folder) for folder in runs.values()]
+
+
+def _refuse_other_training(run: Path, variant: Variant, first: Path) -> None:
+    """Check that `run` is of these options, and was trained on what the run `first` was."""
+    expected = {
+        **finished_identity(first),
+        "sae": variant.sae.model_dump(mode="json"),
+        "train": variant.train.decisive(),
+    }
+    what = f"{run}: holds another training than the study asks for"
+    refuse_differences(what, finished_identity(run), expected, _REMEDY)
 
 
 def _read(path: Path) -> dict[str, Any]:

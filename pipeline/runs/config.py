@@ -33,6 +33,16 @@ def training_identity(train: Mapping[str, Any], cache: ActivationCache) -> dict[
     }
 
 
+def finished_identity(run: Path) -> dict[str, Any]:
+    """What decided the weights of the run's dictionary: its own options, under "sae", and `training_identity`.
+
+    Raises:
+        RunError: the run's configuration cannot be read.
+    """
+    config = read_sealed(run / CONFIG_FILE, RETRAIN)
+    return {"sae": config["options"], **(config["training"] or {})}
+
+
 def refuse_other_backbone(run: Path, backbone: Mapping[str, Any], whose: str) -> None:
     """Check that the dictionary of a run was trained on activations of this backbone.
 

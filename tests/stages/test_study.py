@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import RunError
 from pipeline.language_models.options import HallucinationOptions, StateOptions
-from pipeline.params import Params, load_params
+from pipeline.params import Params, Variant, load_params
 from pipeline.runs.seal import write_sealed
 from pipeline.study import StudyOptions
 from stages.study import write_study
@@ -18,13 +18,20 @@ TASK = {"classes": 26, "splits": 2, "test_pictures": 104, "trained": RULES, "unt
 POLL = {"greedy": dict.fromkeys(("accuracy", "precision", "recall", "f1", "yes_ratio"), 0.5)}
 
 
+def write_config(run: Path, variant: Variant, cache: str = "of the cache") -> None:
+    """Say that the run is of this recipe and was trained on this cache."""
+    training = {"train": variant.train.decisive(), "cache": cache}
+    write_sealed(run / "config.json", {"options": variant.sae.model_dump(mode="json"), "training": training})
+
+
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A study of one variant over two seeds that also classifies pictures; everything is measured."""
     shipped = load_params(Path(__file__).parents[2] / "params.yaml")
     monkeypatch.chdir(tmp_path)
     Path("docs").mkdir()
-    for run, point in (("runs/lucid", 0.5), ("study/lucid-seed-1", 0.7)):
+    for run, seed, point in (("runs/lucid", 0, 0.5), ("study/lucid-seed-1", 1, 0.7)):
+        write_config(Path(run), shipped.variant("lucid").with_seed(seed))
         measured = [{"model_blake3": "of the model"}]
         figures = {"grounding": {"transport": {"point_at_1": point}}}
         write_sealed(Path(run, "metrics.json"), {**figures, "measured": measured})
@@ -61,3 +68,17 @@ def test_what_is_not_measured_yet_is_named(params: Params, missing: str) -> None
     with pytest.raises(RunError, match=f"{missing}: not measured yet; run `make study`"):
         write_study(params)
     assert not Path("docs/comparison.md").exists()
+
+
+def test_a_run_in_place_of_another_is_refused_and_not_averaged(params: Params) -> None:
+    run, lucid = Path("study/lucid-seed-1"), params.variant("lucid")
+    refused = "holds another training than the study asks for"
+    write_config(run, lucid)
+    with pytest.raises(RunError, match=rf"{run}: {refused}.*train\.seed: 0 and not 1"):
+        write_study(params)
+    write_config(run, params.variant("shared_only").with_seed(1))
+    with pytest.raises(RunError, match=rf"{run}: {refused}.*sae\.shared_ratio: 1.0 and not 0.25"):
+        write_study(params)
+    write_config(run, lucid.with_seed(1), cache="of another cache")
+    with pytest.raises(RunError, match=rf'{run}: {refused}.*cache: "of another cache"'):
+        write_study(params)
