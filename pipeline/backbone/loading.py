@@ -1,10 +1,12 @@
 """From options to a frozen backbone, refusing what open_clip does not know or would silently draw or guess."""
 
 import logging
+import os
 
 import open_clip
 import torch
 
+from cache import shown_value
 from pipeline.backbone.configuration import Configuration, read_configuration, refuse_other_kinds
 from pipeline.backbone.model import Backbone, Model
 from pipeline.backbone.options import RANDOM, BackboneOptions
@@ -17,6 +19,8 @@ from pipeline.backbone.weights_source import WeightsSource, find_weights, weight
 from pipeline.errors import BackboneError
 from pipeline.freed_memory import keep_freed_memory
 
+_ONEDNN_MODE = "ONEDNN_DEFAULT_FPMATH_MODE"
+
 
 def load_backbone(options: BackboneOptions) -> Backbone:
     """Load the model that the options name, frozen, on its device.
@@ -25,10 +29,12 @@ def load_backbone(options: BackboneOptions) -> Backbone:
     the process keeps freed memory from now on, see `keep_freed_memory`.
 
     Raises:
-        BackboneError: the model, its weights, its preprocessing or its tokenizer is unknown or does not fit.
+        BackboneError: the model, its weights, its preprocessing or its tokenizer is unknown or does not fit, or the
+            process is set to compute float32 in a shorter format.
     """
     configuration, source, preprocessing = _stated(options)
     _refuse_device(options.device)
+    _refuse_shorter_products(options.precision)
     tokenizer = _tokenizer(configuration, options)
     model = _model(configuration, options, preprocessing, source)
     backbone = Backbone(model, configuration, tokenizer, options)
@@ -67,6 +73,26 @@ def _refuse_device(device: str) -> None:
             f"backbone.device: {device!r} cannot be used: {first_line(error)}; use cpu, or the name of a device that "
             "is here"
         ) from error
+
+
+def _refuse_shorter_products(precision: str) -> None:
+    """Refuse settings of this process by which float32 matrices are multiplied in a shorter format.
+
+    They move activations as another `precision` does, and nothing in the model or its options tells.
+    """
+    if precision != "fp32":
+        return
+    products, onednn = torch.get_float32_matmul_precision(), os.environ.get(_ONEDNN_MODE, "STRICT")
+    if products != "highest":
+        raise BackboneError(
+            f"backbone.precision: is fp32, but torch multiplies float32 with {products!r} precision in this process; "
+            "call torch.set_float32_matmul_precision('highest'), or choose bf16"
+        )
+    if onednn.upper() != "STRICT":
+        raise BackboneError(
+            f"backbone.precision: is fp32, but {_ONEDNN_MODE} is {shown_value(onednn)} in the environment, by which "
+            "oneDNN shortens float32; unset it, or choose bf16"
+        )
 
 
 def _tokenizer(configuration: Configuration, options: BackboneOptions) -> CaptionTokenizer:

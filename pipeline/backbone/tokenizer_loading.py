@@ -18,6 +18,9 @@ _SAFE = {"trust_remote_code": False, "local_files_only": True}
 """Whatever a folder says, its own code is never run, nor is anybody asked whether it may."""
 
 
+_NO_WORDS = "qzxv \u2603 qzxvq"
+
+
 def load_tokenizer(configuration: Configuration, context_length: int, key: str) -> CaptionTokenizer:
     """The tokenizer of an open_clip model.
 
@@ -40,7 +43,8 @@ def load_tokenizer(configuration: Configuration, context_length: int, key: str) 
     source = _folder(configuration, text["hf_tokenizer_name"], key) if text.get("hf_tokenizer_name") else None
     try:
         tokenizer = _loaded(source, context_length, text.get("tokenizer_mode"), settings)
-        _ = tokenizer.identity, tokenizer.count_tokens([""])  # cuts and pads a caption, and does neither
+        # Cuts and pads a caption, and does neither, of nothing and of words that no vocabulary has.
+        _ = tokenizer.identity, tokenizer.count_tokens(["", _NO_WORDS])
     except MemoryError:
         raise
     except Exception as error:  # of transformers', tokenizers' and open_clip's many kinds

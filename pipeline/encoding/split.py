@@ -36,7 +36,18 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_LIBRARIES = ("open_clip_torch", "pillow", "timm", "tokenizers", "torch", "torchvision", "transformers")
+_LIBRARIES = (
+    "ftfy",
+    "numpy",
+    "open_clip_torch",
+    "pillow",
+    "regex",
+    "timm",
+    "tokenizers",
+    "torch",
+    "torchvision",
+    "transformers",
+)
 """Whose code decides an activation, beside what the backbone's identity states."""
 
 OnProgress = Callable[[int, int], None]

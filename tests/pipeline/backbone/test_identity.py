@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from cache import CacheIdentityError
 from cache.format.manifest import refuse_other_identity
+from pipeline.errors import BackboneError
 
 from .conftest import TINY, activations, edit, same
 
@@ -102,3 +103,17 @@ def test_a_refusal_names_the_key_that_differs_and_both_values(copied, load, tiny
     assert str(refusal.value).splitlines()[1:] == [
         "  architecture.vision_cfg.head_width: the cache has 32, expected 64"
     ]
+
+
+def test_a_process_that_shortens_float32_encodes_nothing(load, monkeypatch):
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+    with pytest.raises(BackboneError, match="unset it, or choose bf16"):
+        load(TINY)
+    monkeypatch.delenv("ONEDNN_DEFAULT_FPMATH_MODE")
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.raises(BackboneError, match=r"precision: is fp32, but torch .* 'medium'"):
+            load(TINY)
+        assert load(TINY, precision="bf16").identity["precision"] == "bf16"
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -118,3 +118,10 @@ def test_the_tiny_siglips_tokenizer_is_refused_for_a_real_one(tmp_path):
     )
     with pytest.raises(BackboneError, match=r"134 tokens and states tiny-siglip.* knows 32000 and"):
         load_backbone(options)
+
+
+def test_a_tokenizer_that_fails_at_unknown_words_is_refused_on_loading(copied, load):
+    edit(copied / "tokenizer.json", "model.unk_token", "<no such token>")
+    with pytest.raises(BackboneError, match=r"the tokenizer of .* cannot be used") as error:
+        load(copied)
+    assert "\n" not in str(error.value)
