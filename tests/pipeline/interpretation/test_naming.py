@@ -195,7 +195,7 @@ def test_metadata_tell_what_was_done_and_survive_the_file(latents, options, cach
 def test_a_table_that_interpret_did_not_write_is_refused(latents, tmp_path):
     path = tmp_path / "latents.parquet"
     path.write_bytes(b"PAR1")
-    with pytest.raises(RunError, match="not a readable Parquet file"):
+    with pytest.raises(RunError, match="has no checksum"):
         read_latents(path)
     write_latents(path, latents.drop_columns(["hits"]))
     with pytest.raises(RunError, match="not a table of latents of this version"):

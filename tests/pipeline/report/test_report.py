@@ -421,7 +421,7 @@ def test_names_held_against_the_truth_stand_by_kind_and_variant(pages):
         ("metrics.json", "{", "not valid JSON"),
         ("metrics.json", "[1]", "expected an object, got list"),
         ("curves/plots/metrics/total.tsv", "step\tloss\n1\t2\n", "not a curve of DVCLive"),
-        ("latents.parquet", "no", "not a readable Parquet file"),
+        ("latents.parquet", "no", "has no checksum"),
     ],
 )
 def test_a_damaged_file_of_a_run_is_named(own_world, tmp_path, name, content, message):
