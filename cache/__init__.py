@@ -23,7 +23,7 @@ from cache.errors import (
 from cache.files.durable import DurableFile, sync
 from cache.files.lock import WriterLock
 from cache.files.regular_file import UnfitFileError, read_regular, regular_file, regular_size
-from cache.format.manifest import Manifest, captions_of_shards
+from cache.format.manifest import Manifest, captions_of_shards, json_leaves
 from cache.format.samples import SAMPLES_SCHEMA
 from cache.format.statistics import SideStatistics
 from cache.format.storage import STORAGE_DTYPES, StorageDtype, StoredRows
@@ -74,6 +74,7 @@ __all__ = [
     "choose_placement",
     "clear_cache",
     "disk_budget",
+    "json_leaves",
     "mixing",
     "read_regular",
     "regular_file",

@@ -1,8 +1,7 @@
 """What becomes of the cache that an earlier `encode` left at its place."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.filesize import decimal
 
@@ -17,6 +16,7 @@ from cache import (
     CacheVersionError,
     Manifest,
     clear_cache,
+    json_leaves,
     shown_text,
 )
 from cache.operations import cache_info
@@ -93,7 +93,7 @@ def _whole(path: Path) -> Manifest:
 
 def _differences(found: Manifest, wanted: Manifest, *, finished: bool) -> list[str]:
     """Dotted keys in which two manifests differ; in a finished cache, libraries' versions and places do not count."""
-    ours, theirs = (dict(_leaves(manifest.to_json())) for manifest in (found, wanted))
+    ours, theirs = (dict(json_leaves(manifest.to_json())) for manifest in (found, wanted))
     keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
     return [key for key in keys if not finished or _decides(key)]
 
@@ -101,14 +101,6 @@ def _differences(found: Manifest, wanted: Manifest, *, finished: bool) -> list[s
 def _decides(key: str) -> bool:
     """Whether the value of this key decides what a finished cache holds."""
     return key not in _PLACE and (key == "versions.code" or not key.startswith("versions."))
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else name)
-    else:
-        yield key, value
 
 
 def _discard(path: Path, why: str, say: Callable[[str], None]) -> None:

@@ -185,7 +185,7 @@ def refuse_other_identity(
     Raises:
         CacheIdentityError: they differ; one line per differing key, with both values.
     """
-    found_values, expected_values = dict(_leaves(found)), dict(_leaves(expected))
+    found_values, expected_values = dict(json_leaves(found)), dict(json_leaves(expected))
     absent = "(absent)"
     differing = [
         (key, found_values.get(key, absent), expected_values.get(key, absent))
@@ -202,10 +202,10 @@ def refuse_other_identity(
         raise CacheIdentityError("\n".join([f"{where}: belongs to another identity; {remedy}", *lines]))
 
 
-def _leaves(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
+def json_leaves(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
     """Dotted keys of a nested JSON object with their values as JSON text."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+            yield from json_leaves(inner, f"{key}.{name}" if key else str(name))
     elif key:
-        yield key, json.dumps(value)
+        yield key, json.dumps(value, sort_keys=True)

@@ -1,9 +1,9 @@
 """Comparing two identities, which are plain JSON, and saying in one line how they differ."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from cache import json_leaves
 from pipeline.errors import RunError
 
 _SHOWN = 5
@@ -13,7 +13,7 @@ _CHARACTERS = 200
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Each dotted key that differs, with both values as JSON, the found one first."""
-    left, right = dict(_leaves(found)), dict(_leaves(expected))
+    left, right = dict(json_leaves(found)), dict(json_leaves(expected))
     return [
         f"{key}: {left.get(key, _ABSENT):.{_CHARACTERS}} and not {right.get(key, _ABSENT):.{_CHARACTERS}}"
         for key in sorted(left.keys() | right.keys())
@@ -31,12 +31,3 @@ def refuse_differences(what: str, found: Mapping[str, Any], expected: Mapping[st
     if lines:
         more = f" (and {len(lines) - _SHOWN} more)" if len(lines) > _SHOWN else ""
         raise RunError(f"{what}: it has {', '.join(lines[:_SHOWN])}{more}; {remedy}")
-
-
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted keys of a nested JSON object with their values as JSON text."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, json.dumps(value, sort_keys=True)
