@@ -23,10 +23,10 @@ from cache import ActivationCache, PairBatch
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.coco import CocoDataset
-from pipeline.datasets.scenes.write import write_split
 from pipeline.encoding import EncodeOptions, encode_split
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.training import Trainee, TrainOptions
+from pipeline.world.scenes.write import write_split
 
 PAPER_PAIRS, PAPER_EPOCHS = 118_287, 200
 STEPS_PER_EPOCH = PAPER_PAIRS // 256

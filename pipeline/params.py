@@ -13,7 +13,6 @@ from pipeline.backbone.options import BackboneOptions
 from pipeline.classification.options import ClassificationOptions
 from pipeline.config import Name, Options, concerns_a_group, nearest
 from pipeline.datasets.coco import DatasetOptions
-from pipeline.datasets.scenes.write import ScenesOptions
 from pipeline.encoding import EncodeOptions
 from pipeline.errors import ConfigError
 from pipeline.interpretation import InterpretOptions
@@ -26,6 +25,7 @@ from pipeline.sae.registry import ARCHITECTURES
 from pipeline.sae.vl_sae import VLSAEOptions
 from pipeline.study import StudyOptions
 from pipeline.training import TrainOptions
+from pipeline.world.scenes.write import ScenesOptions
 
 
 class _Architecture(Options):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
-from pipeline.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
-from pipeline.pretraining.evaluation import evaluate
-from pipeline.pretraining.loop import train
-from pipeline.pretraining.options import PretrainingOptions
-from pipeline.pretraining.phrases import vocabulary
-from pipeline.pretraining.pool import load_pool, render_pool
-from pipeline.pretraining.tokenizer import write_tokenizer
+from pipeline.world.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
+from pipeline.world.pretraining.evaluation import evaluate
+from pipeline.world.pretraining.loop import train
+from pipeline.world.pretraining.options import PretrainingOptions
+from pipeline.world.pretraining.phrases import vocabulary
+from pipeline.world.pretraining.pool import load_pool, render_pool
+from pipeline.world.pretraining.tokenizer import write_tokenizer
 from stages.progress import progress_bar
 from stages.terminal import Terminal
 

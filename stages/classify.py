@@ -24,15 +24,6 @@ from pipeline.classification.pictures import LabelledPicture
 from pipeline.classification.scoring import ScoredPictures, score_pictures
 from pipeline.classification.splits import Split, stratified_split
 from pipeline.classification.table import RULES, percent
-from pipeline.classification.world import (
-    WORLD_TASKS,
-    Vocabulary,
-    class_names,
-    class_prompts,
-    draw_pictures,
-)
-from pipeline.datasets.scenes.lexicon import ZERO_SHOT_TEMPLATES
-from pipeline.datasets.scenes.sampling import Combinations
 from pipeline.errors import ConfigError
 from pipeline.params import Params
 from pipeline.runs.config import refuse_other_backbone
@@ -40,6 +31,15 @@ from pipeline.runs.seal import write_sealed
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, load_sae
+from pipeline.world.classes import (
+    WORLD_TASKS,
+    Vocabulary,
+    class_names,
+    class_prompts,
+    draw_pictures,
+)
+from pipeline.world.scenes.lexicon import ZERO_SHOT_TEMPLATES
+from pipeline.world.scenes.sampling import Combinations
 from stages.paths import cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal

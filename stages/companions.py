@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.datasets.scenes.write import write_split
-from pipeline.instruction_tuning.companions import companion_scene
-from pipeline.instruction_tuning.options import InstructionTuningOptions
+from pipeline.world.instruction_tuning.companions import companion_scene
+from pipeline.world.instruction_tuning.options import InstructionTuningOptions
+from pipeline.world.scenes.write import write_split
 from stages.paths import COMPANIONS
 from stages.progress import progress_bar
 

@@ -6,18 +6,18 @@ from pathlib import Path
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.pictures import read_upright
-from pipeline.instruction_tuning.alignment import align_with_siglip
-from pipeline.instruction_tuning.architecture import create_processor, create_tiny_llava
-from pipeline.instruction_tuning.conversations import vocabulary
-from pipeline.instruction_tuning.evaluation import evaluate
-from pipeline.instruction_tuning.features import image_features
-from pipeline.instruction_tuning.loop import tune
-from pipeline.instruction_tuning.options import InstructionTuningOptions
 from pipeline.language_models.examples import read_examples
 from pipeline.language_models.loading import load_decoder
 from pipeline.language_models.options import StateOptions
 from pipeline.language_models.polling import PollingOptions, read_objects
-from pipeline.pretraining.architecture import create_model
+from pipeline.world.instruction_tuning.alignment import align_with_siglip
+from pipeline.world.instruction_tuning.architecture import create_processor, create_tiny_llava
+from pipeline.world.instruction_tuning.conversations import vocabulary
+from pipeline.world.instruction_tuning.evaluation import evaluate
+from pipeline.world.instruction_tuning.features import image_features
+from pipeline.world.instruction_tuning.loop import tune
+from pipeline.world.instruction_tuning.options import InstructionTuningOptions
+from pipeline.world.pretraining.architecture import create_model
 from stages.companions import draw_companions
 from stages.paths import COMPANIONS
 from stages.progress import progress_bar

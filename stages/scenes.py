@@ -1,7 +1,7 @@
 """Draw the embedded world."""
 
-from pipeline.datasets.scenes.write import write_scenes
 from pipeline.params import Params
+from pipeline.world.scenes.write import write_scenes
 from stages.paths import SCENES
 from stages.progress import progress_bar
 

@@ -22,9 +22,9 @@ PIPELINE_FLOORS = (
     "config not_finite runs",
     "options_file backbone datasets study",
     "transport kernels sae objectives",
-    "encoding training pretraining metrics unknown_tokens",
+    "encoding training metrics unknown_tokens",
     "interpretation classification language_models",
-    "instruction_tuning report",
+    "world report",
     "figures params",
 )
 """From the ground up: a part imports parts of its own floor and of those below, never of one above."""

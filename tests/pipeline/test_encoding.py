@@ -21,7 +21,7 @@ from pipeline.datasets.pictures import read_picture
 from pipeline.encoding import EncodeOptions, cache_manifest, encode_split
 from pipeline.encoding.pictures import PictureBatches
 from pipeline.errors import BackboneError, DatasetError
-from pipeline.pretraining.tokenizer import write_tokenizer
+from pipeline.world.pretraining.tokenizer import write_tokenizer
 
 CONTEXT = 8
 WORDS = ["a", "red", "blue", "dog", "cat", "and", "the", "two", "of", "them", "run", "sit"]

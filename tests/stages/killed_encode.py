@@ -19,7 +19,7 @@ from micro_project import write_model
 
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
-from pipeline.datasets.scenes.write import write_split
+from pipeline.world.scenes.write import write_split
 from stages import cli, encode  # noqa: F401  (the command imports it when it is given)
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from pipeline.datasets.scenes.write import write_split
 from pipeline.params import load_params
-from pipeline.pretraining.tokenizer import write_tokenizer
+from pipeline.world.pretraining.tokenizer import write_tokenizer
+from pipeline.world.scenes.write import write_split
 from stages.encode import encode_cache
 
 ROOT = Path(__file__).parents[2]

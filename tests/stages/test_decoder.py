@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from pipeline.instruction_tuning.options import InstructionTuningOptions
 from pipeline.language_models.polling import PollingOptions, read_objects
+from pipeline.world.instruction_tuning.options import InstructionTuningOptions
 from stages.decoder import train_decoder
 
 OPTIONS = InstructionTuningOptions(

@@ -12,10 +12,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from typer.testing import CliRunner
 
 from pipeline.datasets.coco import DatasetOptions
-from pipeline.datasets.scenes.lexicon import VOCABULARY
-from pipeline.datasets.scenes.write import ScenesOptions, write_scenes
 from pipeline.errors import BackboneError, ConfigError, DatasetError
-from pipeline.instruction_tuning.architecture import create_processor
 from pipeline.language_models.options import (
     HallucinationOptions,
     PromptOptions,
@@ -25,9 +22,12 @@ from pipeline.language_models.options import (
 from pipeline.language_models.polling import PollingOptions
 from pipeline.language_models.questions import Question, write_questions
 from pipeline.params import load_params
-from pipeline.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
 from pipeline.runs.seal import read_sealed
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
+from pipeline.world.instruction_tuning.architecture import create_processor
+from pipeline.world.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
+from pipeline.world.scenes.lexicon import VOCABULARY
+from pipeline.world.scenes.write import ScenesOptions, write_scenes
 from stages.cli import app
 from stages.hallucination import measure_hallucination
 

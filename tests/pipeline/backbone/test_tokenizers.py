@@ -9,7 +9,7 @@ import pytest
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.errors import BackboneError
-from pipeline.pretraining.tokenizer import write_tokenizer
+from pipeline.world.pretraining.tokenizer import write_tokenizer
 
 from .conftest import TINY, edit
 

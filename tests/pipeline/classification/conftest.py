@@ -8,8 +8,8 @@ import pytest
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
-from pipeline.pretraining.phrases import vocabulary
-from pipeline.pretraining.tokenizer import END_ID, write_tokenizer
+from pipeline.world.pretraining.phrases import vocabulary
+from pipeline.world.pretraining.tokenizer import END_ID, write_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.scenes.lexicon import SYNONYMS
 from pipeline.errors import ConfigError
 from pipeline.interpretation import load_concept_list
+from pipeline.world.scenes.lexicon import SYNONYMS
 
 COCO_CATEGORIES = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, "

@@ -10,7 +10,7 @@ from cache import ActivationCache
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
-from pipeline.pretraining.tokenizer import END_ID, write_tokenizer
+from pipeline.world.pretraining.tokenizer import END_ID, write_tokenizer
 
 from .axis_world import CHANNELS, PATCH, SIZE, WORDS, Scene, write_cache
 
