@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cache import PairBatch
-from pipeline.sae.codes import Side
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.lucid import LucidSAE
+from pipeline.sae.sides import Side
 
 
 def dense_losses(sae: LucidSAE, batch: PairBatch, text_length: int) -> Tensor:

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from benchmarks.measurement import Spread, write_result
 from cache import PairBatch
-from pipeline.kernels import sparse_products
-from pipeline.kernels.agreement import Agreement, agreements
-from pipeline.kernels.availability import triton_reason
-from pipeline.kernels.top_k import top_k_per_group
-from pipeline.sae.codes import SparseCodes
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sparse import sparse_products
+from pipeline.sparse.availability import triton_reason
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.top_k import top_k_per_group
 from pipeline.training import Trainee, TrainOptions
+from pipeline.training.agreement import Agreement, agreements
 from pipeline.training.replay import CudaGraphs, Record, ReplayedStep
 from pipeline.training.step import TrainingStep
 from pipeline.transport.coupling import couple

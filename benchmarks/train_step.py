@@ -28,14 +28,14 @@ from benchmarks.peers import PEERS, Step
 from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
 from cache import PairBatch
 from pipeline.freed_memory import keep_freed_memory
-from pipeline.objectives import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.extents import Extents
+from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.topk import Group
+from pipeline.sae.sides import SIDES
+from pipeline.sparse.topk import Group
 from pipeline.training import TrainOptions
 from pipeline.training.step import TrainingStep
 

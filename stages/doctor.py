@@ -12,10 +12,10 @@ from rich.table import Table
 
 from cache import ActivationCache, CacheError, available_host_bytes, choose_placement
 from pipeline.errors import ConcordError
-from pipeline.kernels.agreement import agreements
-from pipeline.kernels.availability import onednn_reason, triton_reason
 from pipeline.params import Params, load_params
+from pipeline.sparse.availability import onednn_reason, triton_reason
 from pipeline.training import resolve_device
+from pipeline.training.agreement import agreements
 from pipeline.training.replay import replay_reason
 from stages.paths import CACHES
 from stages.terminal import Terminal

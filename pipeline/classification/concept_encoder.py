@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.metrics.pooling import Pooling, pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, Side
+from pipeline.sae.sides import SIDES, Side
 
 
 class Features(NamedTuple):

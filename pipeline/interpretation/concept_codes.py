@@ -12,7 +12,7 @@ from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.metrics.pooling import Pooling, pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone

@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline.backbone.spelling import Spelling, Word, over_words
 from pipeline.errors import ConfigError
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.interpretation.concept_codes import ConceptCodes
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 Reference = Literal["typical", "own"]
 

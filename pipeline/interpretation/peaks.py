@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cache import ActivationCache
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 
 def first_pairs(cache: ActivationCache) -> Int[np.ndarray, "image"]:

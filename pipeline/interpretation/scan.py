@@ -15,8 +15,9 @@ from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import Side, SparseCodes
 from pipeline.sae.inputs import select_inputs
+from pipeline.sae.sides import Side
+from pipeline.sparse.codes import SparseCodes
 
 Advance = Callable[[int, int], None]
 

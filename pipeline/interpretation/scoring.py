@@ -14,8 +14,8 @@ from cache import ActivationCache
 from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, Side
 from pipeline.sae.inputs import select_inputs
+from pipeline.sae.sides import SIDES, Side
 
 
 class TrueConcepts(NamedTuple):

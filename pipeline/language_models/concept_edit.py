@@ -11,7 +11,8 @@ from pipeline.errors import ConfigError
 from pipeline.language_models.options import ConceptEditOptions
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoder
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import Side, SparseCodes
+from pipeline.sae.sides import Side
+from pipeline.sparse.codes import SparseCodes
 
 
 class ConceptEdit:

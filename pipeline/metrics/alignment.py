@@ -12,7 +12,7 @@ from pipeline.metrics.items import Items, TopItems
 from pipeline.metrics.judge import Judge
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.pooling import Pooling
-from pipeline.sae.codes import SIDES, Side
+from pipeline.sae.sides import SIDES, Side
 
 _NONE_ALIVE = NotDefined("no shared latent fires on both sides of this split")
 _NO_DIRECTION = NotDefined("the judge's embeddings of the drawn latents' items are zero")

@@ -16,7 +16,7 @@ from pipeline.metrics.heat_maps import (
     transport_maps,
 )
 from pipeline.metrics.prompts import PromptEncoder
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 
 class Question(NamedTuple):

@@ -20,7 +20,7 @@ from pipeline.metrics.recovery import (
     concept_recovery,
     label_matrix,
 )
-from pipeline.sae.codes import SIDES
+from pipeline.sae.sides import SIDES
 
 _NO_PATCHES = NotDefined("the dictionary has no codes of patches")
 

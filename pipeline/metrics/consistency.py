@@ -11,7 +11,7 @@ from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.pooling import Pooling
-from pipeline.sae.codes import SIDES
+from pipeline.sae.sides import SIDES
 
 
 class ConsistencyMeter:

@@ -9,9 +9,10 @@ from torch import Tensor
 from cache import PairBatch
 from pipeline.metrics.pooling import Pooling, pool
 from pipeline.not_finite import refuse_not_finite
-from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import EncodeMode, Side, SparseCodes
+from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.inputs import select_inputs
+from pipeline.sae.sides import Side
+from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.plan import TransportPlan
 
 

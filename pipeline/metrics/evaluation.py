@@ -26,7 +26,7 @@ from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, Side
+from pipeline.sae.sides import SIDES, Side
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cache import ActivationCache
-from pipeline.sae.codes import Side
+from pipeline.sae.sides import Side
 
 
 class Items(NamedTuple):

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from cache import ActivationCache
 from pipeline.errors import RunError
-from pipeline.sae.codes import Side
+from pipeline.sae.sides import Side
 
 
 class Judge(Protocol):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pipeline.sae.codes import SparseCodes, pool_codes
+from pipeline.sparse.codes import SparseCodes, pool_codes
 
 Pooling = Literal["mean", "max"]
 

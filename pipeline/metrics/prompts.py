@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from pipeline.metrics.naming import names
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone

@@ -11,8 +11,8 @@ from torch import Tensor
 from cache import StorageDtype
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, EncodeMode, Side, other_side
+from pipeline.sae.base import EncodeMode, SparseAutoencoder
+from pipeline.sae.sides import SIDES, Side, other_side
 
 ROUNDING: Mapping[StorageDtype, float] = {
     "float32": 2**-18,

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import Side, SparseCodes
+from pipeline.sae.sides import Side
+from pipeline.sparse.codes import SparseCodes
 
 
 @dataclass(frozen=True)

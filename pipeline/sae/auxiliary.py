@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.config import Options
-from pipeline.objectives import mean_squared_error
-from pipeline.sae.codes import SparseCodes, select_rows
 from pipeline.sae.dictionary import Dictionary
-from pipeline.sae.topk import Group, rank
+from pipeline.sae.losses import mean_squared_error
+from pipeline.sparse.codes import SparseCodes, select_rows
+from pipeline.sparse.topk import Group, rank
 
 
 class AuxiliaryOptions(Options):

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from cache import shown_text
 from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
-from pipeline.objectives import Losses, mean_squared_error, weighted_sum
 from pipeline.runs.seal import check_seal
 from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
-from pipeline.sae.codes import SIDES, Side
+from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
+from pipeline.sae.sides import SIDES, Side
 
 Similarity = Literal["cosine", "dot"]
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.config import Options
-from pipeline.objectives import Losses
-from pipeline.sae.codes import EncodeMode, Side, SparseCodes
 from pipeline.sae.dictionary import SideMoments
 from pipeline.sae.extents import Extents
 from pipeline.sae.inputs import Inputs
+from pipeline.sae.losses import Losses
+from pipeline.sae.sides import Side
+from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.plan import TransportPlan
 
 if TYPE_CHECKING:
     from cache import PairBatch
+
+
+EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
 
 
 class SparseAutoencoder(nn.Module, ABC):

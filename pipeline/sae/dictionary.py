@@ -9,9 +9,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.sae import products
-from pipeline.sae.codes import SparseCodes, gather_sum
-from pipeline.sae.topk import Group, sparse_autoencode, sparse_encode
+from pipeline.sparse import products
+from pipeline.sparse.codes import SparseCodes, gather_sum
+from pipeline.sparse.topk import Group, sparse_autoencode, sparse_encode
 
 
 class SideMoments(Protocol):

@@ -1,7 +1,7 @@
 """The encoders of VL-SAE and of its ablations: from activations to the K strongest latents.
 
 All are `TopK(f(W x + b))` for an f that never decreases, so the inner products are ranked and f is applied to
-the K kept ones only: `pipeline.sae.topk` does the ranking (the lowest of equal latents wins), bounds the memory of
+the K kept ones only: `pipeline.sparse.topk` does the ranking (the lowest of equal latents wins), bounds the memory of
 the dense scores, and passes gradients through the kept entries alone.
 """
 
@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipeline.sae.codes import SparseCodes
-from pipeline.sae.topk import Group, sparse_encode
 from pipeline.sae.vl_sae_options import EncoderKind
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.topk import Group, sparse_encode
 
 
 def unit_rows(rows: Float[Tensor, "row channel"]) -> Float[Tensor, "row channel"]:

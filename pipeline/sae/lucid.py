@@ -14,13 +14,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
-from pipeline.objectives import Losses, transport_cost, weighted_sum
 from pipeline.sae.auxiliary import LatentActivity
-from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES, EncodeMode, Side, SparseCodes
+from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.dictionary import Dictionary, SideMoments
 from pipeline.sae.extents import Extents
 from pipeline.sae.inputs import is_token
+from pipeline.sae.losses import Losses, transport_cost, weighted_sum
 from pipeline.sae.lucid_options import LucidOptions
 from pipeline.sae.lucid_terms import (
     EncodedSide,
@@ -30,7 +29,9 @@ from pipeline.sae.lucid_terms import (
     l1_terms,
     self_terms,
 )
-from pipeline.sae.topk import Group
+from pipeline.sae.sides import SIDES, Side
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.topk import Group
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
 from pipeline.transport.plan import TokenPlaces, TransportPlan, token_places

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pipeline.objectives import mean_squared_error
 from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
-from pipeline.sae.codes import SIDES, Side, SparseCodes, pool_codes
 from pipeline.sae.dictionary import Autoencoding, Dictionary
+from pipeline.sae.losses import mean_squared_error
+from pipeline.sae.sides import SIDES, Side
+from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.plan import TokenPlaces, TransportPlan
 

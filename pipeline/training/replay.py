@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from cache import PairBatch
-from pipeline.kernels.availability import triton_reason
 from pipeline.sae.extents import Extents
 from pipeline.sae.inputs import select_inputs
+from pipeline.sparse.availability import triton_reason
 from pipeline.training.step import TrainingStep
 
 _LEARNED_FROM = ("vision_tokens", "text_tokens", "text_offsets", "vision_pooled", "text_pooled")

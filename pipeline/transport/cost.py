@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pipeline.sae.codes import SparseCodes, gather_sum
+from pipeline.sparse.codes import SparseCodes, gather_sum
 from pipeline.transport.plan import TokenPlaces
 
 

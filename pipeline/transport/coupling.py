@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.sae.codes import SparseCodes, pool_codes
+from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.cost import code_length, code_similarity
 from pipeline.transport.guidance import (
     GuidanceOptions,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pipeline.kernels.availability import triton_reason
+from pipeline.sparse.availability import triton_reason
 from pipeline.transport import sinkhorn_eager
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipeline.kernels import agreement
-from pipeline.kernels.availability import onednn_reason, triton_reason
+from pipeline.sparse.availability import onednn_reason, triton_reason
+from pipeline.training import agreement
 from stages.cli import app
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pipeline.classification.concept_encoder import ConceptEncoder
 from pipeline.errors import ConfigError, RunError
 from pipeline.metrics.pooling import Pooling
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import Side
 from pipeline.sae.registry import build_sae
+from pipeline.sae.sides import Side
 
 LATENTS = 32
 POOLED = {"architecture": "vl_sae", "latents": LATENTS, "k": 4}

@@ -7,7 +7,7 @@ from pipeline.interpretation import matching
 from pipeline.interpretation.concept_codes import ConceptCodes
 from pipeline.interpretation.matching import ConceptIndex, Hits, count_hits, reference_weights
 from pipeline.interpretation.peaks import image_peaks
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 LATENTS, CONCEPTS, IMAGES, PATCHES, K = 11, 7, 3, 5, 3
 

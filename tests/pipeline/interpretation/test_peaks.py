@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 LATENTS, K = 6, 2
 

@@ -6,7 +6,7 @@ from pipeline.errors import ConfigError
 from pipeline.language_models.concept_edit import ConceptEdit
 from pipeline.language_models.options import ConceptEditOptions
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoder, AuxiliaryAutoencoderOptions
-from pipeline.sae.codes import SIDES, Side
+from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
 AUTOENCODER = AuxiliaryAutoencoder(AuxiliaryAutoencoderOptions(), 6)

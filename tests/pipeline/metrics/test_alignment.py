@@ -15,9 +15,9 @@ from pipeline.metrics.items import TopItems, read_items
 from pipeline.metrics.judge import CachedJudge
 from pipeline.metrics.not_defined import tell_apart
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.codes import SIDES
 from pipeline.sae.inputs import Inputs
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.sides import SIDES
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 
 from .axis_world import CHANNELS, Scene, random_scenes

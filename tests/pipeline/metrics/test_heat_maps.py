@@ -5,7 +5,7 @@ import torch
 
 from pipeline.metrics.heat_maps import code_maps, cosine_maps, inverse_document_frequency, transport_maps
 from pipeline.metrics.pooling import pool
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 
 PAIRS, PATCHES, WIDTH, K = 3, 5, 11, 4
 

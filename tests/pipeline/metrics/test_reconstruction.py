@@ -9,8 +9,9 @@ import torch
 from cache import ActivationCache
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.reconstruction import ReconstructionMeter, VarianceMeter
-from pipeline.sae.codes import SIDES, Side, SparseCodes, other_side
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.sides import SIDES, Side, other_side
+from pipeline.sparse.codes import SparseCodes
 
 from .axis_world import CHANNELS, Scene, random_scenes
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.errors import ConfigError
-from pipeline.sae.codes import SIDES
 from pipeline.sae.extents import Extents
 from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.sides import SIDES
 
 VISION_CHANNELS, TEXT_CHANNELS, PATCHES = 6, 5, 4
 SMALL = {"latents": 24, "shared_ratio": 0.5, "k_shared": 3, "k_private": 2, "lambda_shared": 0.1}

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from cache import PairBatch
 from pipeline.errors import ConfigError
-from pipeline.sae.codes import SIDES, SparseCodes
 from pipeline.sae.inputs import select_inputs
 from pipeline.sae.registry import build_sae, load_sae, save_sae
+from pipeline.sae.sides import SIDES
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sparse.codes import SparseCodes
 
 CHANNELS, LATENTS, K, PATCHES = 6, 20, 4, 3
 LENGTHS = (2, 5, 0, 1)

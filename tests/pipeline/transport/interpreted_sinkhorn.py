@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.kernels.availability import triton_reason
+from pipeline.sparse.availability import triton_reason
 from pipeline.transport import sinkhorn_eager, sinkhorn_triton
 from pipeline.transport.sinkhorn import sinkhorn
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from pipeline.sae.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
 from pipeline.transport.guidance import GuidanceOptions, column_mass

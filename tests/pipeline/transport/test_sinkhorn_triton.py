@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.kernels.availability import triton_reason
+from pipeline.sparse.availability import triton_reason
 from pipeline.transport.sinkhorn import sinkhorn
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.kernels.availability import triton_reason
+from pipeline.sparse.availability import triton_reason
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
@@ -67,5 +67,5 @@ def test_a_gpu_that_is_too_old_takes_the_eager_path(
 def test_naming_the_operators_starts_no_triton() -> None:
     run_alone(
         "-c",
-        "import sys, pipeline.kernels.sparse_products, pipeline.kernels.top_k; assert 'triton' not in sys.modules",
+        "import sys, pipeline.sparse.sparse_products, pipeline.sparse.top_k; assert 'triton' not in sys.modules",
     )

@@ -5,24 +5,14 @@ out densely. Decoding is `Z @ decoder`; the gradient of a weight is `Z.T @ activ
 of patch codes with text codes are `Z @ text_codes.T`.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pipeline.kernels.availability import runs_on_triton
-from pipeline.sae import products
-
-Side = Literal["vision", "text"]
-SIDES: tuple[Side, Side] = ("vision", "text")
-
-EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
-
-
-def other_side(side: Side) -> Side:
-    """The side across: "text" for "vision", "vision" for "text"."""
-    return "text" if side == "vision" else "vision"
+from pipeline.sparse import products
+from pipeline.sparse.availability import runs_on_triton
 
 
 class SparseCodes(NamedTuple):

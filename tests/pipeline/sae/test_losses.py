@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.objectives import mean_squared_error, transport_cost, weighted_sum
+from pipeline.sae.losses import mean_squared_error, transport_cost, weighted_sum
 from pipeline.transport.coupling import Coupling
 from pipeline.transport.plan import TransportPlan, token_places
 

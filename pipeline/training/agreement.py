@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.kernels.availability import triton_reason
-from pipeline.sae.codes import gather_sum
-from pipeline.sae.topk import Group, sparse_encode
+from pipeline.sparse.availability import triton_reason
+from pipeline.sparse.codes import gather_sum
+from pipeline.sparse.topk import Group, sparse_encode
 from pipeline.transport.sinkhorn import sinkhorn
 
 Path = Literal["Triton kernel", "eager"]

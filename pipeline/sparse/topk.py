@@ -8,11 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.kernels.availability import onednn_reason, runs_on_triton
-from pipeline.kernels.top_k import fits_top_k, top_k_per_group
-from pipeline.sae import products
-from pipeline.sae.codes import SparseCodes
-from pipeline.sae.products import LatentOrder, order_by_latent
+from pipeline.sparse import products
+from pipeline.sparse.availability import onednn_reason, runs_on_triton
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.products import LatentOrder, order_by_latent
+from pipeline.sparse.top_k import fits_top_k, top_k_per_group
 
 _PRE_ACTIVATIONS_AT_ONCE = {"cpu": 1 << 24, "cuda": 1 << 29}
 """Bounds the one dense intermediate, [token, latent] in fp32: to 64 MiB, and on a GPU to 2 GiB, so the paper's step

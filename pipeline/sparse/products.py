@@ -1,6 +1,6 @@
 """The products of sparse codes on whichever path a device takes, without gradients of their own.
 
-`pipeline.sae.codes` and `pipeline.sae.topk` build differentiable functions from them.
+`pipeline.sparse.codes` and `pipeline.sparse.topk` build differentiable functions from them.
 """
 
 from typing import NamedTuple, cast
@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.kernels import sparse_products
-from pipeline.kernels.availability import runs_on_triton
+from pipeline.sparse import sparse_products
+from pipeline.sparse.availability import runs_on_triton
 
 
 class LatentOrder(NamedTuple):

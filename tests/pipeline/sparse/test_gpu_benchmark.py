@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from pipeline.kernels.availability import triton_reason
+from pipeline.sparse.availability import triton_reason
 
 
 def test_recorded_steps_are_compared_with_single_ones() -> None:

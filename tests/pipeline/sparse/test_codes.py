@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.sae import products
-from pipeline.sae.codes import SparseCodes, gather_sum, pool_codes, scatter_sum, select_rows
+from pipeline.sparse import products
+from pipeline.sparse.codes import SparseCodes, gather_sum, pool_codes, scatter_sum, select_rows
 
 
 def random_codes(tokens: int, k: int, width: int, seed: int = 0) -> SparseCodes:

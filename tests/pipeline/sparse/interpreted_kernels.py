@@ -12,21 +12,21 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from benchmarks import gpu
 from cache import PairBatch
-from pipeline.kernels.agreement import agreements
-from pipeline.kernels.availability import runs_on_triton, triton_reason
-from pipeline.kernels.sparse_products import (
+from pipeline.sae.extents import Extents
+from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.registry import build_sae
+from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sparse import codes
+from pipeline.sparse.availability import runs_on_triton, triton_reason
+from pipeline.sparse.sparse_products import (
     gather_sum,
     sampled_dot,
     scatter_sum,
 )
-from pipeline.kernels.top_k import fits_top_k, top_k_per_group
-from pipeline.sae import codes
-from pipeline.sae.extents import Extents
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.registry import build_sae
-from pipeline.sae.topk import top_k
-from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sparse.top_k import fits_top_k, top_k_per_group
+from pipeline.sparse.topk import top_k
 from pipeline.training import TrainOptions
+from pipeline.training.agreement import agreements
 from pipeline.training.step import TrainingStep
 
 DEVICE = torch.device("cuda" if triton_reason(torch.device("cuda")) is None else "cpu")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.sae import topk as module
-from pipeline.sae.codes import SparseCodes, gather_sum
-from pipeline.sae.topk import Group, sparse_autoencode, sparse_encode, top_k
+from pipeline.sparse import topk as module
+from pipeline.sparse.codes import SparseCodes, gather_sum
+from pipeline.sparse.topk import Group, sparse_autoencode, sparse_encode, top_k
 
 GROUPS = [Group(0, 5, 2), Group(5, 12, 3)]
 

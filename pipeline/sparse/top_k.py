@@ -1,6 +1,6 @@
 """Top-K of every group of latents, as an operator of torch that runs a Triton kernel.
 
-The eager twin, which decides what is computed, is `top_k` of `pipeline.sae.topk`.
+The eager twin, which decides what is computed, is `top_k` of `pipeline.sparse.topk`.
 """
 
 # ruff: noqa: PLC0415 - Triton may be missing; only running a kernel imports it.
@@ -43,7 +43,7 @@ def top_k_per_group(
 def _top_k(
     scores: Tensor, starts: Sequence[int], stops: Sequence[int], budgets: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    from pipeline.kernels import top_k_triton
+    from pipeline.sparse import top_k_triton
 
     kept = sum(budgets)
     values = scores.new_empty(len(scores), kept)

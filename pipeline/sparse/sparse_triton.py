@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pipeline.kernels.launch import LAUNCH_OPTIONS
+from pipeline.sparse.launch import LAUNCH_OPTIONS
 
 _MOST_LANES = 1024
 _ENTRIES_PER_PART = 512

@@ -1,6 +1,6 @@
 """`Z @ table`, `Z.T @ rows` and their kin for sparse codes, as operators of torch that run Triton kernels.
 
-The eager twins, which decide what is computed, are in `pipeline.sae.codes`. These take float32 and bfloat16 in
+The eager twins, which decide what is computed, are in `pipeline.sparse.codes`. These take float32 and bfloat16 in
 any mixture, add in float32, and return the wider of the inputs' types. They have no gradient of their own:
 the autograd functions around the twins call either.
 """
@@ -48,7 +48,7 @@ def scatter_sum(
 
 @torch.library.custom_op("concord::gather_sum", mutates_args=())
 def _gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
-    from pipeline.kernels import sparse_triton
+    from pipeline.sparse import sparse_triton
 
     out = _new(values, table, shape=(len(values), table.shape[1]))
     if out.numel():
@@ -63,7 +63,7 @@ def _(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
 
 @torch.library.custom_op("concord::sampled_dot", mutates_args=())
 def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
-    from pipeline.kernels import sparse_triton
+    from pipeline.sparse import sparse_triton
 
     out = _new(table, rows, shape=tuple(indices.shape))
     if out.numel():
@@ -78,7 +78,7 @@ def _(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
 
 @torch.library.custom_op("concord::scatter_sum", mutates_args=())
 def _scatter_sum(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor) -> Tensor:
-    from pipeline.kernels import sparse_triton
+    from pipeline.sparse import sparse_triton
 
     out = _new(values, rows, shape=(len(starts), rows.shape[1]))
     if out.numel():

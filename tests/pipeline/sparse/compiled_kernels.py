@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from pipeline.kernels import sparse_triton, top_k_triton
+from pipeline.sparse import sparse_triton, top_k_triton
 
 WIDTHS = {"ENTRIES": 8, "CHANNELS": 64, "PART": 512, "HEAD": 128, "TAIL": 32, "ROWS": 4, "PLACES": 16}
 WHOLE = {"indices", "entries", "bounds", "part_starts", "part_latents", "ranked"}

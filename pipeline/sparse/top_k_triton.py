@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pipeline.kernels.launch import LAUNCH_OPTIONS
+from pipeline.sparse.launch import LAUNCH_OPTIONS
 
 _LOWEST_KEY = tl.constexpr(-(2**31))
 _NAN_KEY = tl.constexpr(2**31 - 2)  # so that one more than the highest key is an int32 too
