@@ -32,7 +32,8 @@ from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.coco import CocoDataset
 from pipeline.datasets.decoding import Decoded, decode
-from pipeline.encoding import EncodeOptions, encode_split
+from pipeline.encoding.options import EncodeOptions
+from pipeline.encoding.split import encode_split
 from pipeline.world.scenes.write import write_split
 
 TINY = f"local-dir:{Path(__file__).parents[1] / 'models/tiny-siglip'}"

@@ -26,8 +26,9 @@ from pipeline.sparse import sparse_products
 from pipeline.sparse.availability import triton_reason
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import top_k_per_group
-from pipeline.training import Trainee, TrainOptions
 from pipeline.training.agreement import Agreement, agreements
+from pipeline.training.loop import Trainee
+from pipeline.training.options import TrainOptions
 from pipeline.training.replay import CudaGraphs, Record, ReplayedStep
 from pipeline.training.step import TrainingStep
 from pipeline.transport.coupling import couple

@@ -23,9 +23,11 @@ from cache import ActivationCache, PairBatch
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.coco import CocoDataset
-from pipeline.encoding import EncodeOptions, encode_split
+from pipeline.encoding.options import EncodeOptions
+from pipeline.encoding.split import encode_split
 from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.training import Trainee, TrainOptions
+from pipeline.training.loop import Trainee
+from pipeline.training.options import TrainOptions
 from pipeline.world.scenes.write import write_split
 
 PAPER_PAIRS, PAPER_EPOCHS = 118_287, 200

@@ -29,12 +29,12 @@ from cache import STORAGE_DTYPES, ActivationCache, PairLoader, StorageDtype
 from cache.operations.convert import convert
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
-from pipeline.encoding import encode_split
+from pipeline.encoding.split import encode_split
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params, load_params
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import build_sae
-from pipeline.training import Trainee, resolve_device, train
+from pipeline.training.loop import Trainee, resolve_device, train
 from stages.progress import progress_bar
 
 VARIANT = "lucid"

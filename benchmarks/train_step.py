@@ -36,7 +36,7 @@ from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.sides import SIDES
 from pipeline.sparse.topk import Group
-from pipeline.training import TrainOptions
+from pipeline.training.options import TrainOptions
 from pipeline.training.step import TrainingStep
 
 DEAD_SHARE = 1 / 32

@@ -1,10 +1,13 @@
 """The activation cache: both sides of image-caption pairs, written once, checked, and read in any order.
 
 The format is described in `docs/cache-format.md`; this package knows neither the models that the activations
-come from nor what is done with them.
+come from nor what is done with them. What loads torch or pyarrow is imported when it is first used:
+options are read, and messages shown, without them.
 """
 
-from cache.batch import PairBatch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cache.errors import (
     CacheAccessError,
     CacheCorruptError,
@@ -20,23 +23,27 @@ from cache.errors import (
     DiskSpaceError,
     ShardContentError,
 )
-from cache.files.durable import DurableFile, sync
-from cache.files.lock import WriterLock
 from cache.files.regular_file import UnfitFileError, read_regular, regular_file, regular_size
-from cache.format.manifest import Manifest, captions_of_shards, json_leaves
-from cache.format.samples import SAMPLES_SCHEMA
-from cache.format.statistics import SideStatistics
-from cache.format.storage import STORAGE_DTYPES, StorageDtype, StoredRows
-from cache.loading.host_memory import available_host_bytes
-from cache.loading.loader import PairLoader
-from cache.loading.order import batch_indices, mixing
-from cache.loading.placement import Placement, choose_placement
-from cache.reading.reader import ActivationCache
+from cache.format.storage_dtype import STORAGE_DTYPES, StorageDtype
 from cache.shown import shown_text, shown_value, visible
-from cache.writing.activations import ShardActivations
-from cache.writing.budget import DiskBudget, disk_budget
-from cache.writing.resume import clear_cache
-from cache.writing.writer import CacheWriter
+
+if TYPE_CHECKING:
+    from cache.batch import PairBatch
+    from cache.files.durable import DurableFile, sync
+    from cache.files.lock import WriterLock
+    from cache.format.manifest import Manifest, captions_of_shards, json_leaves
+    from cache.format.samples import SAMPLES_SCHEMA
+    from cache.format.statistics import SideStatistics
+    from cache.format.storage import StoredRows
+    from cache.loading.host_memory import available_host_bytes
+    from cache.loading.loader import PairLoader
+    from cache.loading.order import batch_indices, mixing
+    from cache.loading.placement import Placement, choose_placement
+    from cache.reading.reader import ActivationCache
+    from cache.writing.activations import ShardActivations
+    from cache.writing.budget import DiskBudget, disk_budget
+    from cache.writing.resume import clear_cache
+    from cache.writing.writer import CacheWriter
 
 __all__ = [
     "SAMPLES_SCHEMA",
@@ -84,3 +91,38 @@ __all__ = [
     "sync",
     "visible",
 ]
+
+_HEAVY = {
+    "batch": "PairBatch",
+    "files.durable": "DurableFile sync",
+    "files.lock": "WriterLock",
+    "format.manifest": "Manifest captions_of_shards json_leaves",
+    "format.samples": "SAMPLES_SCHEMA",
+    "format.statistics": "SideStatistics",
+    "format.storage": "StoredRows",
+    "loading.host_memory": "available_host_bytes",
+    "loading.loader": "PairLoader",
+    "loading.order": "batch_indices mixing",
+    "loading.placement": "Placement choose_placement",
+    "reading.reader": "ActivationCache",
+    "writing.activations": "ShardActivations",
+    "writing.budget": "DiskBudget disk_budget",
+    "writing.resume": "clear_cache",
+    "writing.writer": "CacheWriter",
+}
+"""By module, what is imported later."""
+
+_MODULE = {name: module for module, names in _HEAVY.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is heavy when it is first asked for (PEP 562)."""
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"cache.{_MODULE[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name what is public, imported or not."""
+    return __all__

@@ -13,18 +13,18 @@ from pipeline.backbone.options import BackboneOptions
 from pipeline.classification.options import ClassificationOptions
 from pipeline.config import Name, Options, concerns_a_group, nearest
 from pipeline.datasets.coco import DatasetOptions
-from pipeline.encoding import EncodeOptions
+from pipeline.encoding.options import EncodeOptions
 from pipeline.errors import ConfigError
-from pipeline.interpretation import InterpretOptions
+from pipeline.interpretation.options import InterpretOptions
 from pipeline.language_models.options import HallucinationOptions
-from pipeline.metrics.evaluation import EvaluateOptions
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.options_file import read_options_file
-from pipeline.report import ReportOptions
+from pipeline.report.options import ReportOptions
 from pipeline.sae.lucid import LucidOptions
 from pipeline.sae.registry import ARCHITECTURES
 from pipeline.sae.vl_sae import VLSAEOptions
 from pipeline.study import StudyOptions
-from pipeline.training import TrainOptions
+from pipeline.training.options import TrainOptions
 from pipeline.world.scenes.write import ScenesOptions
 
 

@@ -10,7 +10,7 @@ from cache.operations import Verification, locked, mend, verify
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.pairs import PairDataset
-from pipeline.encoding import cache_manifest, encode_missing
+from pipeline.encoding.split import cache_manifest, encode_missing
 from pipeline.params import Params
 from stages.cache_tables import verification_text
 from stages.progress import progress_bar

@@ -13,10 +13,10 @@ from cache import ActivationCache, CacheError
 from pipeline.config import nearest
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.errors import ConcordError, ConfigError
-from pipeline.interpretation import load_concept_list
 from pipeline.interpretation.cluster_embeddings import BACKBONE
+from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.params import Params, load_params
-from pipeline.training import resolve_device
+from pipeline.training.loop import resolve_device
 from stages.graph_check import graph_problems
 from stages.paths import COMPANIONS, SCENES, cache_path
 

@@ -8,8 +8,8 @@ from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.pictures import read_upright
 from pipeline.language_models.examples import read_examples
 from pipeline.language_models.loading import load_decoder
-from pipeline.language_models.options import StateOptions
-from pipeline.language_models.polling import PollingOptions, read_objects
+from pipeline.language_models.options import PollingOptions, StateOptions
+from pipeline.language_models.polling import read_objects
 from pipeline.world.instruction_tuning.alignment import align_with_siglip
 from pipeline.world.instruction_tuning.architecture import create_processor, create_tiny_llava
 from pipeline.world.instruction_tuning.conversations import vocabulary

@@ -14,8 +14,8 @@ from cache import ActivationCache, CacheError, available_host_bytes, choose_plac
 from pipeline.errors import ConcordError
 from pipeline.params import Params, load_params
 from pipeline.sparse.availability import onednn_reason, triton_reason
-from pipeline.training import resolve_device
 from pipeline.training.agreement import agreements
+from pipeline.training.loop import resolve_device
 from pipeline.training.replay import replay_reason
 from stages.paths import CACHES
 from stages.terminal import Terminal

@@ -6,7 +6,7 @@ from rich.filesize import decimal
 
 from cache import ActivationCache, disk_budget
 from pipeline.backbone.loading import load_backbone
-from pipeline.encoding import EncodeSummary, cache_manifest, encode_split
+from pipeline.encoding.split import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
 from pipeline.unknown_tokens import count_unknown_tokens
 from stages.cache_repair import repair

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from cache import ActivationCache
-from pipeline.interpretation import read_latents
 from pipeline.interpretation.identity import describes
+from pipeline.interpretation.latent_table import read_latents
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params
 from pipeline.runs.metrics import write_metrics

@@ -1,8 +1,8 @@
 """Which failures are not the code's, and what the user is told of them in one line."""
 
 import errno
-import sys
 
+from cache import CacheError
 from pipeline.errors import ConcordError, os_error_reason
 
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
@@ -10,14 +10,8 @@ _NO_THREADS = "can't start new thread"
 
 
 def message_for_user(error: Exception) -> str | None:
-    """What to tell of a user's mistake or of a machine that refuses; None for an error of this code.
-
-    Importing `cache` loads torch; where it is not loaded, none of its errors is raised.
-    """
-    cache_errors = sys.modules.get("cache.errors")
-    if isinstance(error, ConcordError):
-        return str(error)
-    if cache_errors is not None and isinstance(error, cache_errors.CacheError):
+    """What to tell of a user's mistake or of a machine that refuses; None for an error of this code."""
+    if isinstance(error, ConcordError | CacheError):
         return str(error)
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
         where = f"{error.filename}: " if error.filename else ""

@@ -33,7 +33,7 @@ from pipeline.sae.auxiliary_autoencoder import (
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
-from pipeline.training import Trainee, resolve_device, train
+from pipeline.training.loop import Trainee, resolve_device, train
 from stages.progress import note, progress_bar
 from stages.terminal import Terminal
 

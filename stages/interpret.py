@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.interpretation import interpret
 from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
+from pipeline.interpretation.naming import interpret
 from pipeline.params import Params
 from stages.progress import note, progress_bars
 from stages.trained_run import open_run

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cache import ActivationCache
 from pipeline.params import Params
-from pipeline.report import build_report
+from pipeline.report.build import build_report
 from pipeline.runs.config import CONFIG_FILE, refuse_other_backbone
 from stages.paths import REPORT, RUNS, cache_path
 from stages.progress import progress_bar

@@ -11,6 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from cache import visible
+
 
 class Terminal(Console):
     """A console whose text is shown as it is: no markup, no emoji codes, no guessed colours, no control characters.
@@ -34,6 +36,4 @@ class Terminal(Console):
     def _safe(self, text: str) -> str:
         if text.isascii() and text.replace("\n", "").isprintable():
             return text
-        from cache import visible  # noqa: PLC0415 - loads torch, which a plain line of text does not need
-
         return visible(text).encode(self.encoding, "backslashreplace").decode(self.encoding)

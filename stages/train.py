@@ -20,7 +20,7 @@ from pipeline.runs.software import software
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, save_sae
-from pipeline.training import Trainee, refuse_different_streams, resolve_device, train
+from pipeline.training.loop import Trainee, refuse_different_streams, resolve_device, train
 from stages.paths import cache_path
 from stages.progress import note, progress_bar
 from stages.run_state import CHECKPOINT_FILE, SOFTWARE_FILE, clear_foreign, is_finished

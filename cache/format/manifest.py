@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cache.errors import CacheFormatError, CacheIdentityError
-from cache.format.storage import StorageDtype
+from cache.format.storage_dtype import StorageDtype
 from cache.shown import shown_text, shown_value
 
 FORMAT = "concord-activation-cache"

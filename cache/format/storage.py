@@ -1,7 +1,7 @@
 """How activations are stored: four dtypes, and the one way back to float32."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -9,9 +9,7 @@ from jaxtyping import Float, Float16, Float32, Int, Int32, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-StorageDtype = Literal["float16", "bfloat16", "float32", "int8"]
-
-STORAGE_DTYPES: tuple[StorageDtype, ...] = get_args(StorageDtype)
+from cache.format.storage_dtype import StorageDtype
 
 TOKEN_DTYPE: Mapping[StorageDtype, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),

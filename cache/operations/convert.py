@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache.format.storage import StorageDtype
+from cache.format.storage_dtype import StorageDtype
 from cache.operations.rewrite import SourceRows, provenance, rewrite, rewritten_manifest
 from cache.operations.tasks import OnProgress
 from cache.reading.reader import ActivationCache

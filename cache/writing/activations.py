@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cache.errors import ShardContentError
 from cache.format.manifest import Manifest
 from cache.format.quantisation import quantise
-from cache.format.storage import Calibration, StorageDtype, StoredRows, as_tensor, clipped, rounded
+from cache.format.storage import Calibration, StoredRows, as_tensor, clipped, rounded
+from cache.format.storage_dtype import StorageDtype
 
 
 class ShardActivations(NamedTuple):

@@ -10,7 +10,8 @@ from torch.nn.functional import normalize, pad
 
 from pipeline.backbone.model import Activations, Backbone
 from pipeline.errors import ConfigError, RunError
-from pipeline.metrics.pooling import Pooling, pool
+from pipeline.metrics.options import Pooling
+from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.sides import SIDES, Side

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.metrics.heat_maps import inverse_document_frequency
-from pipeline.metrics.pooling import Pooling, pool
+from pipeline.metrics.options import Pooling
+from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sparse.codes import SparseCodes

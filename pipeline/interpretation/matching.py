@@ -1,16 +1,15 @@
 """Where images show concepts: LUCID (arXiv 2602.07311) 3.5.1 stage 2 and algorithm 1, stage 3."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.interpretation.concept_codes import ConceptCodes
+from pipeline.interpretation.options import Reference
 from pipeline.sparse.codes import SparseCodes
-
-Reference = Literal["typical", "own"]
 
 _ELEMENTS_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 """Bounds every intermediate, whatever the batch: on a CPU to 4 MiB of float32, which its caches hold."""

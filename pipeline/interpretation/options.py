@@ -1,10 +1,14 @@
 """The options of naming latents."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from pipeline.config import Options
-from pipeline.interpretation.matching import Reference
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import Pooling
+
+Reference = Literal["typical", "own"]
+"""What a peak is measured by."""
 
 
 class InterpretOptions(Options):

@@ -11,7 +11,7 @@ from pipeline.errors import BackboneError
 from pipeline.language_models.decoder import VisionLanguageDecoder
 from pipeline.language_models.layers import check_layer
 from pipeline.language_models.options import StateOptions
-from pipeline.training import resolve_device
+from pipeline.training.loop import resolve_device
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
 

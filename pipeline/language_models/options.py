@@ -7,10 +7,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from pipeline.config import Options
 from pipeline.datasets.coco import DatasetOptions
 from pipeline.errors import ConfigError
-from pipeline.language_models.polling import PollingOptions
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
 from pipeline.sae.vl_sae_options import VLSAEOptions
-from pipeline.training import TrainOptions
+from pipeline.training.options import TrainOptions
 
 
 class PromptOptions(Options):
@@ -60,6 +59,20 @@ class DecodingOptions(Options):
         le=1,
         description="tokens less likely than this share of the likeliest are never taken, b; 0 masks none",
     )
+
+
+class PollingOptions(Options):
+    """How many questions are asked; the defaults are POPE's."""
+
+    images: int = Field(
+        default=500, gt=0, description="images asked about, drawn from those with enough objects"
+    )
+    objects: int = Field(
+        default=3,
+        gt=0,
+        description="objects asked about per image, and as many absent ones; fewer: not asked",
+    )
+    seed: int = Field(default=0, ge=0, description="draws the images, their objects, and random negatives")
 
 
 class HallucinationOptions(Options):

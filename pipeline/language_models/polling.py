@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from pydantic import Field
-
 from cache import shown_value
-from pipeline.config import Options
 from pipeline.datasets.annotation_file import AnnotationFile
 from pipeline.errors import DatasetError
+from pipeline.language_models.options import PollingOptions
 from pipeline.language_models.questions import Question
 
 Negatives = Literal["random", "popular", "adversarial"]
@@ -24,20 +22,6 @@ NEGATIVES: tuple[Negatives, ...] = get_args(Negatives)
 
 ObjectsByImage: TypeAlias = Mapping[str, frozenset[str]]
 """Per image file the names of what it shows."""
-
-
-class PollingOptions(Options):
-    """How many questions are asked; the defaults are POPE's."""
-
-    images: int = Field(
-        default=500, gt=0, description="images asked about, drawn from those with enough objects"
-    )
-    objects: int = Field(
-        default=3,
-        gt=0,
-        description="objects asked about per image, and as many absent ones; fewer: not asked",
-    )
-    seed: int = Field(default=0, ge=0, description="draws the images, their objects, and random negatives")
 
 
 def read_objects(path: Path) -> dict[str, frozenset[str]]:

@@ -11,7 +11,7 @@ from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items, TopItems
 from pipeline.metrics.judge import Judge
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES, Side
 
 _NONE_ALIVE = NotDefined("no shared latent fires on both sides of this split")

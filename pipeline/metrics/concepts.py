@@ -11,8 +11,8 @@ from jaxtyping import Bool
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.not_defined import NotDefined
+from pipeline.metrics.options import Pooling
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
-from pipeline.metrics.pooling import Pooling
 from pipeline.metrics.recovery import (
     BestLatents,
     askable,

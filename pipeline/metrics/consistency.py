@@ -10,7 +10,7 @@ from pipeline.metrics.alignment import unit_length
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES, Side
 
 

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cache import PairBatch
-from pipeline.metrics.pooling import Pooling, pool
+from pipeline.metrics.options import Pooling
+from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.inputs import select_inputs

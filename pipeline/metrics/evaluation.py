@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from jaxtyping import Float64
-from pydantic import Field, field_validator
 
 from cache import ActivationCache
-from pipeline.config import Options
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.errors import RunError
 from pipeline.metrics.alignment import AlignmentMeter
@@ -21,7 +19,7 @@ from pipeline.metrics.grounding import GroundingMeter
 from pipeline.metrics.items import read_items
 from pipeline.metrics.judge import CachedJudge
 from pipeline.metrics.not_defined import NotDefined, tell_apart
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.not_finite import refuse_weights_not_finite
@@ -43,52 +41,6 @@ class Meter(Protocol):
 
     def result(self) -> dict[str, Any] | NotDefined:
         """The part, as JSON values; a figure without a value is `NotDefined`, never NaN."""
-
-
-class EvaluateOptions(Options):
-    """How a dictionary is measured; none of it changes the dictionary."""
-
-    batch_pairs: int = Field(default=64, ge=1, description="pairs held at once; decides memory, not results")
-    prompt: str = Field(
-        default="a photo of a {category}", description="names a category that a caption does not name"
-    )
-    degeneracy_pooling: Pooling = Field(
-        default="mean",
-        description="how an image's or a caption's shared codes are pooled before its Top-k for maxfreq. The paper "
-        "does not say; mean is how its losses pool",
-    )
-    concept_pooling: Pooling = Field(
-        default="max",
-        description="how an image's or a caption's shared codes are pooled to detect a concept: max, so that an "
-        "object of three patches can speak as loud as one of a hundred; likewise for `alignment` and `consistency`",
-    )
-    least_positives: int = Field(
-        default=10, ge=1, description="items with a concept, and as many without, that it takes to ask for it"
-    )
-    judge: str | None = Field(
-        default=None,
-        description="cache of the same pairs by another backbone, whose pooled embeddings judge `alignment`; by "
-        "default those of the evaluated cache itself",
-    )
-    alignment_latents: int = Field(default=100, ge=2, description="latents drawn for `alignment`")
-    alignment_items: int = Field(
-        default=10, ge=1, description="images and captions that speak for a latent in `alignment`"
-    )
-    consistency_pairs: int = Field(
-        default=1000, ge=2, description="pairs drawn for `consistency`, each held against every other"
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="shuffles labels for the chance level of concept recovery; draws latents and pairs",
-    )
-
-    @field_validator("prompt")
-    @classmethod
-    def _names_the_category(cls, prompt: str) -> str:
-        if prompt.count("{category}") != 1 or "{" in prompt.replace("{category}", ""):
-            raise ValueError("the prompt must contain {category} once, and no other brace")
-        return prompt
 
 
 @torch.inference_mode()

@@ -1,14 +1,11 @@
 """From the sparse shared codes of tokens to one dense vector of latents per image or caption."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pipeline.metrics.options import Pooling
 from pipeline.sparse.codes import SparseCodes, pool_codes
-
-Pooling = Literal["mean", "max"]
 
 
 def pool(

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from cache import ActivationCache
 from pipeline.errors import ConfigError, RunError
-from pipeline.interpretation import read_latents
 from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.interpretation.identity import dictionary_sha256
+from pipeline.interpretation.latent_table import read_latents
 from pipeline.report.captions import lit_captions
 from pipeline.report.evidence import Evidence, show
 from pipeline.report.latents import LatentPage, specimens

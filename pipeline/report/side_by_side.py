@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from cache import ActivationCache, PairBatch
 from pipeline.backbone.spelling import Word, over_words
-from pipeline.interpretation import read_latents
+from pipeline.interpretation.latent_table import read_latents
 from pipeline.metrics.naming import is_named
 from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf

@@ -18,8 +18,9 @@ from pipeline.backbone.model import Activations
 from pipeline.backbone.options import BackboneOptions
 from pipeline.datasets.coco import CocoDataset
 from pipeline.datasets.pictures import read_picture
-from pipeline.encoding import EncodeOptions, cache_manifest, encode_split
+from pipeline.encoding.options import EncodeOptions
 from pipeline.encoding.pictures import PictureBatches
+from pipeline.encoding.split import cache_manifest, encode_split
 from pipeline.errors import BackboneError, DatasetError
 from pipeline.world.pretraining.tokenizer import write_tokenizer
 

@@ -15,7 +15,8 @@ import torch
 
 from pipeline.freed_memory import keep_freed_memory
 from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.training import Trainee, TrainOptions
+from pipeline.training.loop import Trainee
+from pipeline.training.options import TrainOptions
 
 
 def page_faults():

@@ -6,7 +6,7 @@ from cache import PairLoader
 from pipeline.sae.lucid import LucidOptions
 from pipeline.sae.registry import build_sae
 from pipeline.sae.vl_sae import VLSAEOptions
-from pipeline.training import TrainOptions
+from pipeline.training.options import TrainOptions
 from pipeline.training.replay import ReplayedStep, replay_reason
 from pipeline.training.step import TrainingStep
 

@@ -6,7 +6,8 @@ from benchmarks.synthetic import synthetic_activations, write_cache
 from cache import PairLoader
 from pipeline.errors import ConfigError
 from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.training import Trainee, TrainOptions, refuse_different_streams, train
+from pipeline.training.loop import Trainee, refuse_different_streams, train
+from pipeline.training.options import TrainOptions
 
 CHANNELS, BATCH = 8, 4
 RECIPES = {

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from pipeline.language_models.polling import PollingOptions, read_objects
+from pipeline.language_models.options import PollingOptions
+from pipeline.language_models.polling import read_objects
 from pipeline.world.instruction_tuning.options import InstructionTuningOptions
 from stages.decoder import train_decoder
 

@@ -15,11 +15,11 @@ from pipeline.datasets.coco import DatasetOptions
 from pipeline.errors import BackboneError, ConfigError, DatasetError
 from pipeline.language_models.options import (
     HallucinationOptions,
+    PollingOptions,
     PromptOptions,
     StateOptions,
     hallucination_options,
 )
-from pipeline.language_models.polling import PollingOptions
 from pipeline.language_models.questions import Question, write_questions
 from pipeline.params import load_params
 from pipeline.runs.seal import read_sealed

@@ -8,7 +8,8 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from pipeline.language_models.decoder import VisionLanguageDecoder
-from pipeline.language_models.polling import NEGATIVES, ObjectsByImage, PollingOptions, build_questions
+from pipeline.language_models.options import PollingOptions
+from pipeline.language_models.polling import NEGATIVES, ObjectsByImage, build_questions
 from pipeline.language_models.pope import parse_answer, score
 from pipeline.language_models.questions import Question
 

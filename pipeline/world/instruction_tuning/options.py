@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from pipeline.config import Options
-from pipeline.language_models.polling import PollingOptions
+from pipeline.language_models.options import PollingOptions
 
 
 class InstructionTuningOptions(Options):

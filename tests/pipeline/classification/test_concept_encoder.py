@@ -7,7 +7,7 @@ from torch import Tensor
 from pipeline.backbone.model import Backbone
 from pipeline.classification.concept_encoder import ConceptEncoder
 from pipeline.errors import ConfigError, RunError
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import Pooling
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import build_sae
 from pipeline.sae.sides import Side

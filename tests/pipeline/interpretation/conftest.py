@@ -9,7 +9,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import picture_world
 
-from pipeline.interpretation import InterpretOptions
+from pipeline.interpretation.options import InterpretOptions
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.interpretation import load_concept_list
+from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.world.scenes.lexicon import SYNONYMS
 
 COCO_CATEGORIES = (

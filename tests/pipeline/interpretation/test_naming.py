@@ -9,19 +9,14 @@ import torch
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.errors import ConfigError, RunError
-from pipeline.interpretation import (
-    LATENT_SCHEMA,
-    InterpretOptions,
-    interpret,
-    load_concept_list,
-    read_latents,
-)
 from pipeline.interpretation.cluster_embeddings import cluster_embeddings
 from pipeline.interpretation.concept_codes import encode_concepts
+from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.interpretation.identity import describes
 from pipeline.interpretation.known_terms import split_by_tokenizer
-from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
-from pipeline.interpretation.naming import name_latents
+from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, read_latents, write_latents
+from pipeline.interpretation.naming import interpret, name_latents
+from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.scoring import score_names, true_concepts
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DatasetError
+from pipeline.language_models.options import PollingOptions
 from pipeline.language_models.polling import (
     NEGATIVES,
     Negatives,
-    PollingOptions,
     build_questions,
     question_text,
     read_objects,

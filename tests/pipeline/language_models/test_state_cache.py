@@ -13,7 +13,8 @@ from pipeline.sae.auxiliary_autoencoder import (
     train_auxiliary_autoencoder,
 )
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
-from pipeline.training import Trainee, TrainOptions, train
+from pipeline.training.loop import Trainee, train
+from pipeline.training.options import TrainOptions
 
 PAIRS, CHANNELS = 12, 6
 STATES = MeanStates(*torch.randn(2, PAIRS, CHANNELS, generator=torch.Generator().manual_seed(0)))

@@ -10,7 +10,7 @@ import torch
 from cache import ActivationCache
 from pipeline.metrics.degeneracy import DegeneracyMeter
 from pipeline.metrics.encoding import encode_batch
-from pipeline.metrics.pooling import Pooling
+from pipeline.metrics.options import Pooling
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.sides import SIDES
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from cache import ActivationCache, PairBatch
 from pipeline.backbone.model import Backbone
 from pipeline.errors import RunError
-from pipeline.metrics import EvaluateOptions, evaluate
 from pipeline.metrics.alignment import unit_length
 from pipeline.metrics.encoding import encode_batch
+from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.not_defined import NotDefined, tell_apart
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.reconstruction import ROUNDING, VarianceMeter
 from pipeline.sae.inputs import Inputs, input_statistics
 from pipeline.sae.lucid import LucidOptions, LucidSAE

@@ -12,7 +12,8 @@ import torch
 from cache import ActivationCache, CacheMissingError
 from pipeline.backbone.model import Backbone
 from pipeline.errors import ConfigError, RunError
-from pipeline.metrics import EvaluateOptions, evaluate
+from pipeline.metrics.evaluation import evaluate
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
 

@@ -8,12 +8,14 @@ import torch
 
 from cache import ActivationCache, PairLoader
 from pipeline.backbone.model import Backbone
-from pipeline.metrics import EvaluateOptions, evaluate
+from pipeline.metrics.evaluation import evaluate
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.params import load_params
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, input_channels, load_sae, save_sae
 from pipeline.sae.vl_sae import VLSAEOptions
-from pipeline.training import Trainee, TrainOptions, train
+from pipeline.training.loop import Trainee, train
+from pipeline.training.options import TrainOptions
 
 from .axis_world import CHANNELS, random_scenes, write_cache
 

@@ -12,10 +12,12 @@ sys.path.append(str(Path(__file__).parents[1] / "interpretation"))
 
 import picture_world
 
-from pipeline.interpretation import InterpretOptions, interpret
 from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
-from pipeline.report import ReportOptions, build_report
+from pipeline.interpretation.naming import interpret
+from pipeline.interpretation.options import InterpretOptions
+from pipeline.report.build import build_report
+from pipeline.report.options import ReportOptions
 from pipeline.runs.config import training_identity
 from pipeline.runs.metrics import write_metrics
 from pipeline.sae.registry import save_sae

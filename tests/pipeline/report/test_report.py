@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import DatasetError, RunError
-from pipeline.report import ReportOptions, build_report
+from pipeline.report.build import build_report
 from pipeline.report.dictionaries import kinds_by_term
 from pipeline.report.heat import SCALE, heat_text
+from pipeline.report.options import ReportOptions
 from pipeline.report.runs import flatten
 from pipeline.sae.registry import load_sae, save_sae
 
@@ -335,7 +336,8 @@ def test_pictures_are_missing_and_said_to_be_without_the_interpreted_cache(world
 
 
 def test_progress_ends_with_all_pages(world, tmp_path):
-    from pipeline.report import ReportOptions, build_report
+    from pipeline.report.build import build_report
+    from pipeline.report.options import ReportOptions
 
     reports = []
     runs = [world.runs / "lucid"]

@@ -25,8 +25,8 @@ from pipeline.sparse.sparse_products import (
 )
 from pipeline.sparse.top_k import fits_top_k, top_k_per_group
 from pipeline.sparse.topk import top_k
-from pipeline.training import TrainOptions
 from pipeline.training.agreement import agreements
+from pipeline.training.options import TrainOptions
 from pipeline.training.step import TrainingStep
 
 DEVICE = torch.device("cuda" if triton_reason(torch.device("cuda")) is None else "cpu")

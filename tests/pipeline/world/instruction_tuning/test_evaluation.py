@@ -5,8 +5,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from pipeline.language_models.decoder import VisionLanguageDecoder
 from pipeline.language_models.examples import Example
-from pipeline.language_models.options import PromptOptions
-from pipeline.language_models.polling import PollingOptions
+from pipeline.language_models.options import PollingOptions, PromptOptions
 from pipeline.world.instruction_tuning.evaluation import evaluate
 
 
