@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from cache import CacheWriter, Manifest
-from cache.operations import Verification, locked, mend, verify
+from cache.operations import Verification, locked, repair_records, verify
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.pairs import PairDataset
@@ -69,7 +69,7 @@ def repair(path: Path | str, params: Params, split: str) -> Verification:
             return found
         _make_damage_writable(Path(path), found)
         source = Source(params, split)
-        lost = mend(Path(path), found, source.manifest)
+        lost = repair_records(Path(path), found, source.manifest)
         with CacheWriter.reopen(path, lost, lock) as writer:
             _encode(writer, source, params)
             writer.finish().close()

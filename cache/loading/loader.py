@@ -14,7 +14,7 @@ from cache.loading.order import epoch_order
 from cache.loading.placement import (
     Placement,
     choose_placement,
-    read_ahead,
+    prefetch_depth,
     refuse_too_little,
     taken_host_bytes,
 )
@@ -57,13 +57,13 @@ class PairLoader:
             batch_pairs: pairs of one batch, of all ranks together.
             seed: of the shuffling, not negative.
             placement: "device" keeps all activations on `device`, "host" in host memory, "stream" reads every
-                batch from disk ahead of its use; "auto" takes the first of these that fits, see
+                batch from disk before its use; "auto" takes the first of these that fits, see
                 `choose_placement`.
             device: where the batches are wanted.
             rank: which part of each batch to draw; the parts of all ranks, in their order, are the batch.
             ranks: how many equal parts there are, one for each process that trains.
-            host_bytes: host memory that the loader may take; "stream" reads fewer batches ahead to keep to it. By
-                default what reading ahead takes, and half of the available memory for activations.
+            host_bytes: host memory that the loader may take; "stream" prefetches fewer batches to keep to it. By
+                default what prefetching takes, and half of the available memory for activations.
 
         Raises:
             CacheError: the cache has fewer pairs than one batch, the batch has no equal parts, the placement does not
@@ -93,8 +93,8 @@ class PairLoader:
             choose_placement(cache, self._device, host_bytes) if placement == "auto" else placement
         )
         streams = self.placement == "stream"
-        self._ahead = read_ahead(cache, batch_pairs // ranks, host_bytes) if streams else 0
-        self.host_bytes = taken_host_bytes(cache, batch_pairs // ranks, self.placement, self._ahead)
+        self._prefetch = prefetch_depth(cache, batch_pairs // ranks, host_bytes) if streams else 0
+        self.host_bytes = taken_host_bytes(cache, batch_pairs // ranks, self.placement, self._prefetch)
         refuse_too_little(self.host_bytes, host_bytes, self.placement, cache)
         self._read = self._reader()
 
@@ -111,7 +111,7 @@ class PairLoader:
             for step in range(first_step, self.steps_per_epoch)
         )
         if self.placement == "stream":
-            return map(self._to_device, prefetched(self._read, parts, self._ahead))
+            return map(self._to_device, prefetched(self._read, parts, self._prefetch))
         return map(self._read, parts)
 
     def _reader(self) -> Callable[[Int[np.ndarray, "pair"]], PairBatch]:

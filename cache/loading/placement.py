@@ -18,7 +18,7 @@ HOST_SHARE = 0.5
 DEVICE_SHARE = 0.6
 """Share of the free device memory that "auto" lets the activations take."""
 
-READ_AHEAD_BATCHES = 2
+PREFETCH_BATCHES = 2
 """Batches that "stream" reads before they are asked for, if there is memory for them."""
 
 
@@ -39,23 +39,23 @@ def choose_placement(
     return "host" if needed + reading_bytes(cache) <= budget else "stream"
 
 
-def read_ahead(cache: ActivationCache, batch_pairs: int, host_bytes: int | None) -> int:
-    """How many batches "stream" reads ahead: `READ_AHEAD_BATCHES`, or as many as `host_bytes` have room for."""
+def prefetch_depth(cache: ActivationCache, batch_pairs: int, host_bytes: int | None) -> int:
+    """How many batches "stream" prefetches: `PREFETCH_BATCHES`, or as many as `host_bytes` have room for."""
     if host_bytes is None:
-        return READ_AHEAD_BATCHES
+        return PREFETCH_BATCHES
     batches = (host_bytes - reading_bytes(cache)) // batch_bytes(cache, batch_pairs)
-    return min(READ_AHEAD_BATCHES, max(0, batches - 2))
+    return min(PREFETCH_BATCHES, max(0, batches - 2))
 
 
-def taken_host_bytes(cache: ActivationCache, batch_pairs: int, placement: Placement, ahead: int) -> int:
+def taken_host_bytes(cache: ActivationCache, batch_pairs: int, placement: Placement, prefetch: int) -> int:
     """Most bytes of host memory that drawing batches takes, on top of what the process had before.
 
     Reading takes `reading_bytes`. Two batches exist at a time, the one in use and the one being made, and as many more
-    as are read `ahead`. "host" has all activations and a batch as stored besides; "device" pieces on their way.
+    as `prefetch` says. "host" has all activations and a batch as stored besides; "device" pieces on their way.
     """
     batch = batch_bytes(cache, batch_pairs)
     kept = {"host": resident_bytes(cache) + batch, "device": STAGED_BYTES}.get(placement, 0)
-    return reading_bytes(cache) + kept + (2 + ahead) * batch
+    return reading_bytes(cache) + kept + (2 + prefetch) * batch
 
 
 def refuse_too_little(needed: int, host_bytes: int | None, placement: Placement, where: object) -> None:

@@ -1,4 +1,4 @@
-"""What is done with whole caches: describe, verify, mend, select, merge, convert, export.
+"""What is done with whole caches: describe, verify, repair, select, merge, convert, export.
 
 The work is cut into Dask tasks, one for each shard or file, and a stated number of them is in memory at a time.
 """
@@ -6,8 +6,8 @@ The work is cut into Dask tasks, one for each shard or file, and a stated number
 from cache.operations.convert import convert
 from cache.operations.export import ExportFormat, export
 from cache.operations.info import CacheInfo, cache_info
-from cache.operations.mend import mend
 from cache.operations.merge import merge
+from cache.operations.repair import repair_records
 from cache.operations.selection import Selection, select_pairs
 from cache.operations.subset import subset
 from cache.operations.tasks import OnProgress
@@ -25,8 +25,8 @@ __all__ = [
     "convert",
     "export",
     "locked",
-    "mend",
     "merge",
+    "repair_records",
     "select_pairs",
     "subset",
     "verify",

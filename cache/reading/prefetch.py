@@ -1,4 +1,4 @@
-"""Results computed ahead of their use on a background thread, in order."""
+"""Prefetching: results computed before their use on a background thread, in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,10 +9,10 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def prefetched(function: Callable[[Part], Result], parts: Iterable[Part], ahead: int) -> Iterator[Result]:
-    """Yield `function(part)` for every part in order, computing up to `ahead` results before they are asked for.
+def prefetched(function: Callable[[Part], Result], parts: Iterable[Part], depth: int) -> Iterator[Result]:
+    """Yield `function(part)` for every part in order, computing up to `depth` results before they are asked for.
 
-    At most `ahead + 1` results exist at a time. An error in the thread is raised here, where its result would
+    At most `depth + 1` results exist at a time. An error in the thread is raised here, where its result would
     have been. Leaving the iterator early waits for the one result that is being computed.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="cache-prefetch") as executor:
@@ -20,7 +20,7 @@ def prefetched(function: Callable[[Part], Result], parts: Iterable[Part], ahead:
         try:
             for part in parts:
                 pending.append(executor.submit(function, part))
-                if len(pending) > ahead:
+                if len(pending) > depth:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

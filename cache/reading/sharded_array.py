@@ -25,7 +25,7 @@ from cache.format.shard_index import indexed_chunks
 from cache.format.storage import as_tensor
 from cache.reading.checksums import ChunkChecksums
 from cache.reading.chunk_buffer import ChunkBuffer, DamageError, copy_values
-from cache.reading.together import Piece
+from cache.reading.together import Task
 
 _RUN_BYTES = 1 << 20
 """Chunks that lie one after another are read together up to this size."""
@@ -36,7 +36,7 @@ _RUN_CHUNKS = 512
 _DIRECT_BYTES = 1 << 16
 """Chunks from this size on go straight to the caller's buffer; smaller ones are copied there with less ado."""
 
-_PIECE_BYTES = 2 << 20
+_TASK_BYTES = 2 << 20
 """A thread takes about this much work at a time."""
 
 _LOCAL_SPAN_BYTES = 16 << 10
@@ -89,13 +89,13 @@ class ShardedArray:
         return np.empty((rows, *self.layout.row_shape), self.layout.dtype)
 
     def read_rows(self, rows: Int[np.ndarray, "row"]) -> Shaped[np.ndarray, "row ..."]:
-        """Rows in the given order, as stored, read by this thread alone. Raises like `pieces`."""
+        """Rows in the given order, as stored, read by this thread alone. Raises like `tasks`."""
         out = self.empty(len(rows))
-        for piece in self.pieces(rows, out):
-            piece()
+        for task in self.tasks(rows, out):
+            task()
         return out
 
-    def pieces(self, rows: Int[np.ndarray, "row"], out: Shaped[np.ndarray, "row ..."]) -> list[Piece]:
+    def tasks(self, rows: Int[np.ndarray, "row"], out: Shaped[np.ndarray, "row ..."]) -> list[Task]:
         """The work of reading `rows`, in the given order, into `out`, to be done by any threads.
 
         Args:
@@ -105,8 +105,8 @@ class ShardedArray:
         Raises:
             IndexError: the array has no such row.
             ValueError: `out` is not such a buffer.
-            CacheCorruptError: (when a piece is run) a shard file is missing, truncated, or fails a checksum.
-            CacheAccessError: (when a piece is run) a file cannot be read; like the former it names array and shard.
+            CacheCorruptError: (when a task is run) a shard file is missing, truncated, or fails a checksum.
+            CacheAccessError: (when a task is run) a file cannot be read; like the former it names array and shard.
         """
         layout = self.layout
         if len(rows) and not 0 <= rows.min() <= rows.max() < layout.shape[0]:
@@ -121,7 +121,7 @@ class ShardedArray:
         row, length, position = self._spans(rows)
         distance = _LOCAL_SPAN_BYTES if self._files.is_local else _REMOTE_SPAN_BYTES
         cost = np.cumsum(length * layout.row_bytes + distance)
-        borders = np.flatnonzero(np.diff(cost // _PIECE_BYTES)) + 1
+        borders = np.flatnonzero(np.diff(cost // _TASK_BYTES)) + 1
         spans = list(map(_Span, row.tolist(), length.tolist(), position.tolist()))
         return [
             functools.partial(self._read, spans[first:last], out)

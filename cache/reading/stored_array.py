@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cache.format.storage import Calibration, StoredRows, as_tensor
 from cache.reading.chunk_buffer import COPIED_VALUES
 from cache.reading.sharded_array import ShardedArray
-from cache.reading.together import Piece
+from cache.reading.together import Task
 
-_PIECE_VALUES = 1 << 21
+_TASK_VALUES = 1 << 21
 """int8 values that a thread reads and decodes at a time."""
 
 
@@ -33,19 +33,19 @@ class StoredArray:
     @property
     def scratch_bytes(self) -> int:
         """Bytes that each thread needs for itself to decode."""
-        decoding = max(_PIECE_VALUES, self._array.layout.row_bytes) + 16 * COPIED_VALUES
+        decoding = max(_TASK_VALUES, self._array.layout.row_bytes) + 16 * COPIED_VALUES
         return decoding if self._array.layout.dtype == np.int8 else 0
 
-    def pieces(self, rows: Int[np.ndarray, "row"], out: Float32[np.ndarray, "row ..."]) -> list[Piece]:
-        """The work of reading and decoding `rows` into contiguous `out`; see `ShardedArray.pieces`."""
+    def tasks(self, rows: Int[np.ndarray, "row"], out: Float32[np.ndarray, "row ..."]) -> list[Task]:
+        """The work of reading and decoding `rows` into contiguous `out`; see `ShardedArray.tasks`."""
         if self._array.layout.dtype != np.int8:
-            return self._array.pieces(rows, out)
-        size = max(1, _PIECE_VALUES // self._array.layout.row_bytes)
+            return self._array.tasks(rows, out)
+        size = max(1, _TASK_VALUES // self._array.layout.row_bytes)
         parts = [slice(start, start + size) for start in range(0, len(rows), size)]
         return [functools.partial(self._decode, rows[part], out[part]) for part in parts]
 
     def calibration(self, rows: Int[np.ndarray, "row"]) -> Calibration | None:
-        """What decoding int8 rows takes, in their order; None for all other dtypes. Raises as `pieces`."""
+        """What decoding int8 rows takes, in their order; None for all other dtypes. Raises as `tasks`."""
         return self._calibration(rows) if self._array.layout.dtype == np.int8 else None
 
     def _calibration(self, rows: NDArray[np.int64]) -> Calibration:

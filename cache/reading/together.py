@@ -1,25 +1,26 @@
-"""Independent pieces of work, done by the threads of an executor and by the thread that waits for them."""
+"""Independent tasks, done by the threads of an executor and by the thread that waits for them."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
-Piece = Callable[[], None]
+Task = Callable[[], None]
+"""Some of the work of a read, for any thread."""
 
 
-def run_together(executor: Executor, pieces: Sequence[Piece]) -> None:
-    """Run every piece once; return when none is running any more.
+def run_together(executor: Executor, tasks: Sequence[Task]) -> None:
+    """Run every task once; return when none is running any more.
 
-    The calling thread takes pieces from the end that no thread of the executor has begun, so it never waits idly.
+    The calling thread takes tasks from the end that no thread of the executor has begun, so it never waits idly.
 
     Raises:
-        Exception: that of the first piece, in their order, that failed; pieces not begun by then are left out.
+        Exception: that of the first task, in their order, that failed; tasks not begun by then are left out.
     """
-    futures = [executor.submit(piece) for piece in pieces]
+    futures = [executor.submit(task) for task in tasks]
     errors: dict[int, BaseException] = {}
-    for number in reversed(range(len(pieces))):
+    for number in reversed(range(len(tasks))):
         if futures[number].cancel() and not errors:
             try:
-                pieces[number]()
+                tasks[number]()
             except Exception as error:
                 errors[number] = error
     for number, future in enumerate(futures):

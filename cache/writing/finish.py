@@ -40,6 +40,6 @@ def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Tab
         return read_samples(path / name, record.samples)
 
     first = 0
-    for record, table in zip(records, prefetched(read, records, ahead=1), strict=True):
+    for record, table in zip(records, prefetched(read, records, depth=1), strict=True):
         yield number_pairs(table, first)
         first += record.pairs

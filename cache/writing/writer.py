@@ -7,30 +7,24 @@ anything else that depends on when or in how many attempts the cache was written
 
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import pyarrow as pa
-import torch
 
 from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, ShardContentError
-from cache.files.durable import WrittenFile, sync
+from cache.files.durable import sync
 from cache.files.lock import WriterLock
-from cache.format.layout import LEDGER_FOLDER, create_arrays, sharded_layouts
-from cache.format.ledger import ShardFile, ShardRecord, commit, read_records, shard_record, shard_samples_name
+from cache.format.layout import LEDGER_FOLDER, create_arrays
+from cache.format.ledger import ShardRecord, read_records
 from cache.format.manifest import Manifest, refuse_other_identity
 from cache.format.root import read_root, write_root
-from cache.format.samples import shard_samples, used_rows, write_samples
-from cache.format.statistics import SideStatistics
+from cache.format.samples import shard_samples
 from cache.reading.reader import ActivationCache
 from cache.writing.activations import (
     ShardActivations,
-    StoredShard,
     check_shapes,
     refuse_non_finite,
     stored_shard,
@@ -41,9 +35,9 @@ from cache.writing.budget import (
     refuse_full_disk,
     write_error,
 )
+from cache.writing.commit import commit_shard
 from cache.writing.finish import finish_cache
 from cache.writing.resume import drop, is_free, make_incomplete, remove_traces, sweep
-from cache.writing.shard import write_shard_file
 
 
 class CacheWriter:
@@ -70,7 +64,6 @@ class CacheWriter:
         self.manifest = manifest
         self._records = records
         self._complete = complete
-        self._layouts = sharded_layouts(manifest)
         self._lock = lock
         self._writing = threading.Lock()
         self._closed = False
@@ -221,13 +214,8 @@ class CacheWriter:
         )
         refuse_non_finite(activations, table, where)
         stored = stored_shard(activations, self.manifest.storage_dtype)
-        with self._writing_alone(where), ThreadPoolExecutor(1, thread_name_prefix="statistics") as beside:
-            statistics = beside.submit(self._statistics, shard, stored, table)
-            files, samples = self._write_files(shard, stored, table)
-            record = shard_record(self.manifest, shard, table, files, *statistics.result())
-            record = replace(record, samples=samples)
-            commit(self.path, record)
-            self._records[shard] = record
+        with self._writing_alone(where):
+            self._records[shard] = commit_shard(self.path, self.manifest, shard, stored, table)
 
     def finish(self) -> ActivationCache:
         """Merge the statistics, write samples and ledger, mark the cache complete, close the writer, open the cache.
@@ -274,39 +262,6 @@ class CacheWriter:
         create_arrays(self.path, self.manifest)
         (self.path / LEDGER_FOLDER).mkdir(exist_ok=True)
         sync(self.path)
-
-    def _write_files(
-        self, shard: int, stored: StoredShard, table: pa.Table
-    ) -> tuple[dict[str, ShardFile], WrittenFile]:
-        """Write the shard's files and its samples durably, together: most are small and would wait for the disk."""
-        layouts = self._layouts
-        names = [layout.shard_file(shard) for layout in layouts.values()]
-        with ThreadPoolExecutor(1 + len(layouts), thread_name_prefix="file") as pool:
-            samples = pool.submit(write_samples, self.path / shard_samples_name(shard), [table])
-            written = pool.map(
-                write_shard_file,
-                [self.path / name for name in names],
-                layouts.values(),
-                [stored.arrays[array] for array in layouts],
-            )
-            files = dict(zip(names, written, strict=True))
-            samples_written = samples.result()
-            list(pool.map(sync, [self.path / folder for folder in (*layouts, LEDGER_FOLDER)]))
-        return files, samples_written
-
-    def _statistics(
-        self, shard: int, stored: StoredShard, table: pa.Table
-    ) -> tuple[SideStatistics, SideStatistics]:
-        """Statistics of the vision and of the text tokens that are in a pair."""
-        images = self.manifest.image_range(shard)
-        paired = np.unique(table["image_row"].to_numpy()[used_rows(table)]) - images.start
-        vision = stored.tokens("vision")
-        if len(paired) < len(images):
-            vision = vision.take(torch.from_numpy(paired))
-        return (
-            SideStatistics.of(vision, stored.vision_overflow),
-            SideStatistics.of(stored.tokens("text"), stored.text_overflow),
-        )
 
 
 def _spans(numbers: Iterable[int]) -> str:

@@ -17,7 +17,7 @@ from example_cache import Example
 from killing import Calls, in_child
 
 from cache import CacheWriter
-from cache.operations import locked, mend, verify
+from cache.operations import locked, repair_records, verify
 
 DAMAGES = [
     ("ledger.parquet", "vision/tokens/c.1.0.0"),
@@ -36,7 +36,7 @@ def repair(path: Path) -> None:
         found = verify(path)
         if found.sound:
             return
-        lost = mend(path, found, lambda: example.manifest)
+        lost = repair_records(path, found, lambda: example.manifest)
         with CacheWriter.reopen(path, lost, lock) as writer:
             example.write_into(writer).close()
 

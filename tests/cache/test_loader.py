@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cache import CacheError, PairLoader, batch_indices, mixing
 from cache.loading.host_memory import available_host_bytes
 from cache.loading.order import epoch_order
-from cache.loading.placement import READ_AHEAD_BATCHES, choose_placement
+from cache.loading.placement import PREFETCH_BATCHES, choose_placement
 from cache.loading.resident import resident_bytes
 from cache.reading.prefetch import prefetched
 
@@ -140,7 +140,7 @@ def test_batches_that_are_kept_stay_as_they_were(Example, tmp_path):  # noqa: N8
         assert same(batch, cache.read_pairs(batch_indices(12, 3, 0, 0, step)))
 
 
-def test_streaming_reads_as_far_ahead_as_the_memory_allows(cache):
+def test_streaming_prefetches_as_much_as_the_memory_allows(cache):
     most = PairLoader(cache, 4, seed=0, placement="stream")
     least = PairLoader(cache, 4, seed=0, placement="stream", host_bytes=most.host_bytes - 1)
     assert (
@@ -149,7 +149,7 @@ def test_streaming_reads_as_far_ahead_as_the_memory_allows(cache):
         == PairLoader(cache, 4, seed=0, placement="stream", host_bytes=most.host_bytes).host_bytes
     )
     assert all(map(same, least.batches(0), most.batches(0)))
-    batch = (most.host_bytes - least.host_bytes) * READ_AHEAD_BATCHES
+    batch = (most.host_bytes - least.host_bytes) * PREFETCH_BATCHES
     with pytest.raises(CacheError, match=r"'stream' takes up to .* of host memory, .* are allowed"):
         PairLoader(cache, 4, seed=0, placement="stream", host_bytes=most.host_bytes - batch - 1)
 

@@ -1,4 +1,4 @@
-"""Mending what describes a damaged cache, so that only the shards that are really lost are written again."""
+"""Repairing what describes a damaged cache, so that only the shards that are really lost are written again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from cache.writing.budget import failed_preparation_is_reported
 from cache.writing.resume import make_incomplete
 
 
-def mend(path: Path, found: Verification, expected: Callable[[], Manifest]) -> list[int]:
+def repair_records(path: Path, found: Verification, expected: Callable[[], Manifest]) -> list[int]:
     """Restore the root and the ledger of a damaged cache, and tell which shards have to be written again.
 
     Writing those with `CacheWriter.reopen`, and finishing, then repairs everything: all other files follow from the

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cache import CacheFormatError, CacheIdentityError, CacheLockedError, CacheWriter, DiskSpaceError
-from cache.operations import locked, mend, verify
+from cache.operations import locked, repair_records, verify
 
 TESTS = Path(__file__).parents[2]
 KILLED_RUNS = 5
@@ -36,7 +36,7 @@ def repair(example):
 
     def of(path):
         with locked(path) as lock:
-            lost = mend(path, verify(path), lambda: example.manifest)
+            lost = repair_records(path, verify(path), lambda: example.manifest)
             with CacheWriter.reopen(path, lost, lock) as writer:
                 written = writer.missing_shards
                 assert set(lost) <= set(written)
@@ -111,7 +111,7 @@ def test_the_ledger_of_clipped_values_comes_back(Example, tmp_path, digests):  #
     assert cache.statistics["vision"].overflow == 6
     whole = digests(cache.path)
     (cache.path / "ledger.parquet").write_bytes(b"")
-    assert mend(cache.path, verify(cache.path), lambda: example.manifest) == []
+    assert repair_records(cache.path, verify(cache.path), lambda: example.manifest) == []
     CacheWriter.reopen(cache.path, []).finish().close()
     assert digests(cache.path) == whole
 
@@ -132,7 +132,7 @@ def test_shards_of_another_source_are_refused_with_both_values_and_nothing_is_ch
     before = digests(path)
     other = dataclasses.replace(example, backbone={**example.backbone, "layer": 7})
     with pytest.raises(CacheIdentityError, match=r'backbone\.layer: the cache has "last", expected 7'):
-        mend(path, verify(path), lambda: other.manifest)
+        repair_records(path, verify(path), lambda: other.manifest)
     assert digests(path) == before
 
 
@@ -141,13 +141,13 @@ def test_a_lost_manifest_is_not_replaced_by_another(path, example, digests):
     before = digests(path)
     other = dataclasses.replace(example, context_length=10)
     with pytest.raises(CacheFormatError, match="the manifest is lost"):
-        mend(path, verify(path), lambda: other.manifest)
+        repair_records(path, verify(path), lambda: other.manifest)
     assert digests(path) == before
 
 
 def test_without_lost_shards_the_source_is_not_asked_for(path, flip):
     flip(path / "statistics/text/variance/c.0", random.Random(3))
-    assert mend(path, verify(path), lambda: pytest.fail("the source was asked for")) == []
+    assert repair_records(path, verify(path), lambda: pytest.fail("the source was asked for")) == []
 
 
 def delete(file, _):
