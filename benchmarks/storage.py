@@ -29,6 +29,7 @@ from cache import STORAGE_DTYPES, ActivationCache, PairLoader, StorageDtype
 from cache.operations.convert import convert
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
+from pipeline.datasets.layouts import open_split
 from pipeline.encoding.split import encode_split
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params, load_params
@@ -48,7 +49,7 @@ def encoded(params: Params, split: str, backbone: Backbone, folder: Path) -> Act
     options = params.encode.model_copy(update={"storage_dtype": "float32"})
     path = folder / f"{split}-float32.zarr"
     with progress_bar(f"encode {split}", "images") as advance:
-        encode_split(params.dataset.open(split), backbone, path, options, advance)
+        encode_split(open_split(params.dataset, split), backbone, path, options, advance)
     return ActivationCache.open(path)
 
 

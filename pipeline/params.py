@@ -12,7 +12,7 @@ from cache import shown_text
 from pipeline.backbone.options import BackboneOptions
 from pipeline.classification.options import ClassificationOptions
 from pipeline.config import Name, Options, concerns_a_group, nearest
-from pipeline.datasets.coco import DatasetOptions
+from pipeline.datasets.options import DatasetOptions
 from pipeline.encoding.options import EncodeOptions
 from pipeline.errors import ConfigError
 from pipeline.interpretation.options import InterpretOptions
@@ -25,7 +25,7 @@ from pipeline.sae.registry import ARCHITECTURES
 from pipeline.sae.vl_sae import VLSAEOptions
 from pipeline.study import StudyOptions
 from pipeline.training.options import TrainOptions
-from pipeline.world.scenes.write import ScenesOptions
+from pipeline.world.scenes.options import ScenesOptions
 
 
 class _Architecture(Options):

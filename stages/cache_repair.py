@@ -9,6 +9,7 @@ from cache import CacheWriter, Manifest
 from cache.operations import Verification, locked, repair_records, verify
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
+from pipeline.datasets.layouts import open_split
 from pipeline.datasets.pairs import PairDataset
 from pipeline.encoding.split import cache_manifest, encode_missing
 from pipeline.params import Params
@@ -28,7 +29,7 @@ class Source:
     @functools.cached_property
     def dataset(self) -> PairDataset:
         """The data set."""
-        return self._params.dataset.open(self._split)
+        return open_split(self._params.dataset, self._split)
 
     @functools.cached_property
     def backbone(self) -> Backbone:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cache import ActivationCache, CacheError
 from pipeline.config import nearest
-from pipeline.datasets.coco import DatasetOptions
+from pipeline.datasets.layouts import find_split
+from pipeline.datasets.options import DatasetOptions
 from pipeline.errors import ConcordError, ConfigError
 from pipeline.interpretation.cluster_embeddings import BACKBONE
 from pipeline.interpretation.concept_list import load_concept_list
@@ -165,7 +166,7 @@ def _missing_data(params: Params) -> Iterator[str]:
 def _layout_problems(dataset: DatasetOptions, splits: Iterable[str]) -> Iterator[str]:
     for split in splits:
         if split in dataset.splits:
-            yield from _refused(dataset.require, split)
+            yield from _refused(find_split, dataset, split)
 
 
 def _check_backbone(params: Params) -> None:

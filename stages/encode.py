@@ -6,6 +6,7 @@ from rich.filesize import decimal
 
 from cache import ActivationCache, disk_budget
 from pipeline.backbone.loading import load_backbone
+from pipeline.datasets.layouts import open_split
 from pipeline.encoding.split import EncodeSummary, cache_manifest, encode_split
 from pipeline.params import Params
 from pipeline.unknown_tokens import count_unknown_tokens
@@ -33,10 +34,10 @@ def encode_cache(params: Params, split: str, *, replace: bool = False) -> None:
     """
     console = Terminal()
     path = cache_path(split)
-    dataset = params.dataset.open(split)
+    dataset = open_split(params.dataset, split)
     if not dataset.has_objects:
         console.print(
-            f"{dataset.root}: no instances_{dataset.split}.json, so nothing of {split} can be grounded"
+            f"{dataset.root}: no objects are annotated in {split}, so nothing of it can be grounded"
         )
     backbone = load_backbone(params.backbone)
     manifest = cache_manifest(dataset, backbone, params.encode)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from cache import ActivationCache, PairLoader
-from pipeline.datasets.coco import DatasetOptions
+from pipeline.datasets.options import DatasetOptions
 from pipeline.datasets.pictures import read_upright
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.language_models.concept_edit import ConceptEdit

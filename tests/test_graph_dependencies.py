@@ -14,6 +14,7 @@ STAGES = {name: stage.get("do", stage) for name, stage in GRAPH.items() if not s
 DECIDES_NOTHING = (
     *("cache", "cache.errors", "cache.files", "cache.shown", "cache.operations"),
     *("pipeline.config", "pipeline.errors", "pipeline.names", "pipeline.not_finite", "pipeline.params"),
+    "pipeline.datasets.options",
     *(
         "pipeline.freed_memory",
         "pipeline.unknown_tokens",

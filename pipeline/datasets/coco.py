@@ -8,59 +8,18 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
-
 from cache import shown_value
-from pipeline.config import Name, Options
 from pipeline.datasets.agreement import refuse_disagreement
 from pipeline.datasets.annotation_file import AnnotationFile, Entry
 from pipeline.datasets.fingerprint import fingerprint
-from pipeline.datasets.pairs import Caption, CaptionsPerImage, ImageRecord, ObjectAnnotation, choose_captions
+from pipeline.datasets.options import CaptionsPerImage
+from pipeline.datasets.pairs import Caption, ImageRecord, ObjectAnnotation, choose_captions
 from pipeline.datasets.regular_file import ImpossibleNameError, IrregularFileError, file_size
-from pipeline.errors import ConfigError, DatasetError
-
-
-class DatasetOptions(Options):
-    """Which data set to encode: a folder in COCO layout, and how its folders serve as splits."""
-
-    root: Path = Field(description="folder in COCO layout")
-    splits: dict[Name, str] = Field(
-        min_length=1,
-        description="split as the pipeline calls it -> split as the files call it (val: val2017)",
-    )
-    captions_per_image: CaptionsPerImage = Field(
-        default="one",
-        description="one: the caption that caption_seed and the image id choose; all: each is a pair",
-    )
-    caption_seed: int = Field(default=0, ge=0, description="seeds the choice of the one caption")
-
-    def require(self, split: str) -> None:
-        """Look for the folders and files of the split that the pipeline calls `split`; read none.
-
-        Raises:
-            DatasetError: one is missing; the message lists what exists.
-        """
-        _annotation_paths(self.root, self.splits[split])
-
-    def open(self, split: str) -> "CocoDataset":
-        """Open the split that the pipeline calls `split`.
-
-        Raises:
-            ConfigError: there is no such split.
-            DatasetError: its files cannot be used.
-        """
-        if split not in self.splits:
-            known = ", ".join(sorted(self.splits))
-            raise ConfigError(f"dataset.splits: no split {split!r}; the splits are {known}")
-        return CocoDataset.open(
-            self.root,
-            self.splits[split],
-            captions_per_image=self.captions_per_image,
-            caption_seed=self.caption_seed,
-        )
+from pipeline.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -68,7 +27,7 @@ class CocoDataset:
     """One split of a data set in COCO layout, images in the order of the captions file.
 
     Attributes:
-        has_objects: whether the split has an instances file.
+        annotation_hashes: of the captions file and the instances file, None where there is none.
 
     The others are `PairDataset`'s.
     """
@@ -76,17 +35,16 @@ class CocoDataset:
     name: str
     split: str
     root: Path
-    fingerprint: str
     captions_per_image: CaptionsPerImage
     caption_seed: int
     images: Sequence[ImageRecord]
-    has_objects: bool
+    annotation_hashes: tuple[str, str | None]
 
     @classmethod
     def open(
         cls, root: Path, split: str, *, captions_per_image: CaptionsPerImage = "one", caption_seed: int = 0
     ) -> Self:
-        """Read the annotations of `root`'s `split`, and hash every image file; none is decoded yet.
+        """Read the annotations of `root`'s `split`, and look for every image file; none is read yet.
 
         Crowd regions (`iscrowd: 1`) are left out, as in COCO's own evaluation: they outline no single object. So
         are objects whose box has no area. A split without an instances file has images without objects.
@@ -96,7 +54,7 @@ class CocoDataset:
                 entries share an id, an annotation names an image or category that is not listed, the captions file
                 and the instances file disagree about an image, or no image file can be used.
         """
-        captions_path, instances_path = _annotation_paths(root, split)
+        captions_path, instances_path = find_annotations(root, split)
         captions = AnnotationFile(captions_path)
         instances = AnnotationFile(instances_path) if os.path.lexists(instances_path) else None
         if not captions.images:
@@ -110,24 +68,38 @@ class CocoDataset:
                 f"{root / split}: none of the {len(problems)} images of {captions_path} is there to be read; the first "
                 f"was looked for at {looked_for} ({problems[0]})"
             )
-        pictures = [
-            None if problem else root / split / captions.file_name(entry)
-            for entry, problem in zip(captions.images.values(), problems, strict=True)
-        ]
         return cls(
             name=root.resolve().name,
             split=split,
             root=root,
-            fingerprint=fingerprint([captions.sha256, instances.sha256 if instances else None], pictures),
             captions_per_image=captions_per_image,
             caption_seed=caption_seed,
             images=_image_records(captions, instances, problems, split, captions_per_image, caption_seed),
-            has_objects=instances is not None,
+            annotation_hashes=(captions.sha256, instances.sha256 if instances else None),
         )
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether the split has an instances file."""
+        return self.annotation_hashes[1] is not None
 
-def _annotation_paths(root: Path, split: str) -> tuple[Path, Path]:
-    """Paths of the captions file (which exists) and the instances file (which may not)."""
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the annotations and the content of every picture; reads each of them once.
+
+        Raises:
+            DatasetError: a picture may not be read, or the disk fails.
+        """
+        pictures = [None if image.unusable else self.root / image.file for image in self.images]
+        return fingerprint(self.annotation_hashes, pictures)
+
+
+def find_annotations(root: Path, split: str) -> tuple[Path, Path]:
+    """Paths of the captions file and of the instances file, which need not exist; nothing is read.
+
+    Raises:
+        DatasetError: the captions file or a folder is missing; the message lists what exists.
+    """
     annotations = root / "annotations"
     captions = annotations / f"captions_{split}.json"
     for folder in (root, root / split, annotations):

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-CaptionsPerImage = Literal["one", "all"]
+from pipeline.datasets.options import CaptionsPerImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class PairDataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) that changes whenever annotations or image files do."""
+        """SHA-256 (hex) that changes whenever annotations or image files do; reads every one of them once."""
 
     @property
     def captions_per_image(self) -> CaptionsPerImage:
@@ -85,6 +85,10 @@ class PairDataset(Protocol):
     @property
     def caption_seed(self) -> int:
         """What the choice of that one caption was seeded with."""
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether it is known at all which objects the images show."""
 
     @property
     def images(self) -> Sequence[ImageRecord]:

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config import Options
-from pipeline.datasets.coco import DatasetOptions
+from pipeline.datasets.options import DatasetOptions
 from pipeline.errors import ConfigError
 from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
 from pipeline.sae.vl_sae_options import VLSAEOptions

@@ -364,6 +364,7 @@ def test_a_file_that_vanishes_after_opening_stops_the_run_naming_it(folder, back
     for _ in range(7):
         folder.add("a dog")
     dataset = folder.open()
+    assert dataset.fingerprint, "which reads all of them"
     (folder.root / "train" / "006.jpg").unlink()
     with pytest.raises(DatasetError, match=r"train/006.jpg: cannot be read: No such file"):
         encode_split(dataset, backbone, tmp_path / "c.zarr", OPTIONS)

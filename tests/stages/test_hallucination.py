@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
-from pipeline.datasets.coco import DatasetOptions
+from pipeline.datasets.options import DatasetOptions
 from pipeline.errors import BackboneError, ConfigError, DatasetError
 from pipeline.language_models.options import (
     HallucinationOptions,
@@ -27,7 +27,8 @@ from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
 from pipeline.world.instruction_tuning.architecture import create_processor
 from pipeline.world.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
 from pipeline.world.scenes.lexicon import VOCABULARY
-from pipeline.world.scenes.write import ScenesOptions, write_scenes
+from pipeline.world.scenes.options import ScenesOptions
+from pipeline.world.scenes.write import write_scenes
 from stages.cli import app
 from stages.hallucination import measure_hallucination
 

@@ -15,12 +15,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 
-from pipeline.config import Options
 from pipeline.world.scenes.caption import captions
 from pipeline.world.scenes.draw import render
 from pipeline.world.scenes.masks import encode_mask
+from pipeline.world.scenes.options import IDS_PER_SPLIT, ScenesOptions
 from pipeline.world.scenes.sampling import Combinations, sample_scene
 from pipeline.world.scenes.scene import NOUNS, Scene
 
@@ -34,23 +33,9 @@ SceneOf = Callable[[int, Split, int], Scene]
 """From (seed, split, index) to a scene."""
 Entry = dict[str, Any]
 
-_IDS_PER_SPLIT = 10_000_000  # Image ids are unique across splits, as COCO's are.
 _IDS_PER_IMAGE = 100
 _CHUNK = 32
 _JPEG = {"quality": 95, "subsampling": 0}
-
-
-class ScenesOptions(Options):
-    """How much of the embedded world to draw."""
-
-    seed: int = Field(default=0, ge=0, description="another seed, another world")
-    image_size: int = Field(default=224, ge=32, le=2048, description="side of the square pictures in pixels")
-    train: int = Field(default=6000, ge=1, lt=_IDS_PER_SPLIT, description="images of the train split")
-    val: int = Field(default=1000, ge=1, lt=_IDS_PER_SPLIT, description="images of the val split")
-    ood: int = Field(
-        default=500, ge=1, lt=_IDS_PER_SPLIT, description="images of unseen (noun, colour) combinations"
-    )
-    workers: int = Field(default=1, ge=1, description="processes that draw; the files do not depend on it")
 
 
 class _Annotated(NamedTuple):
@@ -127,7 +112,7 @@ def _draw_chunk(
 def _draw_image(
     folder: Path, split: Split, seed: int, image_size: int, index: int, scene: Scene
 ) -> _Annotated:
-    image_id = SPLITS.index(split) * _IDS_PER_SPLIT + index + 1
+    image_id = SPLITS.index(split) * IDS_PER_SPLIT + index + 1
     first_id = image_id * _IDS_PER_IMAGE
     image: Entry = {
         "id": image_id,

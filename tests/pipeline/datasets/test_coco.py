@@ -4,14 +4,17 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from pipeline.datasets.coco import CocoDataset, DatasetOptions
+from pipeline.datasets.coco import CocoDataset
+from pipeline.datasets.layouts import LAYOUTS, find_split, open_split
 from pipeline.datasets.masks import segmentation_mask
+from pipeline.datasets.options import DatasetOptions, LayoutName
 from pipeline.datasets.pairs import Caption, choose_captions
 from pipeline.datasets.pictures import UnusableImageError, read_picture
 from pipeline.errors import ConfigError, DatasetError
@@ -183,11 +186,16 @@ def test_files_that_are_not_coco_json_are_refused(folder, content):
 def test_options_open_a_split_by_the_pipelines_name_and_refuse_others(folder):
     folder.add(1, ["a dog", "two dogs"])
     options = DatasetOptions(root=folder.write(), splits={"val": "train"})
-    assert len(options.open("val").images[0].captions) == 1
-    with pytest.raises(ConfigError, match="no split 'test'; the splits are val"):
-        options.open("test")
+    assert len(open_split(options, "val").images[0].captions) == 1
+    for use in (open_split, find_split):
+        with pytest.raises(ConfigError, match="no split 'test'; the splits are val"):
+            use(options, "test")
     with pytest.raises(ValidationError):
         DatasetOptions(root=folder.root, splits={})
+
+
+def test_every_layout_that_options_may_name_has_a_record():
+    assert set(LAYOUTS) == set(get_args(LayoutName))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "RGBA", "LA", "I;16"])

@@ -13,8 +13,9 @@ from pipeline.datasets.coco import CocoDataset
 from pipeline.world.scenes.draw import render
 from pipeline.world.scenes.lexicon import VOCABULARY, words
 from pipeline.world.scenes.masks import RunLengths, encode_mask
+from pipeline.world.scenes.options import ScenesOptions
 from pipeline.world.scenes.scene import NOUNS, held_out
-from pipeline.world.scenes.write import ScenesOptions, scene_of, write_scenes, write_split
+from pipeline.world.scenes.write import scene_of, write_scenes, write_split
 
 SIZE = 64
 OPTIONS = ScenesOptions(seed=5, image_size=SIZE, train=12, val=6, ood=6)
