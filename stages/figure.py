@@ -12,8 +12,8 @@ from pipeline.figures.source import FigureSource
 from pipeline.figures.style import IMAGE_FORMATS, WIDTHS, check_outputs
 from pipeline.figures.table import table_figure, table_latex
 from pipeline.params import Params
-from pipeline.report.runs import read_run
-from pipeline.report.tables import metric_tables
+from pipeline.results.run import read_run
+from pipeline.results.tables import metric_tables
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.files import replace_file
 from stages.drawing import write_drawing

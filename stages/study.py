@@ -7,12 +7,12 @@ from pipeline.classification.table import classification_tables
 from pipeline.errors import RunError
 from pipeline.language_models.table import hallucination_tables
 from pipeline.params import Params, Variant
+from pipeline.results.study import Metrics, study_tables
 from pipeline.runs.config import finished_identity
 from pipeline.runs.files import replace_file
 from pipeline.runs.identity import refuse_differences
 from pipeline.runs.metrics import METRICS_FILE, read_metrics
 from pipeline.runs.seal import read_sealed
-from pipeline.study import Metrics, study_tables
 from stages.paths import RUNS, STUDY
 
 TABLE = Path("docs/comparison.md")

@@ -20,7 +20,7 @@ CACHE_PARTS_BELOW = {
 PIPELINE_FLOORS = (
     "errors names freed_memory ahead",
     "config not_finite runs",
-    "options_file backbone datasets study",
+    "options_file backbone datasets results",
     "sparse",
     "transport",
     "sae",

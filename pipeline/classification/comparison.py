@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pipeline.classification.intervals import confidence_interval
 from pipeline.classification.options import ClassificationOptions
 from pipeline.classification.scoring import best_alpha, concept_hits, hits
 from pipeline.classification.splits import Split, refuse_overlap
+from pipeline.results.intervals import confidence_interval
 
 
 def compare(

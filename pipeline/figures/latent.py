@@ -11,9 +11,9 @@ from PIL import Image
 from pipeline.figures.heatmap import show_picture
 from pipeline.figures.lettering import shortened, text_width
 from pipeline.figures.style import BOX, INK, LIT, QUIET, paper_style, place_axes, write_text
-from pipeline.report.captions import LitCaption, Piece
+from pipeline.interpretation.captions import LitCaption, Piece
+from pipeline.interpretation.sightings import Sighting, crop_around
 from pipeline.report.latents import LatentPage
-from pipeline.report.sightings import Sighting, crop_around
 
 _GAP = 0.05
 _HEAD = 0.24

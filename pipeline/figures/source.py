@@ -13,11 +13,11 @@ from PIL import Image
 from cache import ActivationCache
 from pipeline.datasets.sample_pictures import read_sample_picture
 from pipeline.errors import ConfigError, RunError
-from pipeline.report.captions import lit_captions
+from pipeline.interpretation.captions import lit_captions
+from pipeline.interpretation.sightings import Ranking, Sighting, SplitSightings, resize_mode_of, rows_of_pairs
 from pipeline.report.dictionaries import TABLE, is_right, kinds_by_term, read_latents_of
 from pipeline.report.latents import LatentPage, specimens
 from pipeline.report.pictures import as_seen
-from pipeline.report.sightings import Ranking, Sighting, SplitSightings, resize_mode_of, rows_of_pairs
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
 

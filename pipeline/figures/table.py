@@ -9,8 +9,8 @@ from pipeline.errors import ConfigError
 from pipeline.figures.lettering import text_width
 from pipeline.figures.style import INK, QUIET, WIDTHS, paper_style, write_text
 from pipeline.report.pages import figure_text
-from pipeline.report.paper import paper
-from pipeline.report.tables import Cell, Metric, Table
+from pipeline.results.paper import paper
+from pipeline.results.tables import Cell, Metric, Table
 
 _LARGEST, _SMALLEST = 8.0, 5.0
 _GAP = 0.1

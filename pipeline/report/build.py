@@ -9,8 +9,8 @@ from pipeline.report.folder import replacing_report
 from pipeline.report.options import ReportOptions
 from pipeline.report.pages import assets, list_pages, overview, templates
 from pipeline.report.pictures import PictureShelf
-from pipeline.report.runs import Run, read_run
 from pipeline.report.side_by_side import SideBySide, compare_variants
+from pipeline.results.run import Run, read_run
 
 Advance = Callable[[int, int], None]
 

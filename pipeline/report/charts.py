@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.report.runs import Run, Series
+from pipeline.results.run import Run, Series
 
 WIDTH, HEIGHT = 320.0, 180.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 10.0, 22.0

@@ -11,17 +11,17 @@ import pyarrow.compute as pc
 
 from cache import ActivationCache
 from pipeline.errors import ConfigError, RunError
+from pipeline.interpretation.captions import lit_captions
 from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.latent_table import read_latents
-from pipeline.report.captions import lit_captions
+from pipeline.interpretation.neighbours import nearest_latents
+from pipeline.interpretation.sightings import Ranking, SplitSightings, units_of
 from pipeline.report.evidence import Evidence, show
 from pipeline.report.latents import LatentPage, specimens
-from pipeline.report.neighbours import nearest_latents
 from pipeline.report.options import ReportOptions
 from pipeline.report.pictures import PictureShelf
-from pipeline.report.runs import Run
-from pipeline.report.sightings import Ranking, SplitSightings, units_of
+from pipeline.results.run import Run
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import Inputs
 from pipeline.sae.registry import load_sae

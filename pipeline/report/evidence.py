@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from cache import ActivationCache
+from pipeline.interpretation.sightings import Sighting, Window, crop_around, resize_mode_of
 from pipeline.report.heat import heat_image
 from pipeline.report.pictures import Picture, PictureShelf
-from pipeline.report.sightings import Sighting, Window, crop_around, resize_mode_of
 
 
 @dataclass(frozen=True)

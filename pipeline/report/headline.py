@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.decimals import decimals_text
 from pipeline.report.dictionaries import Dictionary
-from pipeline.report.runs import Run
+from pipeline.results.decimals import decimals_text
+from pipeline.results.run import Run
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.interpretation.captions import LitCaption, keywords
+from pipeline.interpretation.neighbours import Neighbour
 from pipeline.metrics.naming import is_named, names
-from pipeline.report.captions import LitCaption, keywords
 from pipeline.report.evidence import Evidence
-from pipeline.report.neighbours import Neighbour
 
 
 @dataclass(frozen=True)

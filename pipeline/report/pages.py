@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cache import ActivationCache, visible
-from pipeline.classification.intervals import share_interval
 from pipeline.report.charts import training_charts
-from pipeline.report.claims import judge
-from pipeline.report.decimals import decimals_text
 from pipeline.report.dictionaries import Dictionary
 from pipeline.report.headline import headlines
 from pipeline.report.heat import SCALE
-from pipeline.report.names import name_table
 from pipeline.report.options import ReportOptions
-from pipeline.report.paper import paper
-from pipeline.report.runs import Run
 from pipeline.report.side_by_side import SideBySide
-from pipeline.report.skips import skipped_samples
-from pipeline.report.tables import all_figures, metric_tables
-from pipeline.report.training import trainings
+from pipeline.results.claims import judge
+from pipeline.results.decimals import decimals_text
+from pipeline.results.intervals import share_interval
+from pipeline.results.names import name_table
+from pipeline.results.paper import paper
+from pipeline.results.run import Run
+from pipeline.results.skips import skipped_samples
+from pipeline.results.tables import all_figures, metric_tables
+from pipeline.results.training import trainings
 from pipeline.unknown_tokens import count_unknown_tokens
 
 

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from cache import ActivationCache, PairBatch
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.interpretation.latent_table import read_latents
+from pipeline.interpretation.sightings import resize_mode_of, rows_of_pairs
 from pipeline.metrics.naming import is_named
 from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf
-from pipeline.report.runs import Run
-from pipeline.report.sightings import resize_mode_of, rows_of_pairs
+from pipeline.results.run import Run
 from pipeline.runs.model_file import MODEL_FILE
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae

@@ -21,7 +21,7 @@ import stages.evaluate
 import stages.train
 from pipeline.errors import RunError
 from pipeline.interpretation.latent_table import read_latents
-from pipeline.report.runs import read_run
+from pipeline.results.run import read_run
 from pipeline.runs.files import writing_run
 from pipeline.sae.registry import load_sae, save_sae
 from stages import cli

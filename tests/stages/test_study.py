@@ -7,8 +7,8 @@ import pytest
 from pipeline.errors import RunError
 from pipeline.language_models.options import HallucinationOptions, StateOptions
 from pipeline.params import Params, Variant, load_params
+from pipeline.results.study import StudyOptions
 from pipeline.runs.seal import write_sealed
-from pipeline.study import StudyOptions
 from stages.study import write_study
 
 INTERVAL = {"mean": 0.25, "over_pictures": 0.01, "over_trainings": 0.02}

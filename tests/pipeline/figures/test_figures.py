@@ -25,10 +25,10 @@ from pipeline.figures.lettering import shortened, text_width
 from pipeline.figures.source import FigureSource
 from pipeline.figures.style import check_outputs, paper_style, save_figure, undrawn_characters
 from pipeline.figures.table import table_figure, table_latex
+from pipeline.interpretation.sightings import crop_around
 from pipeline.report.heat import OPACITY, overlay
-from pipeline.report.runs import Run
-from pipeline.report.sightings import crop_around
-from pipeline.report.tables import metric_tables
+from pipeline.results.run import Run
+from pipeline.results.tables import metric_tables
 from stages.cli import app
 
 ROOT = Path(__file__).parents[3]

@@ -7,73 +7,23 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from pipeline.report.captions import keywords, lit_captions
+from pipeline.interpretation.captions import lit_captions
 from pipeline.report.charts import HEIGHT, WIDTH, training_charts
-from pipeline.report.claims import CLAIMS, judge
-from pipeline.report.decimals import decimals_text
 from pipeline.report.evidence import Evidence
 from pipeline.report.headline import headlines
 from pipeline.report.heat import DIGITS, SCALE, heat_image, heat_text
 from pipeline.report.latents import LatentPage, specimens
-from pipeline.report.neighbours import nearest_latents
 from pipeline.report.pages import figure_text, interval_text, templates
-from pipeline.report.paper import paper
 from pipeline.report.pictures import Picture, as_seen
-from pipeline.report.runs import Run
-from pipeline.report.tables import SECTIONS, metric_tables
-from pipeline.report.training import trainings
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.results.decimals import decimals_text
+from pipeline.results.run import Run
 
 
 def run(name: str, metrics=None, curves=None) -> Run:
     return Run(name, Path(name), metrics or {}, curves or {})
-
-
-def written(*words: str) -> list[dict]:
-    return [
-        {"text": word, "spaced": bool(place), "special": False, "tokens": 1}
-        for place, word in enumerate(words)
-    ]
-
-
-def test_words_are_lit_in_proportion_to_the_strongest_caption():
-    records = [
-        {"words": written("red", "boat"), "activations": [0.0, 4.0], "position": 1, "activation": 4.0},
-        {"words": written("boat", "boats"), "activations": [1.0, 3.0], "position": 1, "activation": 3.0},
-    ]
-    first, second = lit_captions(records)
-    assert [piece.strength for piece in first.pieces] == [0.0, 1.0]
-    assert [piece.strength for piece in second.pieces] == [0.25, 0.75]
-    assert [piece.peak for piece in second.pieces] == [False, True]
-    assert lit_captions([]) == ()
-
-
-def test_a_caption_is_split_at_its_peak_as_a_line_of_a_concordance():
-    (line,) = lit_captions(
-        [
-            {
-                "words": written("a", "Red", "boat"),
-                "activations": [1.0, 2.0, 0.0],
-                "position": 1,
-                "activation": 2.0,
-            }
-        ]
-    )
-    assert [piece.text for piece in line.before] == ["a"]
-    assert [piece.text for piece in line.after] == ["Red", "boat"]
-    assert line.keyword == "red"
-
-
-def test_words_that_fire_a_latent_are_counted_without_punctuation():
-    records = [
-        {"words": written(word), "activations": [1.0], "position": 0, "activation": 1.0}
-        for word in ("boat", ",", "ship", "Boat")
-    ]
-    assert keywords(lit_captions(records)) == (("boat", 2), ("ship", 1))
 
 
 def test_the_heat_scale_is_matplotlibs_inferno():
@@ -93,29 +43,6 @@ def test_the_script_that_paints_heat_maps_reads_the_digits_that_are_written():
     script = resources.files("pipeline.report").joinpath("scripts/compare.js").read_text(encoding="utf-8")
     assert f'const DIGITS = "{DIGITS}";' in script
     assert len(set(DIGITS)) == len(SCALE)
-
-
-def test_nearest_latents_are_those_of_highest_mean_cosine_on_both_sides():
-    torch.manual_seed(0)
-    sae = LucidSAE(LucidOptions(latents=24, shared_ratio=0.5, k_shared=2, k_private=2), 6, 5)
-    cosines = []
-    for side in ("vision", "text"):
-        rows = sae.dictionary(side).decoder.detach().double().numpy()[:12]
-        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        cosines.append(rows @ rows.T)
-    latents = [11, 3, 7, 0, 5]
-    nearest = nearest_latents(sae, latents, 3)
-    for latent in latents:
-        likeness = {
-            other: (cosines[0] + cosines[1])[latent, other] / 2 for other in latents if other != latent
-        }
-        best = sorted(likeness, key=lambda other: -likeness[other])[:3]
-        assert [neighbour.latent for neighbour in nearest[latent]] == best
-        assert [neighbour.likeness for neighbour in nearest[latent]] == pytest.approx(
-            [likeness[other] for other in best], abs=1e-5
-        )
-    assert nearest_latents(sae, [4], 3) == {4: ()}
-    assert nearest_latents(sae, [], 3) == {}
 
 
 @pytest.mark.parametrize(
@@ -148,106 +75,6 @@ def test_the_headline_shows_what_was_measured_and_nothing_else():
         "0.50 · 0.75"
     ]
     assert headlines([run("other", metrics)], "lucid", None) == ()
-
-
-def test_every_number_of_the_paper_has_a_row_in_the_tables():
-    keys = {metric.key for section in SECTIONS for metric in section.metrics}
-    numbers = paper().numbers
-    assert {number.metric for number in numbers} <= keys
-    assert len({(number.variant, number.metric) for number in numbers}) == len(numbers) == 34
-
-
-def test_a_row_has_the_figure_of_every_variant_and_the_papers_beside_it():
-    key_high, key_low = "reconstruction.vision.shared", "degeneracy.text_to_image"
-    runs = [
-        run("lucid", {key_high: 0.2, key_low: 0.3}),
-        run("ot_only", {key_high: 0.1, key_low: 0.4}),
-        run("separate"),
-    ]
-    rows = {row.metric.key: row for table in metric_tables(runs) for row in table.rows}
-    assert [cell.value for cell in rows[key_low].cells] == [0.3, 0.4, None]
-    assert [cell.paper for cell in rows[key_low].cells] == [0.3538, 0.7958, None]
-
-
-@pytest.mark.parametrize(
-    ("figures", "in_order"),
-    [
-        ([0.1, 0.2, 0.3, 0.4], True),
-        ([0.1, 0.3, 0.2, 0.4], False),
-        ([0.1, None, None, 0.4], True),
-        ([0.2, 0.2, None, None], False),
-        ([None, None, None, 0.4], None),
-    ],
-)
-def test_a_claims_figures_are_in_order_if_all_that_were_measured_rise(figures, in_order):
-    claim = CLAIMS[0]
-    runs = [
-        run(variant, {} if figure is None else {key: figure})
-        for (variant, key), figure in zip(claim.rising, figures, strict=True)
-    ]
-    assert judge(runs)[0].in_order is in_order
-
-
-def test_the_papers_own_numbers_bear_out_its_claims():
-    metrics: dict[str, dict[str, float]] = {}
-    for number in paper().numbers:
-        metrics.setdefault(number.variant, {})[number.metric] = number.value
-    verdicts = judge([run(name, values) for name, values in metrics.items()])
-    measured = {verdict.claim.text: verdict.in_order for verdict in verdicts if not verdict.too_few}
-    assert len(measured) == 7
-    assert all(measured.values())
-
-
-@pytest.mark.parametrize(
-    ("key", "figures", "why"),
-    [
-        ("reconstruction.text_to_vision.shared", (-9.0, -0.1), "no R² is above 0"),
-        ("reconstruction.text_to_vision.shared", (-0.1, 0.0), "no R² is above 0"),
-        ("reconstruction.text_to_vision.shared", (-0.1, 0.1), ""),
-        ("degeneracy.text_to_image", (0.5, 0.0), "nothing fires"),
-        ("degeneracy.text_to_image", (0.5, 0.1), ""),
-    ],
-)
-def test_bad_figures_are_praised_for_no_order(key, figures, why):
-    runs = [run(name, {key: figure}) for name, figure in zip(("shared_only", "lucid"), figures, strict=True)]
-    runs += [run(name, {key: figure}) for name, figure in zip(("share_k",), figures, strict=False)]
-    (verdict,) = [one for one in judge(runs) if not one.too_few]
-    assert why in verdict.why
-    assert (verdict.in_order is None) == bool(why)
-
-
-def training_of(values, **options):
-    curve = tuple((float(10 * (place + 1)), value) for place, value in enumerate(values))
-    (training,) = trainings([Run("lucid", Path("lucid"), {}, {"total": curve}, train=options)])
-    return training
-
-
-def test_a_run_tells_its_steps_its_warm_up_and_whether_its_loss_still_fell():
-    generator = np.random.default_rng(0)
-    noise = 0.01 * generator.standard_normal(200)
-    falling = training_of(np.linspace(2, 1, 200) + noise, warmup_steps=500)
-    assert (falling.steps, falling.warmup, falling.falling, falling.hardly_trained) == (
-        2000,
-        200,
-        True,
-        False,
-    )
-    assert falling.losses == (pytest.approx(1.95, abs=0.01), pytest.approx(1.05, abs=0.01))
-    done = training_of(1 + np.exp(-np.arange(200) / 10) + noise, warmup_steps=50)
-    assert (done.falling, done.warmup) == (False, 50)
-    assert training_of(np.linspace(1, 2, 200) + noise).falling is False
-    assert training_of(np.linspace(2, 1, 5)).falling is None
-
-
-def test_a_run_of_few_steps_or_within_its_warm_up_is_hardly_trained():
-    four = Run("lucid", Path("lucid"), {}, {"total": ((4.0, 1.0),)}, train={"warmup_steps": 50})
-    (training,) = trainings([four])
-    assert (training.steps, training.warmup, training.hardly_trained) == (4, 0, True)
-    assert training_of(np.linspace(2, 1, 40), warmup_steps=400).hardly_trained
-    assert not training_of(np.linspace(2, 1, 40), warmup_steps=399).hardly_trained
-    (unknown,) = trainings([run("lucid", {"a": 1.0})])
-    assert (unknown.steps, unknown.hardly_trained) == (None, False)
-    assert trainings([run("not trained")]) == ()
 
 
 def page_of(right=None, pictures=(), captions=(), named=True):

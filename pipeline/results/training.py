@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from pipeline.report.runs import Run, Series
+from pipeline.results.run import Run, Series
 
 FEWEST_STEPS = 100
 """A run of fewer steps is hardly trained, whatever its options are."""

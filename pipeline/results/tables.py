@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.report.paper import paper
-from pipeline.report.runs import Run
+from pipeline.results.paper import paper
+from pipeline.results.run import Run
 
 Better = Literal["higher", "lower", ""]
 

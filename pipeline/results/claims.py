@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipeline.report.runs import Run
+from pipeline.results.run import Run
 
 ABLATION = ("ot_only", "share_k", "share_k_gsl", "lucid")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.classification.intervals import confidence_interval, student_quantile
+from pipeline.results.intervals import confidence_interval, student_quantile
 
 
 @pytest.mark.parametrize(

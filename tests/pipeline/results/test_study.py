@@ -2,7 +2,7 @@
 
 import statistics
 
-from pipeline.study import study_tables
+from pipeline.results.study import study_tables
 
 
 def metrics(point: float, leak: float | None = None) -> dict[str, object]:

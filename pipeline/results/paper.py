@@ -40,5 +40,5 @@ class Paper(Options):
 @cache
 def paper() -> Paper:
     """LUCID's tables 2, 3, 4 and 6 (arXiv 2602.07311)."""
-    text = (resources.files("pipeline.report") / "paper.json").read_text(encoding="utf-8")
+    text = (resources.files("pipeline.results") / "paper.json").read_text(encoding="utf-8")
     return Paper.parse(json.loads(text), "paper.json")
