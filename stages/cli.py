@@ -233,8 +233,9 @@ def classify(
 ) -> None:
     """Measure zero-shot classification with and without a trained variant's concepts."""
     from pipeline.classification.options import ClassificationOptions
+    from pipeline.classification.task import Folders
     from stages.check import stage_options
-    from stages.classify import Folders, classify_pictures
+    from stages.classify import classify_pictures
 
     if images is None and (tuning_images or template):
         raise ConfigError("--tuning-images, --template: belong to pictures of yours; give --images, too")

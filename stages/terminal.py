@@ -4,11 +4,12 @@ Captions, file names and whatever a library quotes of them may come from a stran
 them: it would change its title, overwrite lines that were printed before, or print them backwards.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from cache import visible
@@ -37,3 +38,13 @@ class Terminal(Console):
         if text.isascii() and text.replace("\n", "").isprintable():
             return text
         return visible(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Table:
+    """A table without rules: what a row is about on the left of its first column, figures on the right of theirs."""
+    made = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=None)
+    for place, column in enumerate(columns):
+        made.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made

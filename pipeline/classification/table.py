@@ -1,5 +1,6 @@
-"""The results of several variants as Markdown, from what `concord classify` wrote and nothing else."""
+"""The results of `concord classify` as tables: one of a task on the terminal, one of several variants in Markdown."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ RULES = {
     "concepts_only": "concepts alone",
 }
 """What the rules of `pipeline.classification.comparison` are called."""
+
+RULE_COLUMNS = ("score", "alpha", "accuracy %", "difference")
+"""What `rule_rows` gives of each rule."""
 
 
 def classification_tables(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,6 +44,34 @@ def percent(measured: Mapping[str, float | None], form: str) -> str:
     shown = ["–" if mean is None else f"{100 * mean:{form}}"]
     shown += [f"{100 * width:{form.removeprefix('+')}}" for width in half_widths if width is not None]
     return " ± ".join(shown)
+
+
+def rule_rows(rules: Mapping[str, Any]) -> list[list[str]]:
+    """A row per rule of one kind of dictionary: its name, alphas, accuracy and difference to the backbone alone."""
+    rows = []
+    for rule, label in RULES.items():
+        row = rules[rule]
+        alphas = sorted({alpha for of_run in row.get("alpha", ()) for alpha in of_run})
+        difference = "" if rule == "alpha_0" else percent(row["difference"], "+z.2f")
+        shown = ", ".join(f"{alpha:g}" for alpha in alphas)
+        rows.append([label, shown, percent(row["accuracy"], "z.2f"), difference])
+    return rows
+
+
+def task_caption(task: Mapping[str, Any], runs: int) -> str:
+    """What the rows of a task say, over how many pictures, splits and dictionaries, and what was skipped."""
+    over = f"{task['splits']} splits" if task["splits"] > 1 else f"{task['test_pictures']} pictures"
+    if runs > 1:
+        over += f" ± over {runs} dictionaries"
+    caption = (
+        f"{task['classes']} classes, {task['test_pictures']} pictures scored and {task['tuning_pictures']} tuned on; "
+        f"accuracy and its difference to the backbone alone: mean ± 95 % interval over {over}"
+    )
+    if task.get("skipped"):
+        kinds = Counter(reason.split(":")[0].split(" as ")[0] for reason in task["skipped"].values())
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        caption += f"; skipped: {len(task['skipped'])} ({counted})"
+    return caption
 
 
 def _table(name: str, results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ it under every way of decoding; the comparison is of the same two passes through
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,12 +13,16 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 
+from pipeline.datasets.pictures import read_upright
 from pipeline.errors import BackboneError
 from pipeline.language_models.decoder import VisionLanguageDecoder
 from pipeline.language_models.decoding import Edit, EditedDecoding, masked_implausible, mixed_logits
-from pipeline.language_models.options import DecodingOptions
+from pipeline.language_models.options import DecodingOptions, HallucinationOptions
+from pipeline.language_models.polls import Polls
 from pipeline.language_models.pope import PopeScores, parse_answer, score
 from pipeline.language_models.questions import Question
+from pipeline.language_models.table import Scores
+from pipeline.progress import ProgressBar
 
 
 class Strategy(NamedTuple):
@@ -121,3 +126,45 @@ def pope_scores(
         words = decoder.texts(first_tokens(logits, strategy, options, seed)[:, None])
         scores[name] = score([parse_answer(word) for word in words], labels)
     return scores
+
+
+def score_polls(
+    decoder: VisionLanguageDecoder,
+    polls: Polls,
+    pictures: Path,
+    edit: Edit,
+    options: HallucinationOptions,
+    bar: ProgressBar,
+) -> dict[str, Scores]:
+    """Give POPE's scores of every poll; a question that is in several is asked once.
+
+    Args:
+        decoder: the model that is asked.
+        polls: about pictures that can be decoded.
+        pictures: the folder that they are in.
+        edit: how states are moved in the second pass.
+        options: the layer, the batches and the decoding.
+        bar: shows how far it is.
+
+    Raises:
+        BackboneError: the model has no such layer, or gives logits that are not numbers.
+    """
+    asked = {(one.image, one.text): one for poll in polls.values() for one in poll}
+    with bar("ask questions", "questions") as advance:
+        logits = first_logits(
+            decoder,
+            list(asked.values()),
+            lambda name: read_upright(pictures / name),
+            options.states.layer,
+            edit,
+            options.states.batch_size,
+            advance,
+        )
+    place = {key: number for number, key in enumerate(asked)}
+    metrics: dict[str, Scores] = {}
+    for seed, (name, poll) in enumerate(polls.items()):
+        rows = [place[one.image, one.text] for one in poll]
+        of_poll = FirstLogits(logits.clean[rows], logits.edited[rows])
+        scores = pope_scores(decoder, poll, of_poll, options.decoding, seed)
+        metrics[name] = {strategy: one._asdict() for strategy, one in scores.items()}
+    return metrics

@@ -8,6 +8,9 @@ from pipeline.language_models.pope import PopeScores
 Scores = Mapping[str, Mapping[str, float]]
 """Per strategy each of POPE's scores."""
 
+SCORE_COLUMNS = ("decoding", *(f"{score} %" for score in PopeScores._fields))
+"""What `score_rows` gives of each strategy, behind its name."""
+
 
 def polls_by_kind(metrics: Mapping[str, Scores]) -> dict[str, list[Scores]]:
     """The polls "KIND/SEED", or of a file "NAME", by what comes before the slash."""
@@ -23,6 +26,11 @@ def score_rows(polls: Sequence[Scores]) -> dict[str, list[str]]:
         strategy: [_percent([poll[strategy][score] for poll in polls]) for score in PopeScores._fields]
         for strategy in polls[0]
     }
+
+
+def poll_title(kind: str, polls: Sequence[Scores]) -> str:
+    """What is above the scores of one kind of questions."""
+    return f"{kind}: {len(polls)} {'draw' if len(polls) == 1 else 'draws'} of questions"
 
 
 def hallucination_tables(metrics: Mapping[str, Scores]) -> str:

@@ -15,13 +15,14 @@ from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.classification.options import ClassificationOptions
 from pipeline.classification.table import classification_tables
+from pipeline.classification.task import Folders
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.language_models.decoder import MeanStates
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.params import Params, load_params
 from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae, save_sae
-from stages.classify import Folders, classify_pictures
+from stages.classify import classify_pictures
 from stages.cli import app
 
 from .conftest import write_picture
