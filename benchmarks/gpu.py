@@ -22,10 +22,10 @@ from torch import Tensor
 from benchmarks.measurement import Spread, write_result
 from cache import PairBatch
 from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sparse import sparse_products
 from pipeline.sparse.availability import triton_reason
 from pipeline.sparse.codes import SparseCodes
-from pipeline.sparse.top_k import top_k_per_group
+from pipeline.sparse.products import LatentOrder, gather_sum, order_by_latent, sampled_dot, scatter_sum
+from pipeline.sparse.top_k import Group, top_k
 from pipeline.training.agreement import Agreement, agreements
 from pipeline.training.loop import Trainee
 from pipeline.training.options import TrainOptions
@@ -62,10 +62,10 @@ class Shape(NamedTuple):
     k_private: int = 32
 
     @property
-    def groups(self) -> list[tuple[int, int, int]]:
-        """Start, stop and k of the shared latents and of the private ones."""
+    def groups(self) -> list[Group]:
+        """The shared latents and the private ones."""
         shared = self.latents // 4
-        return [(0, shared, self.k_shared), (shared, self.latents, self.k_private)]
+        return [Group(0, shared, self.k_shared), Group(shared, self.latents, self.k_private)]
 
     @property
     def options(self) -> LucidOptions:
@@ -80,8 +80,7 @@ class Products(NamedTuple):
     indices: Tensor
     table: Tensor
     rows: Tensor
-    entry: Tensor
-    starts: Tensor
+    order: LatentOrder
 
     @classmethod
     def draw(cls, shape: Shape, tokens: int, dtype: torch.dtype, device: torch.device) -> "Products":
@@ -89,20 +88,18 @@ class Products(NamedTuple):
         k = shape.k_shared + shape.k_private
         values = torch.rand(tokens, k, device=device).to(dtype)
         indices = torch.rand(tokens, shape.latents, device=device).topk(k, dim=1)[1]
-        latent, entry = torch.sort(indices.flatten(), stable=True)
-        starts = torch.searchsorted(latent, torch.arange(shape.latents, device=device))
         table = torch.randn(shape.latents, shape.channels, device=device).to(dtype)
         rows = torch.randn(tokens, shape.channels, device=device).to(dtype)
-        return cls(values, indices, table, rows, entry, starts)
+        return cls(values, indices, table, rows, order_by_latent(indices, shape.latents))
 
     @property
     def works(self) -> dict[str, Callable[[], Tensor]]:
         """Every kernel on these, by name."""
-        values, indices, table, rows, entry, starts = self
+        values, indices, table, rows, order = self
         return {
-            "gather_sum": partial(sparse_products.gather_sum, values, indices, table),
-            "scatter_sum": partial(sparse_products.scatter_sum, values, rows, entry, starts),
-            "sampled_dot": partial(sparse_products.sampled_dot, table, indices, rows),
+            "gather_sum": partial(gather_sum, values, indices, table),
+            "scatter_sum": partial(scatter_sum, values, indices, rows, len(table), order),
+            "sampled_dot": partial(sampled_dot, table, indices, rows),
         }
 
     @property
@@ -134,7 +131,7 @@ def kernel_agreements(shape: Shape, tokens: int, device: torch.device) -> list[A
 
 def _top_k_error(scores: Tensor, shape: Shape) -> float:
     """Share of the entries that differ from a stable sort."""
-    _, indices = top_k_per_group(scores, shape.groups)
+    _, indices = top_k(scores, shape.groups)
     columns = [
         scores[:, start:stop].float().sort(dim=1, descending=True, stable=True)[1][:, :k] + start
         for start, stop, k in shape.groups
@@ -233,7 +230,7 @@ def works(shape: Shape, folder: Path, device: torch.device) -> dict[str, Work]:
         "step_tf32": training_step(shape, "float32", folder, device),
         "transport_forward": transport(shape, device, backward=False),
         "transport_with_backward": transport(shape, device, backward=True),
-        "top_k": lambda: top_k_per_group(scores, shape.groups),
+        "top_k": lambda: top_k(scores, shape.groups),
         "top_k_of_torch": lambda: [scores[:, start:stop].topk(k, dim=1) for start, stop, k in shape.groups],
         **Products.draw(shape, tokens, torch.bfloat16, device).works,
     }

@@ -35,7 +35,7 @@ from pipeline.sae.extents import Extents
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.sides import SIDES
-from pipeline.sparse.topk import Group
+from pipeline.sparse.top_k import Group
 from pipeline.training.options import TrainOptions
 from pipeline.training.step import TrainingStep
 

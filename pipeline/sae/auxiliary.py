@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from pipeline.config import Options
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.losses import mean_squared_error
-from pipeline.sparse.codes import SparseCodes, select_rows
-from pipeline.sparse.topk import Group, rank
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.select_rows import select_rows
+from pipeline.sparse.top_k import Group, top_k
 
 
 class AuxiliaryOptions(Options):
@@ -117,6 +118,6 @@ def _dense_codes(
     with torch.autocast(scaled.device.type, enabled=False):
         scores = F.linear(scaled - dictionary.centre().detach(), encoder, bias)
     if k < len(latents):
-        _, kept = rank(scores.detach(), [Group(0, len(latents), k)])
+        _, kept = top_k(scores.detach(), [Group(0, len(latents), k)])
         scores = scores * torch.zeros_like(scores).scatter_(1, kept, 1)
     return scores.relu() if dictionary.relu else scores.masked_fill(living, 0)

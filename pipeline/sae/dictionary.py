@@ -9,9 +9,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.sparse import products
-from pipeline.sparse.codes import SparseCodes, gather_sum
-from pipeline.sparse.topk import Group, sparse_autoencode, sparse_encode
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.encode import sparse_autoencode, sparse_encode
+from pipeline.sparse.products import gather_sum, sampled_dot
+from pipeline.sparse.top_k import Group
 
 
 class SideMoments(Protocol):
@@ -114,7 +115,7 @@ class Dictionary(nn.Module):
         """Drop the part of the decoder's gradient along each (unit) direction, which only changes its norm."""
         if self.decoder.grad is not None:
             latent = torch.arange(len(self.decoder), device=self.decoder.device)[:, None]
-            along = products.sampled_dot(
+            along = sampled_dot(
                 self.decoder, latent, self.decoder.grad
             )  # a plain product writes out a third matrix
             self.decoder.grad.addcmul_(along, self.decoder, value=-1)

@@ -1,7 +1,7 @@
 """The encoders of VL-SAE and of its ablations: from activations to the K strongest latents.
 
 All are `TopK(f(W x + b))` for an f that never decreases, so the inner products are ranked and f is applied to
-the K kept ones only: `pipeline.sparse.topk` does the ranking (the lowest of equal latents wins), bounds the memory of
+the K kept ones only: `pipeline.sparse.encode` does the ranking (the lowest of equal latents wins), bounds the memory of
 the dense scores, and passes gradients through the kept entries alone.
 """
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.sae.vl_sae_options import EncoderKind
 from pipeline.sparse.codes import SparseCodes
-from pipeline.sparse.topk import Group, sparse_encode
+from pipeline.sparse.encode import sparse_encode
+from pipeline.sparse.top_k import Group
 
 
 def unit_rows(rows: Float[Tensor, "row channel"]) -> Float[Tensor, "row channel"]:

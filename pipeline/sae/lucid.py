@@ -31,7 +31,7 @@ from pipeline.sae.lucid_terms import (
 )
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes
-from pipeline.sparse.topk import Group
+from pipeline.sparse.top_k import Group
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
 from pipeline.transport.plan import TokenPlaces, TransportPlan, token_places

@@ -22,7 +22,8 @@ from pipeline.sae.inputs import is_token, select_inputs
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae_options import VLSAEOptions
-from pipeline.sparse.codes import SparseCodes, gather_sum
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.products import gather_sum
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import couple
 from pipeline.transport.guidance import GuidanceOptions

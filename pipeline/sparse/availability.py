@@ -1,4 +1,4 @@
-"""Which faster paths a device takes. Where it takes none, torch's ordinary operations compute the same."""
+"""Which faster paths a device takes, and how. Where it takes none, torch's ordinary operations compute the same."""
 
 import importlib.util
 import os
@@ -12,6 +12,10 @@ LEAST_CAPABILITY = (8, 0)
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16)
 """What the kernels read; they add in float32. Anything else, such as float64, takes the eager path."""
+
+LAUNCH_OPTIONS = {"enable_fp_fusion": True}
+"""Multiply and add in one instruction, rounded once. Asked of Triton's compiler, because the default differs between
+its versions, and the same codes should give the same sums with each."""
 
 
 def runs_on_triton(*tensors: Tensor) -> bool:

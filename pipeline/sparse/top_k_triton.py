@@ -1,4 +1,4 @@
-"""The Triton side of `top_k`: an exact selection by bisection, one reading of the scores.
+"""The kernels of `top_k`: an exact selection by bisection, one reading of the scores.
 
 Scores are ranked by an int32 key that orders as they do. A program holds one row of one group in registers and
 bisects for a key that k scores reach: of random scores about ten counts suffice, since any key between the k-th
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pipeline.sparse.launch import LAUNCH_OPTIONS
+from pipeline.sparse.availability import LAUNCH_OPTIONS
 
 _LOWEST_KEY = tl.constexpr(-(2**31))
 _NAN_KEY = tl.constexpr(2**31 - 2)  # so that one more than the highest key is an int32 too
@@ -63,9 +63,9 @@ def _keep(ranked, key, column, first_column, low, high, number_above, k, above_b
     # wanted: equals, unless they are exactly as many. Both are counted in one scan, in a half word each.
     above = key >= high.to(tl.int32)
     level = (key >= low.to(tl.int32)) & (key < high.to(tl.int32))
-    counted = tl.cumsum((above.to(tl.int32) << 16) + level.to(tl.int32), axis=0)
-    level_place = number_above + level_before + (counted & 0xFFFF)
-    place = tl.where(above, above_before + (counted >> 16), level_place) - 1
+    counts = tl.cumsum((above.to(tl.int32) << 16) + level.to(tl.int32), axis=0)
+    level_place = number_above + level_before + (counts & 0xFFFF)
+    place = tl.where(above, above_before + (counts >> 16), level_place) - 1
     # The higher key first and of equals the lower column: one descending order of 64-bit numbers.
     packed = (key.to(tl.int64) << 32) + (0x7FFFFFFF - (first_column + column))
     tl.store(ranked + place, packed, above | (level & (place < k)))
@@ -127,14 +127,16 @@ def _sort_kernel(ranked, values, indices, tokens, stride, start, k, ROWS: tl.con
     tl.store(indices + at, 0x7FFFFFFF - (packed & 0xFFFFFFFF), inside)
 
 
-def top_k(scores: Tensor, groups: list[tuple[int, int, int]], values: Tensor, indices: Tensor) -> None:
-    """Launch: fill `values` and `indices`, [token, sum of k], group after group.
+def top_k(scores: Tensor, groups: list[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
+    """Launch the kernels: the k largest of each group and their columns, [token, sum of k].
 
-    Args:
-        scores: [token, latent], rows contiguous.
-        groups: start, stop and k of each.
+    The largest of a group comes first. Groups are start, stop and k.
     """
-    tokens, kept = values.shape
+    scores = scores.contiguous()
+    tokens, kept = len(scores), sum(k for _, _, k in groups)
+    values, indices = scores.new_empty(tokens, kept), scores.new_empty(tokens, kept, dtype=torch.int64)
+    if not tokens:
+        return values, indices
     ranked = torch.empty_like(indices)
     first = 0
     for start, stop, k in groups:
@@ -159,6 +161,7 @@ def top_k(scores: Tensor, groups: list[tuple[int, int, int]], values: Tensor, in
             ranked, values, indices, tokens, kept, first, k, ROWS=rows, PLACES=places, **LAUNCH_OPTIONS
         )
         first += k
+    return values, indices
 
 
 def _blocks(width: int) -> tuple[int, int]:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.sparse.availability import triton_reason
-from pipeline.sparse.codes import gather_sum
-from pipeline.sparse.topk import Group, sparse_encode
+from pipeline.sparse.encode import sparse_encode
+from pipeline.sparse.products import gather_sum
+from pipeline.sparse.top_k import Group
 from pipeline.transport.sinkhorn import sinkhorn
 
 Path = Literal["Triton kernel", "eager"]

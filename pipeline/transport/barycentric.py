@@ -8,7 +8,8 @@ a pair with an empty caption; a token that guidance gave weight 0) is matched wi
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.sparse.codes import SparseCodes, scatter_sum
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.products import scatter_sum
 from pipeline.transport.cost import inverse, pair_latent
 from pipeline.transport.plan import TransportPlan
 

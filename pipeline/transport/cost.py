@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pipeline.sparse.codes import SparseCodes, gather_sum
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.products import gather_sum
 from pipeline.transport.plan import TokenPlaces
 
 

@@ -4,7 +4,7 @@ LUCID (arXiv 2602.07311) theorem 3.1 and corollary A.2: `P = diag(u) K diag(v)` 
 starting from `v = 1` and alternating `u = r / (K v)`, `v = c / (K.T u)`. That order is part of the meaning:
 after a finite number of iterations the columns sum exactly to c, the rows only nearly to r.
 
-Both directions are operators of `torch.library`, `concord::sinkhorn` and `concord::sinkhorn_backward`: on a CPU
+Both directions are operators of torch, `concord::sinkhorn` and `concord::sinkhorn_backward`: on a CPU
 they are the functions of `sinkhorn_eager`, on a GPU the fused kernels of `sinkhorn_triton` where those can run.
 """
 
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pipeline.sparse.availability import triton_reason
+from pipeline.sparse.operator import define_operator
 from pipeline.transport import sinkhorn_eager
 
 
@@ -111,24 +112,6 @@ def _backward(ctx: Any, of_plan: Tensor, _of_rows: Tensor, _of_columns: Tensor) 
     return cost, None, row_mass, column_mass, None, None
 
 
-# Not `torch.library.custom_op`: its first call imports torch's compiler, a second of every training's start.
-torch.library.define(
-    "concord::sinkhorn",
-    "(Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, float epsilon, int iterations)"
-    " -> (Tensor, Tensor, Tensor)",
-)
-torch.library.define(
-    "concord::sinkhorn_backward",
-    "(Tensor gradient, Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, Tensor row_shares,"
-    " Tensor column_shares, float epsilon) -> (Tensor, Tensor, Tensor)",
-)
-torch.library.impl("concord::sinkhorn", "default", _solve)
-torch.library.impl("concord::sinkhorn_backward", "default", _differentiate)
-torch.library.register_fake("concord::sinkhorn", _empty_plan)
-torch.library.register_fake("concord::sinkhorn_backward", _empty_gradient)
-torch.library.register_autograd("concord::sinkhorn", _backward, setup_context=_keep_for_backward)
-
-
 def _runs_on_triton(cost: Tensor) -> bool:
     """Whether the kernels take these costs; the gradient's answer is that of the plan."""
     if triton_reason(cost.device) is not None:
@@ -142,3 +125,21 @@ def _full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Autocast off; entered only where it is on, because entering costs as much as two iterations."""
     on = torch.is_autocast_enabled(device.type)
     return torch.autocast(device.type, enabled=False) if on else nullcontext()
+
+
+define_operator(
+    "sinkhorn",
+    "(Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, float epsilon, int iterations)"
+    " -> (Tensor, Tensor, Tensor)",
+    _solve,
+    _empty_plan,
+    _backward,
+    _keep_for_backward,
+)
+define_operator(
+    "sinkhorn_backward",
+    "(Tensor gradient, Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, Tensor row_shares,"
+    " Tensor column_shares, float epsilon) -> (Tensor, Tensor, Tensor)",
+    _differentiate,
+    _empty_gradient,
+)

@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from pipeline.sparse import sparse_triton, top_k_triton
+from pipeline.sparse import products_triton, top_k_triton
 
 WIDTHS = {"ENTRIES": 8, "CHANNELS": 64, "PART": 512, "HEAD": 128, "TAIL": 32, "ROWS": 4, "PLACES": 16}
 WHOLE = {"indices", "entries", "bounds", "part_starts", "part_latents", "ranked"}
@@ -23,7 +23,7 @@ def signature(kernel: triton.JITFunction) -> dict[str, str]:
 def compile_all() -> None:
     kernels = [
         kernel
-        for module in (sparse_triton, top_k_triton)
+        for module in (products_triton, top_k_triton)
         for name, kernel in vars(module).items()
         if name.endswith("_kernel")
     ]

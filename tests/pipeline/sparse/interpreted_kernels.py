@@ -1,4 +1,4 @@
-"""The Triton kernels against their eager twins and dense float64; on a GPU where there is one, else interpreted.
+"""The Triton kernels against dense float64 and the eager operations; on a GPU where there is one, else interpreted.
 
 Started by `test_kernels.py` in a process of its own, since Triton decides once per process how it runs kernels.
 """
@@ -16,15 +16,9 @@ from pipeline.sae.extents import Extents
 from pipeline.sae.lucid import LucidOptions, LucidSAE
 from pipeline.sae.registry import build_sae
 from pipeline.sae.vl_sae import VLSAEOptions
-from pipeline.sparse import codes
 from pipeline.sparse.availability import runs_on_triton, triton_reason
-from pipeline.sparse.sparse_products import (
-    gather_sum,
-    sampled_dot,
-    scatter_sum,
-)
-from pipeline.sparse.top_k import fits_top_k, top_k_per_group
-from pipeline.sparse.topk import top_k
+from pipeline.sparse.products import gather_sum, order_by_latent, sampled_dot, scatter_sum
+from pipeline.sparse.top_k import Group, fits_kernel, top_k
 from pipeline.training.agreement import agreements
 from pipeline.training.options import TrainOptions
 from pipeline.training.step import TrainingStep
@@ -59,12 +53,6 @@ def dense(values: Tensor, indices: Tensor, width: int) -> Tensor:
     return zeros.scatter_add(1, indices, values.double())
 
 
-def by_latent(indices: Tensor, height: int) -> tuple[Tensor, Tensor]:
-    """Entries sorted by latent, and where each latent's begin."""
-    latent, entry = torch.sort(indices.flatten(), stable=True)
-    return entry, torch.searchsorted(latent, torch.arange(height, device=DEVICE))
-
-
 def assert_close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
     assert found.shape == wanted.shape
     assert not torch.isnan(found).any()
@@ -89,7 +77,7 @@ def test_gather_sum(shape: str, dtype: tuple[torch.dtype, float]) -> None:
 @each_case
 def test_scatter_sum(shape: str, dtype: tuple[torch.dtype, float]) -> None:
     values, indices, table, rows = draw(shape, dtype[0])
-    found = scatter_sum(values, rows, *by_latent(indices, len(table)))
+    found = scatter_sum(values, indices, rows, len(table))
     assert found.dtype == dtype[0]
     assert_close(found, dense(values, indices, len(table)).T @ rows.double(), dtype[1])
 
@@ -102,11 +90,20 @@ def test_sampled_dot(shape: str, dtype: tuple[torch.dtype, float]) -> None:
     assert_close(found, (rows.double() @ table.double().T).gather(1, indices), dtype[1])
 
 
-def test_float32_is_the_eager_twin_to_rounding() -> None:
-    values, indices, table, rows = draw("ragged", torch.float32)
-    assert_close(gather_sum(values, indices, table), codes.gather_sum(values, indices, table).double(), 1e-6)
-    found = scatter_sum(values, rows, *by_latent(indices, len(table)))
-    assert_close(found, codes.scatter_sum(values, indices, rows, len(table)).double(), 1e-6)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the kernels do not take float64
+def test_gradients_of_kernels_and_of_eager_operations_are_those_of_dense_products(dtype: torch.dtype) -> None:
+    drawn = draw("ragged", torch.float32)
+    values, table, rows = (drawn[place].to(dtype).requires_grad_() for place in (0, 2, 3))
+    indices, upstream = drawn[1], torch.randn(11, 37, device=DEVICE, dtype=dtype)
+    gathered = (gather_sum(values, indices, table) * rows).sum()
+    scattered = (scatter_sum(values, indices, rows, len(table)) * upstream).sum()
+    found = torch.autograd.grad(gathered + scattered, (values, table, rows))
+    leaves = [leaf.detach().double().requires_grad_() for leaf in (values, table, rows)]
+    matrix = torch.zeros(len(indices), len(table), dtype=torch.float64, device=DEVICE)
+    matrix = matrix.scatter_add(1, indices, leaves[0])
+    total = ((matrix @ leaves[1]) * leaves[2]).sum() + ((matrix.T @ leaves[2]) * upstream.double()).sum()
+    for one, wanted in zip(found, torch.autograd.grad(total, leaves), strict=True):
+        assert_close(one, wanted, 1e-6)
 
 
 def test_a_mixture_of_types_is_added_and_returned_in_float32() -> None:
@@ -115,7 +112,7 @@ def test_a_mixture_of_types_is_added_and_returned_in_float32() -> None:
     found = gather_sum(wide, indices, table)
     assert found.dtype == torch.float32
     assert_close(found, dense(wide, indices, len(table)) @ table.double(), 1e-6)
-    found = scatter_sum(wide, rows, *by_latent(indices, len(table)))
+    found = scatter_sum(wide, indices, rows, len(table))
     assert found.dtype == torch.float32
     assert_close(found, dense(wide, indices, len(table)).T @ rows.double(), 1e-6)
 
@@ -126,17 +123,17 @@ def test_a_latent_that_fires_more_often_than_a_part_holds_is_summed_whole() -> N
     indices = torch.full((tokens, 1), 2, device=DEVICE)
     indices[::50] = 0
     rows = torch.rand(tokens, channels, device=DEVICE)
-    found = scatter_sum(values, rows, *by_latent(indices, 4))
+    found = scatter_sum(values, indices, rows, 4)
     assert_close(found, dense(values, indices, 4).T @ rows.double(), 1e-6)
     assert not found[[1, 3]].any()
 
 
 GROUPS = {
-    "two groups, not powers of two": (36, [(0, 13, 4), (13, 36, 9)]),
-    "one latent each": (9, [(0, 9, 1)]),
-    "everything": (6, [(0, 2, 2), (2, 6, 4)]),
-    "a part": (24, [(8, 24, 5)]),
-    "all but one, and one of one": (13, [(0, 12, 11), (12, 13, 1)]),
+    "two groups, not powers of two": (36, [Group(0, 13, 4), Group(13, 36, 9)]),
+    "one latent each": (9, [Group(0, 9, 1)]),
+    "everything": (6, [Group(0, 2, 2), Group(2, 6, 4)]),
+    "a part": (24, [Group(8, 24, 5)]),
+    "all but one, and one of one": (13, [Group(0, 12, 11), Group(12, 13, 1)]),
 }
 
 
@@ -159,12 +156,12 @@ def rows_with_ties(latents: int) -> Tensor:
     + [(*next(iter(GROUPS.values())), torch.bfloat16)],
     ids=[*GROUPS, "bfloat16"],
 )
-def test_top_k_takes_the_very_latents_of_its_twin(
-    latents: int, groups: list[tuple[int, int, int]], dtype: torch.dtype
+def test_top_k_takes_the_very_latents_of_the_eager_one(
+    latents: int, groups: list[Group], dtype: torch.dtype
 ) -> None:
     scores = rows_with_ties(latents).to(dtype)
-    values, indices = top_k_per_group(scores, groups)
-    assert fits_top_k(groups) and values.dtype == dtype
+    values, indices = top_k(scores, groups)
+    assert fits_kernel(groups) and values.dtype == dtype
     first = 0
     for start, stop, k in groups:
         part = scores[:, start:stop].float()
@@ -172,36 +169,38 @@ def test_top_k_takes_the_very_latents_of_its_twin(
         kept = slice(first, first + k)
         assert torch.equal(values[:, kept].float(), stable_values[:, :k])
         assert torch.equal(indices[:, kept] - start, stable_indices[:, :k])
-        twin_values, twin_indices = top_k(part, k)
-        assert torch.equal(values[:, kept].float(), twin_values)
-        assert torch.equal((indices[:, kept] - start).sort()[0], twin_indices.sort()[0])
+        eager_values, eager_indices = top_k(part.double(), [Group(0, stop - start, k)])
+        assert torch.equal(values[:, kept].double(), eager_values)
+        assert torch.equal((indices[:, kept] - start).sort()[0], eager_indices.sort()[0])
         first += k
 
 
 def test_top_k_of_no_tokens_is_empty() -> None:
-    values, indices = top_k_per_group(torch.zeros(0, 5, device=DEVICE), [(0, 5, 2)])
+    values, indices = top_k(torch.zeros(0, 5, device=DEVICE), [Group(0, 5, 2)])
     assert values.shape == indices.shape == (0, 2)
 
 
 def test_top_k_shows_nan_instead_of_dropping_it() -> None:
     scores = torch.randn(2, 20, device=DEVICE)
     scores[0, 7] = scores[1, 3] = torch.nan
-    values, indices = top_k_per_group(scores, [(0, 20, 2)])
+    values, indices = top_k(scores, [Group(0, 20, 2)])
     assert indices[:, 0].tolist() == [7, 3]
     assert values.isnan().tolist() == [[True, False], [True, False]]
 
 
 def test_groups_that_no_kernel_holds_are_told_apart() -> None:
-    assert not fits_top_k([(0, 8, 2), (8, 100_000, 2)])
-    assert not fits_top_k([(0, 20_000, 5_000)])
+    assert not fits_kernel([Group(0, 8, 2), Group(8, 100_000, 2)])
+    assert not fits_kernel([Group(0, 20_000, 5_000)])
 
 
 def test_the_operators_keep_the_rules_of_torch() -> None:
     values, indices, table, rows = draw("ragged", torch.float32)
+    order = order_by_latent(indices, len(table))
     calls = [
         ("gather_sum", (values, indices, table)),
-        ("sampled_dot", (table, indices, rows)),
-        ("scatter_sum", (values, rows, *by_latent(indices, len(table)))),
+        ("sampled_dot", (table, indices, rows, *order)),
+        ("sampled_dot", (table, indices, rows, None, None, None)),
+        ("scatter_sum", (values, indices, rows, *order)),
         ("top_k", (rows, [0, 20], [20, 37], [2, 3])),
     ]
     for name, arguments in calls:

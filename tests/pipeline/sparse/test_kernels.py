@@ -26,7 +26,7 @@ def run_alone(*arguments: str, **environment: str) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_the_kernels_agree_with_their_eager_twins_and_with_float64() -> None:
+def test_the_kernels_agree_with_the_eager_operations_and_with_float64() -> None:
     pytest.importorskip("triton")
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / "interpreted_kernels.py"))
     run_alone(*command, TRITON_INTERPRET="0" if triton_reason(torch.device("cuda")) is None else "1")
@@ -67,5 +67,5 @@ def test_a_gpu_that_is_too_old_takes_the_eager_path(
 def test_naming_the_operators_starts_no_triton() -> None:
     run_alone(
         "-c",
-        "import sys, pipeline.sparse.sparse_products, pipeline.sparse.top_k; assert 'triton' not in sys.modules",
+        "import sys, pipeline.sparse.products, pipeline.sparse.top_k; assert 'triton' not in sys.modules",
     )

@@ -1,48 +1,16 @@
-"""Top-K and the sparse encoder against a full sort and dense algebra."""
+"""The sparse encoder against dense algebra."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.sparse import topk as module
-from pipeline.sparse.codes import SparseCodes, gather_sum
-from pipeline.sparse.topk import Group, sparse_autoencode, sparse_encode, top_k
+from pipeline.sparse import encode
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.encode import sparse_autoencode, sparse_encode
+from pipeline.sparse.products import gather_sum
+from pipeline.sparse.top_k import Group
 
 GROUPS = [Group(0, 5, 2), Group(5, 12, 3)]
-
-
-@given(
-    scores=st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=8),
-    k=st.integers(1, 6),
-)
-@settings(max_examples=100)
-def test_top_k_takes_the_largest_and_the_lowest_column_among_equals(scores: list[list[int]], k: int) -> None:
-    values, indices = top_k(torch.tensor(scores, dtype=torch.float32), k)
-    for row, chosen, kept in zip(scores, indices.tolist(), values.tolist(), strict=True):
-        expected = sorted(range(6), key=lambda column: (-row[column], column))[:k]
-        assert sorted(chosen) == sorted(expected)
-        assert kept == [row[column] for column in chosen]
-
-
-@given(seed=st.integers(0, 999), width=st.sampled_from([64, 72, 100, 1024]), k=st.integers(1, 72))
-@settings(max_examples=60)
-def test_top_k_of_wide_rows_with_many_ties_is_that_of_a_stable_sort(seed: int, width: int, k: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randint(-3, 4, (5, width), generator=generator).float()
-    k = min(k, width)
-    scores[0] = torch.randn(width, generator=generator)
-    scores[1, ::3] = -torch.inf
-    values, indices = top_k(scores, k)
-    expected = scores.sort(dim=1, descending=True, stable=True)
-    torch.testing.assert_close(values, expected.values[:, :k], rtol=0, atol=0)
-    assert torch.equal(indices.sort().values, expected.indices[:, :k].sort().values)
-
-
-def test_top_k_of_all_equal_scores_is_the_first_columns_also_in_wide_rows() -> None:
-    _, indices = top_k(torch.ones(3, 5000), 16)
-    assert indices.sort().values.tolist() == [list(range(16))] * 3
 
 
 @pytest.mark.parametrize("onednn", [True, False])
@@ -53,7 +21,7 @@ def test_scores_are_those_of_float64_with_and_without_onednn(
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     centred = torch.randn(48, tokens).T  # not contiguous
     weight, bias = torch.randn(96, 48), torch.randn(96)
-    found = module._pre_activations(centred, weight, bias)
+    found = encode._pre_activations(centred, weight, bias)
     wanted = centred.double() @ weight.double().T + bias.double()
     assert found.dtype == torch.float32
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
@@ -128,7 +96,7 @@ def test_values_below_zero_are_inactive_and_pass_no_gradient() -> None:
 def test_encoding_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = problem()
     whole = sparse_encode(*arguments, GROUPS, True)
-    monkeypatch.setattr(module, "_PRE_ACTIVATIONS_AT_ONCE", {"cpu": 24})  # two tokens
+    monkeypatch.setattr(encode, "_PRE_ACTIVATIONS_AT_ONCE", {"cpu": 24})  # two tokens
     chunked = sparse_encode(*arguments, GROUPS, True)
     assert torch.equal(whole.indices, chunked.indices)
     torch.testing.assert_close(whole.values, chunked.values)

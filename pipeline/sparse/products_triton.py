@@ -1,4 +1,4 @@
-"""The Triton side of `sparse_products`: sums and inner products over the rows that sparse codes name.
+"""The kernels of `products`: sums and inner products over the rows that sparse codes name.
 
 Every sum is kept in float32. Row numbers are widened to int64 before they are multiplied, since a table may
 hold more than 2^31 numbers. `CHANNELS` are lanes: at least as many as the channels that a program works on,
@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pipeline.sparse.launch import LAUNCH_OPTIONS
+from pipeline.sparse.availability import LAUNCH_OPTIONS
 
 _MOST_LANES = 1024
 _ENTRIES_PER_PART = 512
@@ -106,38 +106,51 @@ def _scatter_total_kernel(parts, part_starts, out, channels, CHANNELS: tl.conste
     tl.store(out + latent * channels + channel, total.to(out.dtype.element_ty), inside)
 
 
-def gather_sum(values: Tensor, indices: Tensor, table: Tensor, out: Tensor) -> None:
-    """Launch: `out` [token, channel] becomes `Z @ table`. All arguments contiguous."""
-    tokens, k = indices.shape
-    lanes = _lanes(table.shape[1], _MOST_LANES)
-    grid = (tokens, triton.cdiv(table.shape[1], lanes))
-    _gather_sum_kernel[grid](
-        values,
-        indices,
-        table,
-        out,
-        k,
-        table.shape[1],
-        ENTRIES=8,
-        CHANNELS=lanes,
-        num_warps=_warps(lanes),
-        **LAUNCH_OPTIONS,
-    )
+def gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
+    """Launch the kernel of `Z @ table`, [token, channel]."""
+    values, indices, table = values.contiguous(), indices.contiguous(), table.contiguous()
+    (tokens, k), channels = indices.shape, table.shape[1]
+    out = _new(values, table, (tokens, channels))
+    lanes = _lanes(channels, _MOST_LANES)
+    if out.numel():
+        _gather_sum_kernel[(tokens, triton.cdiv(channels, lanes))](
+            values,
+            indices,
+            table,
+            out,
+            k,
+            channels,
+            ENTRIES=8,
+            CHANNELS=lanes,
+            num_warps=_warps(lanes),
+            **LAUNCH_OPTIONS,
+        )
+    return out
 
 
-def sampled_dot(table: Tensor, indices: Tensor, rows: Tensor, out: Tensor) -> None:
-    """Launch: `out` [token, k] becomes `rows @ table.T` at the columns named. All arguments contiguous."""
-    tokens, k = indices.shape
+def sampled_dot(table: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    """Launch the kernel of `rows @ table.T` at the columns named, [token, k]."""
+    table, indices, rows = table.contiguous(), indices.contiguous(), rows.contiguous()
+    (tokens, k), channels = indices.shape, table.shape[1]
+    out = _new(table, rows, (tokens, k))
     entries = min(16, triton.next_power_of_2(k))
-    lanes = _lanes(table.shape[1], 256)
-    grid = (tokens, triton.cdiv(k, entries))
-    _sampled_dot_kernel[grid](
-        table, indices, rows, out, k, table.shape[1], ENTRIES=entries, CHANNELS=lanes, **LAUNCH_OPTIONS
-    )
+    if out.numel():
+        _sampled_dot_kernel[(tokens, triton.cdiv(k, entries))](
+            table,
+            indices,
+            rows,
+            out,
+            k,
+            channels,
+            ENTRIES=entries,
+            CHANNELS=_lanes(channels, 256),
+            **LAUNCH_OPTIONS,
+        )
+    return out
 
 
-def scatter_sum(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor, out: Tensor) -> None:
-    """Launch: `out` [latent, channel] becomes `Z.T @ rows`. All arguments contiguous.
+def scatter_sum(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor) -> Tensor:
+    """Launch the kernels of `Z.T @ rows`, [latent, channel]: added in the same order on every run.
 
     Nothing here waits for the device, so a CUDA graph can hold it.
 
@@ -145,7 +158,11 @@ def scatter_sum(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor, out
         entry: numbers `token * k + place` of all entries, sorted by latent.
         starts: where in `entry` each latent's begin.
     """
-    height, channels = out.shape
+    values, rows, entry = values.contiguous(), rows.contiguous(), entry.contiguous()
+    height, channels = len(starts), rows.shape[1]
+    out = _new(values, rows, (height, channels))
+    if not out.numel():
+        return out
     bounds = torch.cat([starts, starts.new_full((1,), len(entry))])
     part_starts = torch.zeros_like(bounds)
     torch.cumsum((bounds.diff() + _ENTRIES_PER_PART - 1) // _ENTRIES_PER_PART, 0, out=part_starts[1:])
@@ -174,6 +191,12 @@ def scatter_sum(values: Tensor, rows: Tensor, entry: Tensor, starts: Tensor, out
     _scatter_total_kernel[(height, across)](
         parts, part_starts, out, channels, CHANNELS=lanes, num_warps=_warps(lanes), **LAUNCH_OPTIONS
     )
+    return out
+
+
+def _new(one: Tensor, other: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Uninitialised, of the wider type of the two."""
+    return one.new_empty(shape, dtype=torch.promote_types(one.dtype, other.dtype))
 
 
 def _lanes(channels: int, most: int) -> int:
