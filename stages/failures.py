@@ -1,6 +1,7 @@
 """Which failures are not the code's, and what the user is told of them in one line."""
 
 import errno
+import resource
 
 from cache import CacheError
 from pipeline.errors import ConcordError, os_error_reason
@@ -25,5 +26,10 @@ def _of_memory(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or exhausted:
         return f"not enough memory ({reason:.200}); close other programs, or choose smaller batches"
     if isinstance(error, RuntimeError) and _NO_THREADS in reason:
-        return f"the system starts no more threads ({reason:.200}); raise the limit (`ulimit -u`)"
+        return f"the system starts no more threads ({reason:.200}); raise the limit (`{_limit_of_threads()}`)"
     return None
+
+
+def _limit_of_threads() -> str:
+    """The limit that keeps threads from starting: of memory, of which each takes its stack, or of their number."""
+    return "ulimit -u" if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY else "ulimit -v"

@@ -13,6 +13,9 @@ RUNS = Path("runs")
 REPORT = Path("report")
 STUDY = Path("study")
 
+MEASURED_SPLIT = "val"
+"""The split whose activations runs are interpreted and measured on."""
+
 
 def cache_path(split: str) -> Path:
     """The activation cache of one dataset split."""

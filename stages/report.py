@@ -6,7 +6,8 @@ from cache import ActivationCache
 from pipeline.params import Params
 from pipeline.report.build import build_report
 from pipeline.runs.config import CONFIG_FILE, refuse_other_backbone
-from stages.paths import REPORT, RUNS, cache_path
+from pipeline.runs.metrics import METRICS_FILE, refuse_other_cache
+from stages.paths import MEASURED_SPLIT, REPORT, RUNS, cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal
 
@@ -17,7 +18,8 @@ def write_report(params: Params, variants: Sequence[str]) -> None:
     Raises:
         ConfigError: a variant does not exist.
         CacheError: a cache is damaged.
-        RunError: a run was trained on activations of another backbone than a cache has.
+        RunError: a run was trained on activations of another backbone than a cache has, or measured on another cache
+            than that of the validation split.
     """
     for name in variants:
         params.variant(name)
@@ -30,6 +32,9 @@ def write_report(params: Params, variants: Sequence[str]) -> None:
         if (run / CONFIG_FILE).exists():
             for cache in caches.values():
                 refuse_other_backbone(run, cache.manifest.backbone, f"that of {cache}")
+        if (run / METRICS_FILE).exists() and MEASURED_SPLIT in caches:
+            measured = caches[MEASURED_SPLIT]
+            refuse_other_cache(run, measured.manifest.sha256, str(measured))
     with progress_bar("report", "pages") as advance:
         page = build_report(
             REPORT, [RUNS / name for name in variants], caches, params.dataset.root, params.report, advance

@@ -11,7 +11,7 @@ from pipeline.results.study import Metrics, study_tables
 from pipeline.runs.config import finished_identity
 from pipeline.runs.files import replace_file
 from pipeline.runs.identity import refuse_differences
-from pipeline.runs.metrics import METRICS_FILE, read_metrics
+from pipeline.runs.metrics import METRICS_FILE, measured_cache, read_metrics, refuse_other_cache
 from pipeline.runs.seal import read_sealed
 from stages.paths import RUNS, STUDY
 
@@ -52,11 +52,11 @@ def write_study(params: Params) -> None:
 def _metrics(variant: str, params: Params) -> list[Metrics]:
     runs = {params.train.seed: RUNS / variant}
     runs |= {seed: STUDY / f"{variant}-seed-{seed}" for seed in params.study.seeds}
+    first = RUNS / params.study.variants[0]
     for seed, folder in runs.items():
         _refuse_unmeasured(folder / METRICS_FILE)
-        _refuse_other_training(
-            folder, params.variant(variant).with_seed(seed), RUNS / params.study.variants[0]
-        )
+        _refuse_other_training(folder, params.variant(variant).with_seed(seed), first)
+        refuse_other_cache(folder, measured_cache(first), f"{first}")
     return [read_metrics(folder) for folder in runs.values()]
 
 

@@ -14,7 +14,7 @@ from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.files import writing_run
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import load_sae
-from stages.paths import cache_path
+from stages.paths import MEASURED_SPLIT, cache_path
 
 
 class TrainedRun(NamedTuple):
@@ -40,4 +40,6 @@ def open_run(run: Path, options: BackboneOptions) -> Iterator[TrainedRun]:
     with writing_run(run):
         sae, backbone = load_sae(run), load_backbone(options)
         refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
-        yield TrainedRun(sae, backbone, ActivationCache.open(cache_path("val"), backbone=backbone.identity))
+        yield TrainedRun(
+            sae, backbone, ActivationCache.open(cache_path(MEASURED_SPLIT), backbone=backbone.identity)
+        )

@@ -93,9 +93,26 @@ def read_row_groups(
 def _read(
     file: pq.ParquetFile, path: Location, size: int, groups: Iterable[int], columns: list[str]
 ) -> pa.Table:
-    """Some row groups, in batches, so that what a few bytes unpack to is noticed before it fills the memory."""
+    batches = list(row_group_batches(file, path, size, groups, columns))
+    table = pa.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
+    return table.select(columns)
+
+
+def row_group_batches(
+    file: pq.ParquetFile, path: Location, size: int, groups: Iterable[int], columns: list[str]
+) -> Iterator[pa.RecordBatch]:
+    """Read some row groups in batches, so that what a few bytes unpack to is noticed before it fills the memory.
+
+    Args:
+        file: opened; `path` is its name for messages, and `size` its bytes.
+        groups: numbers of row groups.
+        columns: names of those to read.
+
+    Raises:
+        CacheCorruptError: they unpack to more than a table of a cache does.
+        ArrowException: they are damaged.
+    """
     limit = _UNPACKED_BYTES + _UNPACKED_TIMES * size
-    batches: list[pa.RecordBatch] = []
     unpacked = 0
     for group in groups:
         metadata = file.metadata.row_group(group)
@@ -109,9 +126,7 @@ def _read(
             if unpacked > limit:
                 raise _bomb(path, size, limit)
             batch.validate(full=True)  # text that is not UTF-8 would be found by whoever looks at it first
-            batches.append(batch)
-    table = pa.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
-    return table.select(columns)
+            yield batch
 
 
 def _bomb(path: Location, size: int, limit: int) -> CacheCorruptError:

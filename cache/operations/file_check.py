@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cache.errors import CacheCorruptError
 from cache.files.durable import WrittenFile, file_written, is_as_written
 from cache.files.regular_file import UnfitFileError, regular_file, regular_size
 from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
 from cache.format.ledger import ShardFile
+from cache.format.parquet import row_group_batches
 from cache.format.shard_index import indexed_chunks
 
 
@@ -125,13 +127,15 @@ def _damaged_row_groups(file: Path, schema: pa.Schema, row_groups: int) -> tuple
             return None
     except (pa.ArrowException, OSError, ValueError):
         return None
-    return tuple(group for group in range(row_groups) if not _is_readable(opened, group))
+    size = regular_size(file)
+    return tuple(group for group in range(row_groups) if not _is_readable(opened, file, size, group))
 
 
-def _is_readable(file: pq.ParquetFile, row_group: int) -> bool:
+def _is_readable(opened: pq.ParquetFile, file: Path, size: int, row_group: int) -> bool:
     try:
-        file.read_row_group(row_group)
-    except (pa.ArrowException, OSError, ValueError):
+        for _ in row_group_batches(opened, file, size, [row_group], opened.schema_arrow.names):
+            pass
+    except (CacheCorruptError, pa.ArrowException, OSError, ValueError):
         return False
     return True
 

@@ -99,6 +99,7 @@ def _source(cache: ActivationCache) -> dict[str, Any]:
     earlier = {"derived": dataset["derived"]} if "derived" in dataset else {}
     return {
         "manifest_sha256": cache.manifest.sha256,
+        "content_blake3": cache.content_blake3,
         "storage_dtype": cache.manifest.storage_dtype,
         "overflow": overflow,
         **earlier,

@@ -1,5 +1,7 @@
 """What is on disk when a writer opens a cache: committed shards are kept, everything half done is swept away."""
 
+import functools
+import os
 import shutil
 import warnings
 from collections.abc import Collection, Mapping
@@ -20,6 +22,7 @@ from cache.format.ledger import (
 from cache.format.manifest import Manifest
 from cache.format.root import check_format, mark_incomplete, write_root
 from cache.format.samples import read_shards_of_samples, write_samples
+from cache.reading.prefetch import prefetched
 
 
 def is_free(path: Path) -> bool:
@@ -33,13 +36,13 @@ def sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
     A warning tells of each shard that was committed and is damaged, and so is uncommitted now.
     """
     records: dict[int, ShardRecord] = {}
-    for shard in range(manifest.shards):
-        try:
-            record = _committed(path, manifest, shard)
-        except CacheCorruptError as error:
-            warnings.warn(f"{error}; shard {shard} is written again", stacklevel=2)
-        else:
-            records |= {} if record is None else {shard: record}
+    check = functools.partial(_committed_or_damage, path, manifest)
+    workers = os.cpu_count() or 1
+    for shard, found in enumerate(prefetched(check, range(manifest.shards), 2 * workers, workers)):
+        if isinstance(found, CacheCorruptError):
+            warnings.warn(f"{found}; shard {shard} is written again", stacklevel=2)
+        elif found is not None:
+            records[shard] = found
     committed = {file for record in records.values() for file in record.files}
     committed |= {shard_samples_name(shard) for shard in records}
     committed |= {record_path(path, shard).relative_to(path).as_posix() for shard in records}
@@ -53,6 +56,16 @@ def sweep(path: Path, manifest: Manifest) -> dict[int, ShardRecord]:
             if file.relative_to(path).as_posix() not in committed:
                 file.unlink()
     return records
+
+
+def _committed_or_damage(
+    path: Path, manifest: Manifest, shard: int
+) -> ShardRecord | CacheCorruptError | None:
+    """As `_committed`, but damage is returned, so that the shards after it are looked at, too."""
+    try:
+        return _committed(path, manifest, shard)
+    except CacheCorruptError as error:
+        return error
 
 
 def _committed(path: Path, manifest: Manifest, shard: int) -> ShardRecord | None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from pipeline.backbone.configuration import Configuration
-from pipeline.backbone.options import BackboneOptions
+from pipeline.backbone.options import RANDOM, BackboneOptions
 from pipeline.backbone.preprocessing import refuse_other_size
 from pipeline.backbone.refusal import first_line
 from pipeline.backbone.spelling import Spelling
@@ -188,8 +188,9 @@ class Backbone:
             )
 
     def _describe(self, configuration: Configuration, options: BackboneOptions) -> dict[str, Any]:
+        drawn = ", random weights" if options.weights == RANDOM else ""
         described = {
-            "model": configuration.towers,
+            "model": configuration.towers + drawn,
             "architecture": configuration.architecture,
             "weights_sha256": weights_sha256(self._model),
             "layer": self._layers._asdict(),

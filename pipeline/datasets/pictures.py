@@ -41,6 +41,8 @@ _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # The limit above is lower than the one that Pillow warns of, and pictures beyond it are recorded.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What Pillow finds odd and yet decodes (a broken EXIF, say) says nothing that anybody can mend.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnusableImageError(DatasetError):

@@ -50,6 +50,9 @@ _LIBRARIES = (
 )
 """Whose code decides an activation, beside what the backbone's identity states."""
 
+_PROCESSOR_SETTINGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+"""Environment variables that keep torch from instructions of the processor, and so change last bits."""
+
 OnProgress = Callable[[int, int], None]
 """Called with the images done, those of an earlier run included, and the images in all."""
 
@@ -102,8 +105,13 @@ def cache_manifest(dataset: PairDataset, backbone: "Backbone", options: EncodeOp
         embedding=backbone.embedding,
         context_length=backbone.context_length,
         shard_images=options.shard_images,
-        versions={**{name: version(name) for name in _LIBRARIES}, "code": code_sha256()},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    settings = {name: os.environ[name] for name in _PROCESSOR_SETTINGS if name in os.environ}
+    return {name: version(name) for name in _LIBRARIES} | settings | {"code": code_sha256()}
 
 
 def encode_split(

@@ -31,15 +31,47 @@ def read_metrics(run: Path) -> dict[str, Any]:
         RunError: there are none, they are damaged, or they are those of another dictionary than the run's, such as one
             that was trained before it.
     """
-    path = run / METRICS_FILE
-    metrics = read_sealed(path, _REMEDY)
-    try:
-        (measured,) = metrics.pop(_MEASURED)
-        model = measured["model_blake3"]
-    except (KeyError, TypeError, ValueError):
-        raise RunError(f"{path}: does not say what was measured; {_REMEDY}") from None
+    metrics = read_sealed(run / METRICS_FILE, _REMEDY)
+    model = _measured(run, metrics, "model_blake3")
     if (run / MODEL_FILE).is_file() and model != (present := model_seal(run)):
         raise RunError(
-            f"{path}: was measured on another dictionary ({model:.12}) than the run now has ({present:.12}); {_REMEDY}"
+            f"{run / METRICS_FILE}: was measured on another dictionary ({model:.12}) than the run now has "
+            f"({present:.12}); {_REMEDY}"
         )
-    return metrics
+    return {key: value for key, value in metrics.items() if key != _MEASURED}
+
+
+def refuse_other_cache(run: Path, expected: str, whose: str) -> None:
+    """Check that the run's figures were measured on a certain cache.
+
+    Args:
+        run: folder of the run.
+        expected: SHA-256 of the manifest of the cache.
+        whose: what was measured on that cache, or is it, for the message.
+
+    Raises:
+        RunError: they were not, or there are none.
+    """
+    found = measured_cache(run)
+    if found != expected:
+        raise RunError(
+            f"{run / METRICS_FILE}: was measured on another cache ({found:.12}) than {whose} ({expected:.12}); "
+            f"{_REMEDY}"
+        )
+
+
+def measured_cache(run: Path) -> str:
+    """SHA-256 of the manifest of the cache that the run's figures were measured on.
+
+    Raises:
+        RunError: there are none, or they are damaged.
+    """
+    return _measured(run, read_sealed(run / METRICS_FILE, _REMEDY), "cache_sha256")
+
+
+def _measured(run: Path, metrics: Mapping[str, Any], key: str) -> str:
+    try:
+        (measured,) = metrics[_MEASURED]
+        return str(measured[key])
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{run / METRICS_FILE}: does not say what was measured; {_REMEDY}") from None

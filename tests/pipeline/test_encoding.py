@@ -425,7 +425,7 @@ def test_an_interrupted_encoding_is_not_resumed_with_a_changed_model(
         encode_split(thirteen, other, tmp_path / "c.zarr", OPTIONS)
 
 
-def test_the_manifest_says_what_was_encoded(thirteen, backbone):
+def test_the_manifest_says_what_was_encoded(thirteen, backbone, monkeypatch):
     manifest = cache_manifest(thirteen, backbone, OPTIONS)
     assert manifest.backbone == json.loads(json.dumps(backbone.identity))
     assert manifest.dataset == {
@@ -437,6 +437,9 @@ def test_the_manifest_says_what_was_encoded(thirteen, backbone):
         "caption_seed": 0,
         "batch_size": OPTIONS.batch_size,
     }
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    held_back = cache_manifest(thirteen, backbone, OPTIONS).versions
+    assert held_back == {**manifest.versions, "ONEDNN_MAX_CPU_ISA": "AVX2"}, "it changes last bits"
     assert (manifest.images, manifest.captions, manifest.shard_captions) == (13, 20, (8, 7, 5))
     assert (manifest.patches, tuple(manifest.grid), manifest.context_length) == (4, (2, 2), CONTEXT)
     assert (manifest.vision_channels, manifest.text_channels, manifest.embedding) == (16, 16, 12)

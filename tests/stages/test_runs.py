@@ -23,6 +23,7 @@ from pipeline.errors import RunError
 from pipeline.interpretation.latent_table import read_latents
 from pipeline.results.run import read_run
 from pipeline.runs.files import writing_run
+from pipeline.runs.seal import read_sealed, write_sealed
 from pipeline.sae.registry import load_sae, save_sae
 from stages import cli
 
@@ -227,6 +228,15 @@ def test_a_run_that_is_being_written_is_left_alone(project: Path, command: tuple
     assert status == 1
     assert f"runs/lucid: process {os.getpid()} is writing this run; wait until it is done" in said
     assert contents(project / RUN) == before
+
+
+def test_figures_of_another_cache_are_not_reported(project: Path) -> None:
+    figures = read_sealed(RUN / "metrics.json", "")
+    figures["measured"][0]["cache_sha256"] = "0" * 64
+    write_sealed(RUN / "metrics.json", figures)
+    status, said = concord("report", "lucid")
+    assert status == 1 and "was measured on another cache (000000000000) than data/cache/val.zarr" in said
+    assert not Path("report").exists()
 
 
 @pytest.mark.parametrize(

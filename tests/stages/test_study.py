@@ -24,6 +24,13 @@ def write_config(run: Path, variant: Variant, cache: str = "of the cache") -> No
     write_sealed(run / "config.json", {"options": variant.sae.model_dump(mode="json"), "training": training})
 
 
+def write_figures(run: Path, point: float, cache: str = "of the cache") -> None:
+    """Say that this was measured of the run on this cache."""
+    figures = {"grounding": {"transport": {"point_at_1": point}}}
+    measured = [{"model_blake3": "of the model", "cache_sha256": cache}]
+    write_sealed(run / "metrics.json", {**figures, "measured": measured})
+
+
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A study of one variant over two seeds that also classifies pictures; everything is measured."""
@@ -32,9 +39,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     Path("docs").mkdir()
     for run, seed, point in (("runs/lucid", 0, 0.5), ("study/lucid-seed-1", 1, 0.7)):
         write_config(Path(run), shipped.variant("lucid").with_seed(seed))
-        measured = [{"model_blake3": "of the model"}]
-        figures = {"grounding": {"transport": {"point_at_1": point}}}
-        write_sealed(Path(run, "metrics.json"), {**figures, "measured": measured})
+        write_figures(Path(run), point)
     write_sealed(Path("study/classification/lucid.json"), {"runs": ["a", "b"], "tasks": {"easy": TASK}})
     write_sealed(Path("runs/hallucination/metrics.json"), {"random/0": POLL})
     study = StudyOptions(variants=["lucid"], seeds=[1], classify=["lucid"])
@@ -81,4 +86,10 @@ def test_a_run_in_place_of_another_is_refused_and_not_averaged(params: Params) -
         write_study(params)
     write_config(run, lucid.with_seed(1), cache="of another cache")
     with pytest.raises(RunError, match=rf'{run}: {refused}.*cache: "of another cache"'):
+        write_study(params)
+
+
+def test_figures_of_another_cache_are_refused_and_not_averaged(params: Params) -> None:
+    write_figures(Path("study/lucid-seed-1"), 0.7, cache="of another cache")
+    with pytest.raises(RunError, match=r"study/lucid-seed-1/metrics\.json: was measured on another cache"):
         write_study(params)

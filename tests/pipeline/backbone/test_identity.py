@@ -94,6 +94,7 @@ def test_random_weights_are_identified_by_what_was_drawn(load):
     one, again, other = (load(TINY, weights="random", seed=seed).identity for seed in (1, 1, 2))
     assert one == again
     assert one["weights_sha256"] != other["weights_sha256"]
+    assert one["model"] == f"{load(TINY).identity['model']}, random weights", "people are told"
 
 
 def test_a_refusal_names_the_key_that_differs_and_both_values(copied, load, tiny):

@@ -1,5 +1,6 @@
 """Reading image files: every kind of picture, of damage, and of thing that is no picture."""
 
+import importlib.util
 import io
 import os
 import resource
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.datasets import pictures
 from pipeline.datasets.decoding import decode
 from pipeline.datasets.pairs import ImageRecord
 from pipeline.datasets.pictures import PIXEL_LIMIT, UnusableImageError, read_picture, read_upright
@@ -178,6 +180,20 @@ def test_a_picture_that_would_be_decoded_for_minutes_is_unusable(tmp_path, kind)
     with pytest.raises(UnusableImageError) as error:
         read_upright(tmp_path / "picture")
     assert all(complaint in error.value.reason for complaint in complaints)
+
+
+def test_what_pillow_finds_odd_and_decodes_is_read_without_a_word(tmp_path):
+    jpeg = saved(Image.new("RGB", (9, 7)), "JPEG")
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"  # announces more entries than it has
+    (tmp_path / "odd.jpg").write_bytes(
+        jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.resetwarnings()
+        spec = importlib.util.spec_from_file_location("imported_anew", pictures.__file__)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        assert read_upright(tmp_path / "odd.jpg").size == (9, 7)
+    assert not told
 
 
 def test_modes_that_convert_in_two_steps_or_drop_transparency_are_read_without_a_word(tmp_path, recwarn):
