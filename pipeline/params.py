@@ -20,7 +20,7 @@ from pipeline.language_models.options import HallucinationOptions
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.options_file import read_options_file
 from pipeline.report.options import ReportOptions
-from pipeline.results.study import StudyOptions
+from pipeline.results.options import StudyOptions
 from pipeline.sae.lucid import LucidOptions
 from pipeline.sae.registry import ARCHITECTURES
 from pipeline.sae.vl_sae import VLSAEOptions

@@ -36,6 +36,15 @@ def check(params: ParamsOption = PARAMS) -> None:
 
 
 @app.command()
+def options() -> None:
+    """Print the page of all options: what each may be, its default, what it decides, and what it runs again."""
+    from stages.graph_check import GRAPH
+    from stages.options import options_page
+
+    typer.echo(options_page(Path(GRAPH)), nl=False)
+
+
+@app.command()
 def scenes(params: ParamsOption = PARAMS) -> None:
     """Draw the embedded world: pictures, captions, boxes and masks in COCO layout."""
     from stages.check import stage_options

@@ -28,21 +28,25 @@ def graph_problems(params: Params, path: Path) -> Iterator[str]:
     file = path.parent / GRAPH
     if not file.is_file():
         return
-    stages = _stages(file)
+    stages = graph_stages(file)
     yield from _missing_keys(stages, read_options_file(path), file)
     yield from _missing_variants(stages, params, file)
     yield from _forgotten_seeds(stages, params, file)
 
 
-def _stages(file: Path) -> dict[str, Any]:
-    """The definition of every stage or group of stages, by name."""
+def graph_stages(file: Path) -> dict[str, Any]:
+    """The definition of every stage or group of stages of a graph, by name.
+
+    Raises:
+        ConfigError: the file is no YAML.
+    """
     try:
         graph = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid YAML: {shown_text(error)}") from None
     stages = graph.get("stages") if isinstance(graph, dict) else None
     definitions = stages if isinstance(stages, dict) else {}
-    return {name: one.get("do", one) for name, one in definitions.items() if isinstance(one, dict)}
+    return {name: one | one.get("do", {}) for name, one in definitions.items() if isinstance(one, dict)}
 
 
 def _missing_keys(stages: dict[str, Any], options: dict[str, Any], file: Path) -> Iterator[str]:

@@ -20,7 +20,7 @@ CACHE_PARTS_BELOW = {
 PIPELINE_FLOORS = (
     "errors names freed_memory ahead progress",
     "config not_finite runs",
-    "options_file backbone datasets results",
+    "options_file option_list backbone datasets results",
     "sparse",
     "transport",
     "sae",

@@ -14,41 +14,41 @@ Reference = Literal["typical", "own"]
 class InterpretOptions(Options):
     """How latents are named. Defaults are the paper's where it gives them (sigma, purity)."""
 
-    concepts: str = Field("world", description="An embedded concept list's name, or the path of one.")
+    concepts: str = Field("world", description="an embedded concept list's name, or the path of one")
     prompt: str = Field(
         "a photo of a {term}",
-        description="Text in which a term is encoded: a caption, as the backbone was trained on; what every prompt "
-        "has in common has no IDF weight.",
+        description="text in which a term is encoded: a caption, as the backbone was trained on; what every prompt "
+        "has in common has no IDF weight",
     )
     pooling: Pooling = Field(
         "mean",
-        description="How a term's token codes become one code. The paper does not say; mean is how its losses pool.",
+        description="how a term's token codes become one code. The paper does not say; mean is how its losses pool",
     )
-    idf: bool = Field(True, description="Weigh latents by log(concepts / concepts that activate them).")
+    idf: bool = Field(True, description="weigh latents by log(concepts / concepts that activate them)")
     reference: Reference = Field(
         "typical",
-        description="What a peak is a share of: the weighted code of a typical concept of the list (its median), or "
-        "the concept's own.",
+        description="what a peak is a share of: the weighted code of a typical concept of the list (its median), or "
+        "the concept's own",
     )
     threshold: float = Field(
-        0.5, ge=0, lt=1, description="Share of the reference that a patch must hold to be a hit."
+        0.5, ge=0, lt=1, description="share of the reference that a patch must hold to be a hit"
     )
     cluster_encoder: str = Field(
         "backbone",
         min_length=1,
-        description="What embeds terms for clustering: the backbone's text encoder, or else a sentence-transformers "
-        "model by name or folder (needs the extra `sentences`).",
+        description="what embeds terms for clustering: the backbone's text encoder, or else a sentence-transformers "
+        "model by name or folder (needs the extra `sentences`)",
     )
     similarity: float = Field(
-        0.78, ge=-1, le=1, description="Cosine at which two terms share a cluster (sigma)."
+        0.78, ge=-1, le=1, description="cosine at which two terms share a cluster (sigma)"
     )
     minimum_purity: float = Field(
-        0.55, ge=0, le=1, description="Least share of hits in a named latent's cluster."
+        0.55, ge=0, le=1, description="least share of hits in a named latent's cluster"
     )
-    minimum_hits: int = Field(5, ge=1, description="Fewest hits of a named latent.")
-    top_images: int = Field(12, ge=1, description="Images kept per latent.")
-    top_captions: int = Field(8, ge=1, description="Captions kept per latent.")
-    batch_pairs: int = Field(64, ge=1, description="Pairs in memory at once; decides memory, not results.")
+    minimum_hits: int = Field(5, ge=1, description="fewest hits of a named latent")
+    top_images: int = Field(12, ge=1, description="images kept per latent")
+    top_captions: int = Field(8, ge=1, description="captions kept per latent")
+    batch_pairs: int = Field(64, ge=1, description="pairs in memory at once; decides memory, not results")
 
     @field_validator("prompt")
     @classmethod

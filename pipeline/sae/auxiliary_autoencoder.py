@@ -37,7 +37,7 @@ class AuxiliaryAutoencoderOptions(Options):
     learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, constant")
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
     batch_pairs: int = Field(default=2048, gt=1, description="pairs per step, each the others' negatives")
-    epochs: int = Field(default=50, ge=1)
+    epochs: int = Field(default=50, ge=1, description="times that every pair is seen")
     seed: int = Field(default=0, ge=0, description="decides initial weights and batches")
 
 

@@ -14,7 +14,9 @@ Alignment = Literal["none", "transport_cost", "global_lock"]
 class LucidOptions(Options):
     """LUCID's architecture and objective; the defaults are the paper's (appendix A.1)."""
 
-    architecture: Literal["lucid"] = "lucid"
+    architecture: Literal["lucid"] = Field(
+        default="lucid", description="which SAE; the other options are its own"
+    )
     latents: int = Field(default=6144, gt=0, description="latents per side, shared and private together")
     shared_ratio: float = Field(
         default=0.25,

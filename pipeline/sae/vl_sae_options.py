@@ -17,7 +17,9 @@ class VLSAEOptions(Options):
     decoder between the sides, SAE-S shares both.
     """
 
-    architecture: Literal["vl_sae"] = "vl_sae"
+    architecture: Literal["vl_sae"] = Field(
+        default="vl_sae", description="which SAE; the other options are its own"
+    )
     inputs: Inputs = Field(
         default="pooled",
         description="what is read of a pair: its pooled embeddings, as in the paper, or every patch and token",

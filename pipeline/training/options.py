@@ -12,22 +12,22 @@ _DECIDE_NO_WEIGHT = {"device", "placement", "checkpoint_every", "record_every"}
 class TrainOptions(Options):
     """How a dictionary is trained; defaults are the paper's where it gives them (LUCID, arXiv 2602.07311)."""
 
-    seed: int = Field(0, ge=0, description="Decides initial weights and batch order.")
-    epochs: int = Field(200, ge=1)
-    batch_pairs: int = Field(256, ge=1, description="Pairs per step.")
-    learning_rate: float = Field(3e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's; matrices only, biases are not decayed.")
-    warmup_steps: int = Field(
-        500, ge=0, description="Linear warm-up before the cosine; the paper gives none."
+    seed: int = Field(0, ge=0, description="decides initial weights and batch order")
+    epochs: int = Field(200, ge=1, description="times that every pair is seen")
+    batch_pairs: int = Field(256, ge=1, description="pairs per step")
+    learning_rate: float = Field(
+        3e-4, gt=0, description="AdamW's highest, after warm-up; a cosine leads to 0"
     )
-    clip_norm: float = Field(1.0, gt=0, description="Largest global gradient norm; the paper gives none.")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="Autocast over float32 weights.")
-    device: str = Field("auto", description="`auto`, or a torch device such as `cuda:0`.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's; matrices only, biases are not decayed")
+    warmup_steps: int = Field(500, ge=0, description="linear warm-up before the cosine; the paper gives none")
+    clip_norm: float = Field(1.0, gt=0, description="largest global gradient norm; the paper gives none")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="autocast over float32 weights")
+    device: str = Field("auto", description="`auto`, or a torch device such as `cuda:0`")
     placement: Literal["auto", "device", "host", "stream"] = Field(
-        "auto", description="Where the cache lives."
+        "auto", description="where the cache lives"
     )
-    checkpoint_every: int = Field(200, ge=1, description="Steps between checkpoints.")
-    record_every: int = Field(10, ge=1, description="Steps between records of the losses.")
+    checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
+    record_every: int = Field(10, ge=1, description="steps between records of the losses")
 
     def decisive(self) -> dict[str, Any]:
         """Plain JSON values of the options that decide the trained weights, on one kind of machine.

@@ -21,6 +21,8 @@ MACHINE = {
     "encode.decode_workers",
     "evaluate.batch_pairs",
     "hallucination.states.device",
+    "hallucination.train.device",
+    "hallucination.train.placement",
     "interpret.batch_pairs",
     "scenes.workers",
     "train.checkpoint_every",

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import RunError
 from pipeline.language_models.options import HallucinationOptions, StateOptions
 from pipeline.params import Params, Variant, load_params
-from pipeline.results.study import StudyOptions
+from pipeline.results.options import StudyOptions
 from pipeline.runs.seal import write_sealed
 from stages.study import write_study
 
