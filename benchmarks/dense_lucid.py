@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cache import PairBatch
 from pipeline.sae.dictionary import Dictionary
-from pipeline.sae.lucid import LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.sides import Side
 
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from benchmarks.measurement import Spread, write_result
 from cache import PairBatch
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sparse.availability import triton_reason
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.products import LatentOrder, gather_sum, order_by_latent, sampled_dot, scatter_sum
@@ -32,7 +33,7 @@ from pipeline.training.options import TrainOptions
 from pipeline.training.replay import CudaGraphs, Record, ReplayedStep
 from pipeline.training.step import TrainingStep
 from pipeline.transport.coupling import couple
-from pipeline.transport.guidance import GuidanceOptions
+from pipeline.transport.options import GuidanceOptions
 from pipeline.transport.plan import token_places
 
 BARS = {

@@ -22,7 +22,8 @@ from pipeline.interpretation.concept_codes import ConceptCodes
 from pipeline.interpretation.matching import ConceptIndex, Hits, count_hits, reference_weights
 from pipeline.interpretation.peaks import TopItems, image_peaks
 from pipeline.metrics.heat_maps import inverse_document_frequency
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sparse.codes import SparseCodes
 
 PATCHES, LATENTS, CONCEPTS, USED, SHOWN, BACKGROUND, CHANNELS = 196, 1536, 1200, 32, 8, 100, 768

@@ -25,7 +25,8 @@ from pipeline.backbone.model import Backbone
 from pipeline.datasets.coco import CocoDataset
 from pipeline.encoding.options import EncodeOptions
 from pipeline.encoding.split import encode_split
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.training.loop import Trainee
 from pipeline.training.options import TrainOptions
 from pipeline.world.scenes.write import write_split

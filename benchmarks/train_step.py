@@ -28,12 +28,14 @@ from benchmarks.peers import PEERS, Step
 from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
 from cache import PairBatch
 from pipeline.freed_memory import keep_freed_memory
-from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
+from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.extents import Extents
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.options import AuxiliaryOptions
 from pipeline.sae.sides import SIDES
 from pipeline.sparse.top_k import Group
 from pipeline.training.options import TrainOptions

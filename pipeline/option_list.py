@@ -10,6 +10,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import Options
+from pipeline.sae.options import ArchitectureOptions
+from pipeline.sae.registry import ARCHITECTURES, options_type
 
 _NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path", NoneType: "null"}
 _BOUNDS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
@@ -33,6 +35,8 @@ class Option(NamedTuple):
 
 def groups_of(annotation: Any) -> list[type[Options]]:
     """The groups of options that a section may be, by its annotation; none if it is no group."""
+    if annotation is ArchitectureOptions:
+        return [options_type(name) for name in ARCHITECTURES]
     return [part for part in _alternatives(annotation) if _is_group(part)]
 
 

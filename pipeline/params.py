@@ -3,9 +3,9 @@
 import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
 from pydantic_core import ErrorDetails
 
 from cache import shown_text
@@ -21,9 +21,8 @@ from pipeline.metrics.options import EvaluateOptions
 from pipeline.options_file import read_options_file
 from pipeline.report.options import ReportOptions
 from pipeline.results.options import StudyOptions
-from pipeline.sae.lucid import LucidOptions
-from pipeline.sae.registry import ARCHITECTURES
-from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sae.options import ArchitectureOptions
+from pipeline.sae.registry import ARCHITECTURES, options_type
 from pipeline.training.options import TrainOptions
 from pipeline.world.scenes.options import ScenesOptions
 
@@ -33,18 +32,26 @@ class _Architecture(Options):
 
     model_config = ConfigDict(extra="ignore")
 
-    architecture: Literal["lucid", "vl_sae"] = "lucid"
+    architecture: str = "lucid"
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        if name not in ARCHITECTURES:
+            raise ValueError(
+                f"no such architecture{nearest(name, ARCHITECTURES)}; there are {', '.join(ARCHITECTURES)}"
+            )
+        return name
 
 
-def _options_of_architecture(values: Any) -> Options:
+def _options_of_architecture(values: Any) -> ArchitectureOptions:
     """Validated as what `architecture` names, so that messages tell of its options and of no other's."""
-    if isinstance(values, Options):
+    if isinstance(values, ArchitectureOptions):
         return values
-    options, _ = ARCHITECTURES[_Architecture.model_validate(values).architecture]
-    return options.model_validate(values)
+    return options_type(_Architecture.model_validate(values).architecture).model_validate(values)
 
 
-SaeOptions = Annotated[LucidOptions | VLSAEOptions, BeforeValidator(_options_of_architecture)]
+SaeOptions = Annotated[SerializeAsAny[ArchitectureOptions], BeforeValidator(_options_of_architecture)]
 
 
 class Variant(Options):

@@ -13,7 +13,7 @@ from pipeline.classification.task import Folders, compare_dictionaries, open_fol
 from pipeline.params import Params
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.seal import write_sealed
-from pipeline.sae.registry import load_sae
+from pipeline.sae.saving import load_sae
 from pipeline.world.classification import score_world
 from stages.paths import cache_path
 from stages.progress import progress_bar

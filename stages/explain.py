@@ -14,7 +14,7 @@ from pipeline.interpretation.latent_table import read_latents
 from pipeline.params import Params
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.registry import load_sae
+from pipeline.sae.saving import load_sae
 from stages.drawing import write_drawing
 from stages.progress import note
 from stages.terminal import Terminal

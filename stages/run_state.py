@@ -10,7 +10,7 @@ from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves, finished_id
 from pipeline.runs.identity import differences, refuse_differences
 from pipeline.runs.model_file import MODEL_FILE
 from pipeline.runs.seal import check_seal
-from pipeline.sae.registry import load_sae
+from pipeline.sae.saving import load_sae
 from stages.progress import note
 
 CHECKPOINT_FILE = "checkpoint.safetensors"

@@ -18,8 +18,9 @@ from pipeline.runs.files import create_folder, writing_run
 from pipeline.runs.seal import write_sealed
 from pipeline.runs.software import software
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import input_statistics
-from pipeline.sae.registry import build_sae, input_channels, save_sae
+from pipeline.sae.inputs import input_channels, input_statistics
+from pipeline.sae.registry import build_sae
+from pipeline.sae.saving import save_sae
 from pipeline.training.loop import Trainee, refuse_different_streams, resolve_device, train
 from stages.paths import cache_path
 from stages.progress import note, progress_bar

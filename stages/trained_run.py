@@ -13,7 +13,7 @@ from pipeline.errors import RunError
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.files import writing_run
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.registry import load_sae
+from pipeline.sae.saving import load_sae
 from stages.paths import MEASURED_SPLIT, cache_path
 
 

@@ -20,14 +20,14 @@ CACHE_PARTS_BELOW = {
 PIPELINE_FLOORS = (
     "errors names freed_memory ahead progress",
     "config not_finite runs",
-    "options_file option_list backbone datasets results",
+    "options_file backbone datasets results",
     "sparse",
     "transport",
     "sae",
     "encoding training metrics unknown_tokens",
     "interpretation classification language_models",
     "world report",
-    "figures params",
+    "figures params option_list",
 )
 """From the ground up: a part imports parts of its own floor and of those below, never of one above."""
 

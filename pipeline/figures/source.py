@@ -19,7 +19,7 @@ from pipeline.report.dictionaries import TABLE, is_right, kinds_by_term, read_la
 from pipeline.report.latents import LatentPage, specimens
 from pipeline.report.pictures import as_seen
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.registry import load_sae
+from pipeline.sae.saving import load_sae
 
 SEARCHED_IMAGES = 2000
 """Images of a split that was not interpreted that are searched for the strongest ones, evenly spaced."""

@@ -13,7 +13,8 @@ from cache import ActivationCache, PairBatch
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import Inputs, select_inputs
+from pipeline.sae.inputs import select_inputs
+from pipeline.sae.options import Inputs
 
 Ranking = list[tuple[int, int | None, float]]
 """(pair, peak patch, activation), strongest first; no patch where whole pictures were read."""

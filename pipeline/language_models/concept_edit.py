@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.language_models.options import ConceptEditOptions
-from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoder
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.sides import Side
+from pipeline.sae.vl_sae.auxiliary_autoencoder import AuxiliaryAutoencoder
 from pipeline.sparse.codes import SparseCodes
 
 

@@ -13,14 +13,15 @@ from pipeline.language_models.examples import Example
 from pipeline.language_models.options import HallucinationOptions
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.progress import ProgressBar
-from pipeline.sae.auxiliary_autoencoder import (
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.inputs import input_channels, input_statistics
+from pipeline.sae.registry import build_sae
+from pipeline.sae.saving import save_sae
+from pipeline.sae.vl_sae.auxiliary_autoencoder import (
     AuxiliaryAutoencoder,
     save_auxiliary_autoencoder,
     train_auxiliary_autoencoder,
 )
-from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import input_statistics
-from pipeline.sae.registry import build_sae, input_channels, save_sae
 from pipeline.training.loop import Trainee, resolve_device, train
 
 _STATES, _NEW_STATES = "states.zarr", "states.zarr.partial"

@@ -7,8 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pipeline.config import Options
 from pipeline.datasets.options import DatasetOptions
 from pipeline.errors import ConfigError
-from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
-from pipeline.sae.vl_sae_options import VLSAEOptions
+from pipeline.sae.vl_sae.options import AuxiliaryAutoencoderOptions, VLSAEOptions
 from pipeline.training.options import TrainOptions
 
 

@@ -24,7 +24,7 @@ from cache import (
 )
 from pipeline.errors import BackboneError
 from pipeline.language_models.decoder import MeanStates
-from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoder
+from pipeline.sae.vl_sae.auxiliary_autoencoder import AuxiliaryAutoencoder
 
 _SHARD = 4096
 

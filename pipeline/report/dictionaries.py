@@ -23,8 +23,8 @@ from pipeline.report.options import ReportOptions
 from pipeline.report.pictures import PictureShelf
 from pipeline.results.run import Run
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import Inputs
-from pipeline.sae.registry import load_sae
+from pipeline.sae.options import Inputs
+from pipeline.sae.saving import load_sae
 
 TABLE = "latents.parquet"
 

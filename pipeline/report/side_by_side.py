@@ -21,7 +21,7 @@ from pipeline.report.pictures import Picture, PictureShelf
 from pipeline.results.run import Run
 from pipeline.runs.model_file import MODEL_FILE
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.registry import load_sae
+from pipeline.sae.saving import load_sae
 
 
 @dataclass(frozen=True)

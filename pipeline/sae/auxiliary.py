@@ -5,35 +5,14 @@ Gao et al., "Scaling and evaluating sparse autoencoders" (arXiv 2406.04093), sec
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.config import Options
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.losses import mean_squared_error
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.select_rows import select_rows
 from pipeline.sparse.top_k import Group, top_k
-
-
-class AuxiliaryOptions(Options):
-    """When a latent counts as dead and how much the loss cares."""
-
-    coefficient: float = Field(
-        default=1 / 32, ge=0, description="weight of the auxiliary loss; 0 turns it off"
-    )
-    k: int | None = Field(
-        default=None,
-        gt=0,
-        description="Top-K budget of the dead latents; null is half the activations' width",
-    )
-    dead_after_pairs: int = Field(
-        default=10_000,
-        gt=0,
-        description="pairs a latent may miss before it counts as dead. Pairs and not tokens, because an image has "
-        "a dozen times as many patches as its caption has tokens: one clock for both sides",
-    )
 
 
 class LatentActivity(nn.Module):

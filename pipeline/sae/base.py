@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Literal
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from pipeline.config import Options
 from pipeline.sae.dictionary import SideMoments
 from pipeline.sae.extents import Extents
-from pipeline.sae.inputs import Inputs
 from pipeline.sae.losses import Losses
+from pipeline.sae.options import ArchitectureOptions, Inputs
 from pipeline.sae.sides import Side
 from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.plan import TransportPlan
@@ -28,7 +27,7 @@ EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
 class SparseAutoencoder(nn.Module, ABC):
     """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units."""
 
-    options: Options
+    options: ArchitectureOptions
     inputs: Inputs = "tokens"
     """What it reads of a pair; with "pooled" a side's tokens below are its pooled embeddings, one per pair."""
     vision_channels: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from cache import SideStatistics
+from pipeline.sae.options import ArchitectureOptions, Inputs
 
 if TYPE_CHECKING:
-    from cache import ActivationCache, PairBatch
-
-Inputs = Literal["tokens", "pooled"]
+    from cache import ActivationCache, Manifest, PairBatch
 
 _ROWS_AT_ONCE = 4096
 
@@ -41,6 +40,13 @@ def select_inputs(batch: PairBatch, inputs: Inputs) -> PairBatch:
         text_offsets=torch.arange(pairs + 1, device=batch.text_offsets.device),
         token_ids=torch.full_like(batch.pair, -1),
     )
+
+
+def input_channels(options: ArchitectureOptions, manifest: Manifest) -> tuple[int, int]:
+    """Widths of what an SAE of these options reads of an image and of a caption of this cache."""
+    if options.reads == "pooled":
+        return manifest.embedding, manifest.embedding
+    return manifest.vision_channels, manifest.text_channels
 
 
 def is_token(batch: PairBatch) -> Bool[Tensor, " token"]:

@@ -8,13 +8,8 @@ from torch import Tensor
 
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.cost import code_length, code_similarity
-from pipeline.transport.guidance import (
-    GuidanceOptions,
-    apply_structural_mask,
-    column_mass,
-    context_weights,
-    tilt_cost,
-)
+from pipeline.transport.guidance import apply_structural_mask, column_mass, context_weights, tilt_cost
+from pipeline.transport.options import GuidanceOptions
 from pipeline.transport.plan import TokenPlaces, TransportPlan
 from pipeline.transport.sinkhorn import sinkhorn
 

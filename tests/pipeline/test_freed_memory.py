@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from pipeline.freed_memory import keep_freed_memory
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.training.loop import Trainee
 from pipeline.training.options import TrainOptions
 

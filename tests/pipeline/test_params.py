@@ -9,8 +9,8 @@ import yaml
 
 from pipeline.errors import ConfigError
 from pipeline.params import Params, load_params
-from pipeline.sae.lucid import LucidOptions
-from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 VALUES: dict[str, Any] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
@@ -77,7 +77,10 @@ def test_another_seed_changes_nothing_else(tmp_path: Path) -> None:
             {"architecture": "vl_sae", "k": 9000},
             "variants.mine.sae: .*k = 9000 is more than the 4096 latents",
         ),
-        ({"architecture": "vae"}, "^variants.mine.sae.architecture: .*'lucid' or 'vl_sae'.*'vae'"),
+        (
+            {"architecture": "vae"},
+            "^variants.mine.sae.architecture: no such architecture.*lucid, vl_sae.*'vae'",
+        ),
     ],
 )
 def test_a_bad_option_is_told_in_the_words_of_its_own_architecture(

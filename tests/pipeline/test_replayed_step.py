@@ -3,9 +3,9 @@ import torch
 
 from benchmarks.synthetic import synthetic_activations, write_cache
 from cache import PairLoader
-from pipeline.sae.lucid import LucidOptions
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.registry import build_sae
-from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.training.options import TrainOptions
 from pipeline.training.replay import ReplayedStep, replay_reason
 from pipeline.training.step import TrainingStep

@@ -5,7 +5,8 @@ from safetensors.torch import load_file
 from benchmarks.synthetic import synthetic_activations, write_cache
 from cache import PairLoader
 from pipeline.errors import ConfigError
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.training.loop import Trainee, refuse_different_streams, train
 from pipeline.training.options import TrainOptions
 

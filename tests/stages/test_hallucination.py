@@ -23,7 +23,7 @@ from pipeline.language_models.options import (
 from pipeline.language_models.questions import Question, write_questions
 from pipeline.params import load_params
 from pipeline.runs.seal import read_sealed
-from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoderOptions
+from pipeline.sae.vl_sae.options import AuxiliaryAutoencoderOptions
 from pipeline.world.instruction_tuning.architecture import create_processor
 from pipeline.world.pretraining.architecture import GRID, IMAGE_SIZE, PATCH_SIZE
 from pipeline.world.scenes.lexicon import VOCABULARY

@@ -24,7 +24,7 @@ from pipeline.interpretation.latent_table import read_latents
 from pipeline.results.run import read_run
 from pipeline.runs.files import writing_run
 from pipeline.runs.seal import read_sealed, write_sealed
-from pipeline.sae.registry import load_sae, save_sae
+from pipeline.sae.saving import load_sae, save_sae
 from stages import cli
 
 TRAIN, INTERPRET, EVALUATE = (("train", "lucid"), ("interpret", "lucid"), ("evaluate", "lucid"))

@@ -21,7 +21,8 @@ from pipeline.language_models.decoder import MeanStates
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.params import Params, load_params
 from pipeline.sae.inputs import input_statistics
-from pipeline.sae.registry import build_sae, save_sae
+from pipeline.sae.registry import build_sae
+from pipeline.sae.saving import save_sae
 from stages.classify import classify_pictures
 from stages.cli import app
 

@@ -24,8 +24,10 @@ from cache import (
 )
 from pipeline.backbone.model import Activations
 from pipeline.backbone.spelling import spell
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 CONCEPTS = ("noun:boat", "noun:cat", "colour:red", "colour:blue", "setting:sea", "setting:meadow")
 WORDS = {

@@ -11,8 +11,9 @@ from pipeline.datasets.pictures import read_upright
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.interpretation.explanation import explain
 from pipeline.params import load_params
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.registry import save_sae
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.saving import save_sae
 from stages.cli import app
 
 ROOT = Path(__file__).parents[3]

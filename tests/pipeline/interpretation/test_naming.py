@@ -18,7 +18,8 @@ from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, re
 from pipeline.interpretation.naming import interpret, name_latents
 from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.scoring import score_names, true_concepts
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 
 MODEL = picture_world.WordModel()
 USED = [picture for picture in picture_world.pictures() if picture.skip_reason is None]

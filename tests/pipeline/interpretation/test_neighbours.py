@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from pipeline.interpretation.neighbours import nearest_latents
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 
 
 def test_nearest_latents_are_those_of_highest_mean_cosine_on_both_sides():

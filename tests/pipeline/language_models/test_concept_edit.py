@@ -5,9 +5,10 @@ from torch import Tensor
 from pipeline.errors import ConfigError
 from pipeline.language_models.concept_edit import ConceptEdit
 from pipeline.language_models.options import ConceptEditOptions
-from pipeline.sae.auxiliary_autoencoder import AuxiliaryAutoencoder, AuxiliaryAutoencoderOptions
 from pipeline.sae.sides import SIDES, Side
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.vl_sae.auxiliary_autoencoder import AuxiliaryAutoencoder
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import AuxiliaryAutoencoderOptions, VLSAEOptions
 
 AUTOENCODER = AuxiliaryAutoencoder(AuxiliaryAutoencoderOptions(), 6)
 SAE = VLSAE(VLSAEOptions(latents=20, k=5), 6, 6)

@@ -7,12 +7,9 @@ from cache import PairLoader
 from pipeline.errors import BackboneError
 from pipeline.language_models.decoder import MeanStates
 from pipeline.language_models.state_cache import embedded, write_state_cache
-from pipeline.sae.auxiliary_autoencoder import (
-    AuxiliaryAutoencoder,
-    AuxiliaryAutoencoderOptions,
-    train_auxiliary_autoencoder,
-)
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.vl_sae.auxiliary_autoencoder import AuxiliaryAutoencoder, train_auxiliary_autoencoder
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import AuxiliaryAutoencoderOptions, VLSAEOptions
 from pipeline.training.loop import Trainee, train
 from pipeline.training.options import TrainOptions
 

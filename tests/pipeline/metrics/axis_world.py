@@ -12,7 +12,8 @@ import torch
 from cache import SAMPLES_SCHEMA, ActivationCache, CacheWriter, Manifest, ShardActivations
 from pipeline.backbone.model import Backbone
 from pipeline.metrics.naming import names
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 
 NOUNS = ("boat", "cat", "fish", "star", "traffic light")
 WORDS = ["a", "photo", "of", "two", "on", "the", "sea", "traffic", "light", "lights", ".", ",", *NOUNS[:-1]]

@@ -15,10 +15,12 @@ from pipeline.metrics.items import TopItems, read_items
 from pipeline.metrics.judge import CachedJudge
 from pipeline.metrics.not_defined import tell_apart
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import Inputs
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.options import Inputs
 from pipeline.sae.sides import SIDES
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 from .axis_world import CHANNELS, Scene, random_scenes
 

@@ -11,7 +11,8 @@ from pipeline.backbone.model import Backbone
 from pipeline.metrics.category_maps import CategoryMaps, Question
 from pipeline.metrics.encoding import EncodedBatch, encode_batch
 from pipeline.metrics.prompts import PromptEncoder
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 
 from .axis_world import CHANNELS, NOUNS, Scene, random_scenes
 

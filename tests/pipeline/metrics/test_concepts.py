@@ -12,7 +12,8 @@ from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.concepts import ConceptMeter
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 
 from .axis_world import CHANNELS, GRID, NOUNS, Scene, random_scenes
 

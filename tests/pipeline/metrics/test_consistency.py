@@ -12,8 +12,10 @@ from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.items import read_items
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 from .axis_world import CHANNELS, Scene, random_scenes
 

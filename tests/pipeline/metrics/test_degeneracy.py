@@ -11,7 +11,8 @@ from cache import ActivationCache
 from pipeline.metrics.degeneracy import DegeneracyMeter
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.options import Pooling
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.sides import SIDES
 
 from .axis_world import CHANNELS, axis_sae, random_scenes

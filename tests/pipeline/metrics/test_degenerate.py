@@ -20,9 +20,12 @@ from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.not_defined import NotDefined, tell_apart
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.reconstruction import ROUNDING, VarianceMeter
-from pipeline.sae.inputs import Inputs, input_statistics
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.inputs import input_statistics
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.options import Inputs
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 from .axis_world import CHANNELS, Scene, Thing, random_scenes
 

@@ -14,8 +14,10 @@ from pipeline.backbone.model import Backbone
 from pipeline.errors import ConfigError, RunError
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.options import EvaluateOptions
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 from .axis_world import CHANNELS, NOUNS, Scene, Thing, axis_sae, random_scenes
 

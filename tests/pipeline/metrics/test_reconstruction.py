@@ -9,7 +9,8 @@ import torch
 from cache import ActivationCache
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.reconstruction import ReconstructionMeter, VarianceMeter
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.sides import SIDES, Side, other_side
 from pipeline.sparse.codes import SparseCodes
 

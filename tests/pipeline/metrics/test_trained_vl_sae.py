@@ -11,9 +11,10 @@ from pipeline.backbone.model import Backbone
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.params import load_params
-from pipeline.sae.inputs import input_statistics
-from pipeline.sae.registry import build_sae, input_channels, load_sae, save_sae
-from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sae.inputs import input_channels, input_statistics
+from pipeline.sae.registry import build_sae
+from pipeline.sae.saving import load_sae, save_sae
+from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.training.loop import Trainee, train
 from pipeline.training.options import TrainOptions
 

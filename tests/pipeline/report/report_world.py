@@ -20,8 +20,9 @@ from pipeline.report.build import build_report
 from pipeline.report.options import ReportOptions
 from pipeline.runs.config import training_identity
 from pipeline.runs.metrics import write_metrics
-from pipeline.sae.registry import save_sae
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.saving import save_sae
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 
 TRAP = "<script>alert('trap')</script> & \"quotes\" <b>red</b> boat"
 METRICS = {

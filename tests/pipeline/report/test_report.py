@@ -16,7 +16,7 @@ from pipeline.report.dictionaries import kinds_by_term
 from pipeline.report.heat import SCALE, heat_text
 from pipeline.report.options import ReportOptions
 from pipeline.results.run import flatten
-from pipeline.sae.registry import load_sae, save_sae
+from pipeline.sae.saving import load_sae, save_sae
 
 sys.path.append(str(Path(__file__).parent))
 

@@ -11,8 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import ConfigError, RunError
-from pipeline.sae.lucid import LucidOptions, LucidSAE
-from pipeline.sae.registry import build_sae, load_sae, save_sae
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.registry import build_sae
+from pipeline.sae.saving import load_sae, save_sae
 
 OPTIONS = LucidOptions(latents=24, k_shared=3, k_private=2, gamma=0.25, guidance={"structural": False})
 

@@ -13,9 +13,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from benchmarks import gpu
 from cache import PairBatch
 from pipeline.sae.extents import Extents
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.registry import build_sae
-from pipeline.sae.vl_sae import VLSAEOptions
+from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.availability import runs_on_triton, triton_reason
 from pipeline.sparse.products import gather_sum, order_by_latent, sampled_dot, scatter_sum
 from pipeline.sparse.top_k import Group, fits_kernel, top_k

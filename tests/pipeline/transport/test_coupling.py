@@ -11,7 +11,8 @@ from torch.nn.functional import cosine_similarity
 from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
-from pipeline.transport.guidance import GuidanceOptions, column_mass
+from pipeline.transport.guidance import column_mass
+from pipeline.transport.options import GuidanceOptions
 from pipeline.transport.plan import TransportPlan, token_places
 from pipeline.transport.sinkhorn import sinkhorn
 

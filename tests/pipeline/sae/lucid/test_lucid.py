@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.sae.extents import Extents
-from pipeline.sae.lucid import LucidOptions, LucidSAE
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.sides import SIDES
 
 VISION_CHANNELS, TEXT_CHANNELS, PATCHES = 6, 5, 4

@@ -10,9 +10,11 @@ from torch import Tensor
 from cache import PairBatch
 from pipeline.errors import ConfigError
 from pipeline.sae.inputs import select_inputs
-from pipeline.sae.registry import build_sae, load_sae, save_sae
+from pipeline.sae.registry import build_sae
+from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES
-from pipeline.sae.vl_sae import VLSAE, VLSAEOptions
+from pipeline.sae.vl_sae.model import VLSAE
+from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.codes import SparseCodes
 
 CHANNELS, LATENTS, K, PATCHES = 6, 20, 4, 3

@@ -5,15 +5,14 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ConfigError, RunError
-from pipeline.sae.auxiliary_autoencoder import (
+from pipeline.sae.vl_sae.auxiliary_autoencoder import (
     AuxiliaryAutoencoder,
-    AuxiliaryAutoencoderOptions,
-    Similarity,
     info_nce,
     load_auxiliary_autoencoder,
     save_auxiliary_autoencoder,
     train_auxiliary_autoencoder,
 )
+from pipeline.sae.vl_sae.options import AuxiliaryAutoencoderOptions, Similarity
 
 QUICK = AuxiliaryAutoencoderOptions(epochs=150, batch_pairs=32, learning_rate=1e-2)
 

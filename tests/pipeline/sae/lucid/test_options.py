@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.sae.lucid import LucidOptions
+from pipeline.sae.lucid.options import LucidOptions
 
 
 def test_defaults_are_the_papers() -> None:

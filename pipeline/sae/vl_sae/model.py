@@ -16,23 +16,21 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.dictionary import SideMoments
-from pipeline.sae.distance_encoder import Encoder
 from pipeline.sae.extents import Extents
 from pipeline.sae.inputs import is_token, select_inputs
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.sides import SIDES, Side
-from pipeline.sae.vl_sae_options import VLSAEOptions
+from pipeline.sae.vl_sae.encoder import Encoder
+from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.products import gather_sum
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import couple
-from pipeline.transport.guidance import GuidanceOptions
+from pipeline.transport.options import GuidanceOptions
 from pipeline.transport.plan import TransportPlan, token_places
 
 if TYPE_CHECKING:
     from cache import PairBatch
-
-__all__ = ["VLSAE", "VLSAEOptions"]
 
 BOTH = "both"
 UNGUIDED = GuidanceOptions(structural=False, global_context=False)

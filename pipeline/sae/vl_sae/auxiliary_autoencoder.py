@@ -7,38 +7,20 @@ vision-language decoder (LLaVA) has no embeddings that are trained to agree, as 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cache import shown_text
-from pipeline.config import Options
 from pipeline.errors import ConfigError, RunError
 from pipeline.runs.seal import check_seal
 from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.sides import SIDES, Side
-
-Similarity = Literal["cosine", "dot"]
-
-
-class AuxiliaryAutoencoderOptions(Options):
-    """How the autoencoder is trained; the defaults are VL-SAE's for LLaVA-1.5-7B."""
-
-    similarity: Similarity = Field(
-        default="cosine",
-        description="of embeddings, in the contrastive loss: the paper's cosine, or the dot product of its code",
-    )
-    temperature: float = Field(default=0.07, gt=0, description="similarities are divided by it; not learned")
-    learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, constant")
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
-    batch_pairs: int = Field(default=2048, gt=1, description="pairs per step, each the others' negatives")
-    epochs: int = Field(default=50, ge=1, description="times that every pair is seen")
-    seed: int = Field(default=0, ge=0, description="decides initial weights and batches")
+from pipeline.sae.vl_sae.options import AuxiliaryAutoencoderOptions, Similarity
 
 
 class AuxiliaryAutoencoder(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pipeline.sae.vl_sae_options import EncoderKind
+from pipeline.sae.vl_sae.options import EncoderKind
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.encode import sparse_encode
 from pipeline.sparse.top_k import Group

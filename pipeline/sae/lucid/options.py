@@ -4,14 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config import Options
-from pipeline.sae.auxiliary import AuxiliaryOptions
-from pipeline.transport.guidance import GuidanceOptions
+from pipeline.sae.options import ArchitectureOptions, AuxiliaryOptions
+from pipeline.transport.options import GuidanceOptions
 
 Alignment = Literal["none", "transport_cost", "global_lock"]
 
 
-class LucidOptions(Options):
+class LucidOptions(ArchitectureOptions):
     """LUCID's architecture and objective; the defaults are the paper's (appendix A.1)."""
 
     architecture: Literal["lucid"] = Field(

@@ -5,12 +5,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config import Options
-from pipeline.sae.inputs import Inputs
+from pipeline.sae.options import ArchitectureOptions, Inputs
 
 EncoderKind = Literal["distance", "cosine", "affine"]
+Similarity = Literal["cosine", "dot"]
 
 
-class VLSAEOptions(Options):
+class VLSAEOptions(ArchitectureOptions):
     """VL-SAE (arXiv 2510.21323); the defaults are its settings for a CLIP model of embedding width 512.
 
     Its ablations change `encoder` or `shared_decoder`. Its baselines are affine: SAE-D shares neither encoder nor
@@ -43,6 +44,11 @@ class VLSAEOptions(Options):
         "(the modality gap), latents that are directions fire on one side only",
     )
 
+    @property
+    def reads(self) -> Inputs:
+        """What it reads of a pair."""
+        return self.inputs
+
     @model_validator(mode="after")
     def _budget_fits(self) -> Self:
         if self.k > self.latents:
@@ -50,3 +56,18 @@ class VLSAEOptions(Options):
                 f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
             )
         return self
+
+
+class AuxiliaryAutoencoderOptions(Options):
+    """How the autoencoder is trained; the defaults are VL-SAE's for LLaVA-1.5-7B."""
+
+    similarity: Similarity = Field(
+        default="cosine",
+        description="of embeddings, in the contrastive loss: the paper's cosine, or the dot product of its code",
+    )
+    temperature: float = Field(default=0.07, gt=0, description="similarities are divided by it; not learned")
+    learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, constant")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
+    batch_pairs: int = Field(default=2048, gt=1, description="pairs per step, each the others' negatives")
+    epochs: int = Field(default=50, ge=1, description="times that every pair is seen")
+    seed: int = Field(default=0, ge=0, description="decides initial weights and batches")

@@ -20,8 +20,8 @@ from pipeline.sae.dictionary import Dictionary, SideMoments
 from pipeline.sae.extents import Extents
 from pipeline.sae.inputs import is_token
 from pipeline.sae.losses import Losses, transport_cost, weighted_sum
-from pipeline.sae.lucid_options import LucidOptions
-from pipeline.sae.lucid_terms import (
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.lucid.terms import (
     EncodedSide,
     auxiliary_terms,
     cross_terms,
@@ -38,8 +38,6 @@ from pipeline.transport.plan import TokenPlaces, TransportPlan, token_places
 
 if TYPE_CHECKING:
     from cache import PairBatch
-
-__all__ = ["LucidOptions", "LucidSAE"]
 
 
 class LucidSAE(SparseAutoencoder):

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pipeline.sae.auxiliary import AuxiliaryOptions, LatentActivity, auxiliary_loss
+from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
 from pipeline.sae.dictionary import Autoencoding, Dictionary
 from pipeline.sae.losses import mean_squared_error
+from pipeline.sae.options import AuxiliaryOptions
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches

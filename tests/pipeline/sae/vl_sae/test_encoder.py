@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from pipeline.sae.distance_encoder import Encoder, distance_activation, unit_rows
+from pipeline.sae.vl_sae.encoder import Encoder, distance_activation, unit_rows
 
 LATENTS, CHANNELS = 12, 5
 
