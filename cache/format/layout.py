@@ -3,16 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cache.errors import CacheFormatError, unreadable
-from cache.files.durable import sync, write_all_durably
-from cache.files.location import Location, read_document
+from cache.files.location import DOCUMENT_BYTES, Location, read_whole
+from cache.format.hierarchy import DOCUMENT, Hierarchy
 from cache.format.manifest import Manifest
-from cache.format.metadata import array_document, as_bytes, group_of, sharded
 from cache.format.storage import POOLED_DTYPE, TOKEN_DTYPE
 from cache.shown import shown_value
 
@@ -25,7 +23,7 @@ CHECKSUM_BYTES = 4
 ACTIVATIONS = ("vision/tokens", "vision/pooled", "text/tokens", "text/pooled")
 """The arrays of activations; all others say where these are or how they are decoded."""
 
-ROOT_FILE = "zarr.json"
+ROOT_FILE = DOCUMENT
 SAMPLES_FILE = "samples.parquet"
 LEDGER_FILE = "ledger.parquet"
 LEDGER_FOLDER = "ledger"
@@ -86,11 +84,17 @@ class ShardedLayout:
         """Bytes of a shard file with `rows` rows at its front."""
         return self.chunks(rows) * (self.chunk_bytes + CHECKSUM_BYTES) + self.index_bytes
 
-    def document(self) -> dict[str, Any]:
-        """The array's metadata, its `zarr.json`."""
-        chunk, shard = (self.chunk_rows, *self.row_shape), (self.shard_rows, *self.row_shape)
-        attributes = {"stored_dtype": "bfloat16"} if self.dtype == np.uint16 else {}
-        return array_document(self.shape, shard, self.dtype, sharded(chunk), self.dimensions, attributes)
+    def add_to(self, hierarchy: Hierarchy) -> None:
+        """Add the array's metadata; its values are in files that `cache.writing.shard` writes."""
+        hierarchy.add_array(
+            self.name,
+            self.shape,
+            self.dtype,
+            self.dimensions,
+            chunk=(self.chunk_rows, *self.row_shape),
+            shard=(self.shard_rows, *self.row_shape),
+            attributes={"stored_dtype": "bfloat16"} if self.dtype == np.uint16 else {},
+        )
 
     def shard_file(self, shard: int) -> str:
         """Path of a shard file inside the cache folder."""
@@ -171,12 +175,12 @@ def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[Sharded
         )
 
 
-def create_arrays(path: Path, manifest: Manifest) -> None:
-    """Write the metadata of the large arrays and of the two groups they are in, durably."""
-    documents = {layout.name: layout.document() for layout in sharded_layouts(manifest).values()}
-    documents |= dict.fromkeys(("vision", "text"), group_of({}, {}))
-    write_all_durably({path / name / "zarr.json": as_bytes(content) for name, content in documents.items()})
-    sync(path)
+def array_hierarchy(manifest: Manifest) -> Hierarchy:
+    """The metadata of the large arrays and of the two groups they are in."""
+    hierarchy = Hierarchy()
+    for layout in sharded_layouts(manifest).values():
+        layout.add_to(hierarchy)
+    return hierarchy
 
 
 def check_arrays(path: Location, manifest: Manifest) -> None:
@@ -187,17 +191,18 @@ def check_arrays(path: Location, manifest: Manifest) -> None:
         CacheCorruptError: the metadata of an array is missing.
         CacheAccessError: it cannot be read.
     """
-    for layout in sharded_layouts(manifest).values():
-        where = path / layout.name / "zarr.json"
+    expected = array_hierarchy(manifest)
+    for name in sharded_layouts(manifest):
+        where = path / name / DOCUMENT
+        implied = expected.metadata(name)
         try:
-            found = read_document(where)
+            said = Hierarchy({DOCUMENT: read_whole(where, DOCUMENT_BYTES)}).metadata()
         except OSError as error:
             raise unreadable(where, error) from None
         except ValueError as error:
             raise CacheFormatError(f"{where}: cannot be read as array metadata ({error})") from None
-        for key, expected in layout.document().items():
-            value = found.get(key) if isinstance(found, dict) else None
-            if value != expected:
+        for key, value in implied.items():
+            if said.get(key) != value:
                 raise CacheFormatError(
-                    f"{where}: {key} is {shown_value(value)}, the manifest implies {shown_value(expected)}"
+                    f"{where}: {key} is {shown_value(said.get(key))}, the manifest implies {shown_value(value)}"
                 )

@@ -17,8 +17,8 @@ from cache.errors import (
 )
 from cache.files.durable import WrittenFile, write_durably
 from cache.files.location import Location, read_document
+from cache.format.hierarchy import DOCUMENT, Hierarchy
 from cache.format.manifest import FORMAT, VERSION, Manifest, canonical_sha256, other_version
-from cache.format.metadata import as_bytes, group_of
 from cache.shown import shown_text, shown_value
 
 TOTALS = ("images", "captions", "tokens", "pairs", "skipped")
@@ -44,7 +44,7 @@ def write_root(
     path: Path,
     manifest: Manifest,
     completion: Completion | None = None,
-    members: Mapping[str, dict[str, Any]] | None = None,
+    hierarchy: Hierarchy | None = None,
 ) -> None:
     """Write the group document of the cache at `path` atomically.
 
@@ -52,10 +52,10 @@ def write_root(
         path: folder of the cache.
         manifest: of the cache.
         completion: None says that shards are missing.
-        members: documents of the arrays and groups in the cache by their path, for the consolidated metadata.
+        hierarchy: the arrays and groups in the cache, whose metadata is put into that of the group.
     """
-    document = group_of(members or {}, root_attributes(manifest, completion))
-    write_durably(path / "zarr.json", as_bytes(document))
+    attributes = root_attributes(manifest, completion)
+    write_durably(path / DOCUMENT, (hierarchy or Hierarchy()).root(attributes))
 
 
 def root_attributes(manifest: Manifest, completion: Completion | None) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
         CacheVersionError: it has another version of the format.
         CacheAccessError: what is there cannot be read.
     """
-    where = path / "zarr.json"
+    where = path / DOCUMENT
     attributes = check_format(path)
     if attributes.get("version") != VERSION:
         raise CacheVersionError(f"{where}: {other_version(attributes.get('version'))}")
@@ -128,7 +128,7 @@ def check_format(path: Location) -> dict[str, Any]:
     attributes = _attributes(path)
     if attributes["format"] != FORMAT:
         raise CacheFormatError(
-            f"{path / 'zarr.json'}: a Zarr group of format {shown_value(attributes['format'])}, not {FORMAT!r}"
+            f"{path / DOCUMENT}: a Zarr group of format {shown_value(attributes['format'])}, not {FORMAT!r}"
         )
     return attributes
 
@@ -139,7 +139,7 @@ def mark_incomplete(path: Path) -> None:
     attributes = {key: value for key, value in check_format(path).items() if key in kept}
     attributes["complete"] = False
     attributes["attributes_sha256"] = canonical_sha256(attributes)
-    write_durably(path / "zarr.json", as_bytes(group_of({}, attributes)))
+    write_durably(path / DOCUMENT, Hierarchy().root(attributes))
 
 
 def refuse_replaced(path: Location, manifest: Manifest, completion: Completion) -> None:
@@ -173,7 +173,7 @@ def read_manifest(path: Location) -> Manifest | None:
 
 def _attributes(path: Location) -> dict[str, Any]:
     try:
-        attributes: dict[str, Any] = read_document(path / "zarr.json")["attributes"]
+        attributes: dict[str, Any] = read_document(path / DOCUMENT)["attributes"]
         attributes["format"]
     except NotADirectoryError:
         raise CacheFormatError(f"{path}: is a file; an activation cache is a folder") from None
@@ -182,7 +182,7 @@ def _attributes(path: Location) -> dict[str, Any]:
             raise CacheFormatError(f"{path}: not an activation cache (there is no zarr.json)") from None
         raise CacheMissingError(f"{path}: there is no cache; encode it first") from None
     except OSError as error:
-        raise unreadable(path / "zarr.json", error) from None
+        raise unreadable(path / DOCUMENT, error) from None
     except (ValueError, KeyError, TypeError):
         raise CacheFormatError(f"{path}: not an activation cache (its zarr.json names no format)") from None
     return attributes

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError, CacheVersionError
 from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written
-from cache.files.location import read_whole
+from cache.files.location import DOCUMENT_BYTES, read_whole
 from cache.format.derived import CAPTION_COLUMNS, derived
+from cache.format.hierarchy import DOCUMENT, same_metadata
 from cache.format.layout import (
     LEDGER_FILE,
     LEDGER_FOLDER,
@@ -33,12 +34,12 @@ from cache.format.ledger import (
     shard_samples_name,
 )
 from cache.format.manifest import Manifest
-from cache.format.metadata import as_bytes, group_of
 from cache.format.root import Completion, read_manifest, read_root, root_attributes
 from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.operations.file_check import Damage, check_parquet_file
 from cache.operations.touched import PairLocator
 from cache.operations.verification import Problem
+from cache.reading.tables import CacheTables
 
 
 class CommittedFile(NamedTuple):
@@ -203,19 +204,25 @@ def _following_files(
     """The content of every file that follows from ledger and samples, and of the root unless that is damaged."""
     captions = read_samples(path / SAMPLES_FILE, file_written(path / SAMPLES_FILE), CAPTION_COLUMNS)
     ordered = [records[shard] for shard in range(manifest.shards)]
-    documents, files = derived(manifest, ordered, captions)
+    hierarchy = derived(manifest, ordered, captions)
+    files = hierarchy.members
     if completion is None:
         return files
+    _ = CacheTables(
+        path, manifest, completion
+    ).sample_numbers  # which are refused unless the arrays have the rows
     positions = {name: content_written(files[name]) for name in POSITION_FILES}
     recorded = {name: completion.files[name] for name in (SAMPLES_FILE, LEDGER_FILE)}
     attributes = root_attributes(manifest, completed(ordered, recorded | positions))
-    return {**files, ROOT_FILE: as_bytes(group_of(documents, attributes))}
+    return {**files, ROOT_FILE: hierarchy.root(attributes)}
 
 
 def _differences(path: Path, expected: Mapping[str, bytes]) -> Iterator[Problem]:
     for name, content in expected.items():
         try:
-            if read_whole(path / name, len(content)) != content:
+            is_document = name.endswith(DOCUMENT)
+            found = read_whole(path / name, DOCUMENT_BYTES if is_document else len(content))
+            if not (same_metadata(found, content) if is_document else found == content):
                 yield Problem(name, "is not what the shards imply")
         except FileNotFoundError:
             yield Problem(name, "is missing")

@@ -9,15 +9,16 @@ import pyarrow as pa
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from cache.errors import CacheCorruptError, CacheFormatError
-from cache.files.location import Location
-from cache.format.layout import LEDGER_FILE, POSITION_FILES, SAMPLES_FILE, sharded_layouts
+from cache.errors import CacheCorruptError, CacheFormatError, unreadable
+from cache.files.durable import WrittenFile, content_written
+from cache.files.location import Location, read_whole
+from cache.format.hierarchy import chunk_values
+from cache.format.layout import CHECKSUM_BYTES, LEDGER_FILE, POSITION_FILES, SAMPLES_FILE, sharded_layouts
 from cache.format.ledger import read_statistics
 from cache.format.manifest import Manifest
 from cache.format.parquet import read_row_groups
 from cache.format.root import Completion, refuse_replaced
 from cache.format.samples import SAMPLES_SCHEMA, read_samples
-from cache.format.small_array import read_small_array
 from cache.format.statistics import SideStatistics
 from cache.reading.pair_rows import PairRows
 
@@ -179,7 +180,7 @@ class CacheTables:
         recorded = self._completion.files
         with self._unreplaced():
             starts, lengths = (
-                read_small_array(self._location / file, recorded.get(file), captions, np.dtype("<i8"))
+                _read_positions(self._location / file, recorded.get(file), captions)
                 for file in POSITION_FILES
             )
         if not (
@@ -196,6 +197,30 @@ class CacheTables:
     def _pair_columns(self) -> dict[str, NDArray[np.int64]]:
         table = self.sample_numbers.filter(self.sample_numbers["pair"].is_valid())
         return {name: table[name].to_numpy() for name in ("image_row", "caption_row")}
+
+
+def _read_positions(file: Location, expected: WrittenFile | None, length: int) -> NDArray[np.int64]:
+    """The int64 values of an array of one chunk, from its file.
+
+    Raises:
+        CacheCorruptError: the file is missing, or is not the `expected` one.
+        CacheAccessError: it cannot be read.
+    """
+    dtype = np.dtype("<i8")
+    try:
+        content = read_whole(file, length * dtype.itemsize + CHECKSUM_BYTES)
+        values = chunk_values(content, length, dtype)
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except ValueError:
+        raise CacheCorruptError(
+            f"{file}: truncated or fails its CRC32C; restore it or encode again"
+        ) from None
+    if content_written(content) != expected:
+        raise CacheCorruptError(
+            f"{file}: is whole, but not the file that was written; restore it or encode again"
+        )
+    return values
 
 
 def _within(numbers: NDArray[np.int64], first: int, end: int) -> bool:

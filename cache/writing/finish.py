@@ -26,10 +26,11 @@ def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardReco
     captions = read_samples(path / SAMPLES_FILE, files[SAMPLES_FILE], CAPTION_COLUMNS)
     shutil.rmtree(path / "statistics", ignore_errors=True)
     follows = derived(manifest, ordered, captions)
-    write_all_durably({path / name: content for name, content in follows.files.items()})
-    files |= {name: content_written(follows.files[name]) for name in POSITION_FILES}
+    members = follows.members
+    write_all_durably({path / name: content for name, content in members.items()})
+    files |= {name: content_written(members[name]) for name in POSITION_FILES}
     files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, ordered)
-    write_root(path, manifest, completed(ordered, files), follows.documents)
+    write_root(path, manifest, completed(ordered, files), follows)
 
 
 def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Table]:

@@ -15,9 +15,9 @@ from typing import Self
 import pyarrow as pa
 
 from cache.errors import CacheError, CacheFormatError, CacheIncompleteError, ShardContentError
-from cache.files.durable import sync
+from cache.files.durable import sync, write_all_durably
 from cache.files.lock import WriterLock
-from cache.format.layout import LEDGER_FOLDER, create_arrays
+from cache.format.layout import LEDGER_FOLDER, array_hierarchy
 from cache.format.ledger import ShardRecord, read_records
 from cache.format.manifest import Manifest, refuse_other_identity
 from cache.format.root import read_root, write_root
@@ -259,7 +259,8 @@ class CacheWriter:
         """Create what there is before the first shard, or what an interrupted creation left out, durably."""
         refuse_full_disk(self.path, disk_budget(self.manifest, text_tokens, self.missing_shards).total)
         write_root(self.path, self.manifest)
-        create_arrays(self.path, self.manifest)
+        files = array_hierarchy(self.manifest).members
+        write_all_durably({self.path / name: content for name, content in files.items()})
         (self.path / LEDGER_FOLDER).mkdir(exist_ok=True)
         sync(self.path)
 

@@ -16,12 +16,12 @@ import pytest
 from cache import ActivationCache, CacheCorruptError, CacheError, CacheFormatError, CacheWriter, Manifest
 from cache.files.durable import file_written, write_durably
 from cache.files.location import DOCUMENT_BYTES
+from cache.format.hierarchy import Hierarchy
 from cache.format.layout import LEDGER_FILE, SAMPLES_FILE
 from cache.format.ledger import LEDGER_SCHEMA
 from cache.format.manifest import canonical_sha256
 from cache.format.root import read_root, root_attributes
 from cache.format.samples import SAMPLES_SCHEMA, write_samples
-from cache.format.small_array import small_array_content
 from cache.operations import cache_info, verify
 
 FILES = [
@@ -221,7 +221,9 @@ def test_positions_that_the_arrays_do_not_have_are_refused(path, name, number):
     with ActivationCache.open(path) as cache:
         numbers = cache.caption_starts.copy()
     numbers[0] = number
-    (path / name / "c.0").write_bytes(small_array_content(numbers))
+    hierarchy = Hierarchy()
+    hierarchy.add_values(name, numbers, "caption")
+    (path / name / "c.0").write_bytes(hierarchy.members[f"{name}/c.0"])
     with_root(path, **{f"{name}/c.0": True})
     refused(read_everything, path, CacheFormatError)
 

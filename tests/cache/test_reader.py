@@ -24,10 +24,9 @@ from cache import (
     Manifest,
     PairLoader,
 )
-from cache.format.layout import LEDGER_FILE, sharded_layouts
+from cache.format.layout import LEDGER_FILE, array_hierarchy, sharded_layouts
 from cache.format.ledger import ShardFile, read_records, write_ledger
 from cache.format.manifest import canonical_sha256
-from cache.format.metadata import as_bytes
 from cache.format.root import Completion, read_root, root_attributes
 
 LARGE = {"caption_counts": (1,) * 60, "undecodable": frozenset(), "shard_images": 20}
@@ -202,8 +201,8 @@ def forge(path, claim, depth):
     manifest = Manifest.from_json({**old.to_json(), **claim}, "")
     totals, files = dict(completion.totals), dict(completion.files)
     if depth > 0:
-        for name, layout in sharded_layouts(manifest).items():
-            (path / name / "zarr.json").write_bytes(as_bytes(layout.document()))
+        for name, content in array_hierarchy(manifest).members.items():
+            (path / name).write_bytes(content)
     if depth > 1:
         records = [
             forged_record(record, manifest, depth > 2)
