@@ -131,9 +131,11 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; run from the repository root or pass --params") from None
+        raise ConfigError(
+            f"{path}: no such file; run from the repository root, or name another file"
+        ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); pass another file with --params") from None
+        raise ConfigError(f"{path}: cannot be read ({error}); name another file") from None
     if len(content) > LARGEST_FILE:
         raise ConfigError(f"{path}: more than {LARGEST_FILE} bytes; that is no file of options")
     try:

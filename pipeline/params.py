@@ -62,9 +62,7 @@ class Variant(Options):
 
     def with_seed(self, seed: int) -> "Variant":
         """The same recipe with another seed for initial weights and batch order."""
-        return Variant.parse(
-            self.model_dump() | {"train": self.train.model_dump() | {"seed": seed}}, "--seed"
-        )
+        return Variant.parse(self.model_dump() | {"train": self.train.model_dump() | {"seed": seed}}, "")
 
 
 class Params(Options):

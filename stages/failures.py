@@ -6,6 +6,13 @@ import resource
 from cache import CacheError
 from pipeline.errors import ConcordError, os_error_reason
 
+COMMANDS = {
+    "train the variant again": "concord train VARIANT --replace",
+    "encode it again": "concord encode SPLIT --replace",
+    "repair the cache": "concord cache repair CACHE",
+}
+"""By the remedy that a message of the library ends in, the command that does it."""
+
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 _NO_THREADS = "can't start new thread"
 
@@ -13,11 +20,17 @@ _NO_THREADS = "can't start new thread"
 def message_for_user(error: Exception) -> str | None:
     """What to tell of a user's mistake or of a machine that refuses; None for an error of this code."""
     if isinstance(error, ConcordError | CacheError):
-        return str(error)
+        return _with_commands(str(error))
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{os_error_reason(error)}"
     return _of_memory(error)
+
+
+def _with_commands(message: str) -> str:
+    for remedy, command in COMMANDS.items():
+        message = message.replace(remedy, f"{remedy} (`{command}`)")
+    return message
 
 
 def _of_memory(error: Exception) -> str | None:

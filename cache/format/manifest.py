@@ -159,9 +159,7 @@ class Manifest(BaseModel):
 def other_version(version: object) -> str:
     """What to say of a cache of another version than this software reads."""
     older = isinstance(version, int) and version < VERSION
-    remedy = (
-        "encode it again with concord encode SPLIT --replace" if older else "use the release that wrote it"
-    )
+    remedy = "encode it again" if older else "use the release that wrote it"
     return f"format version {shown_value(version)}, and this software reads version {VERSION}; {remedy}"
 
 

@@ -93,8 +93,7 @@ def read_root(path: Location) -> tuple[Manifest, Completion | None]:
     if attributes.get("attributes_sha256") != canonical_sha256(others):
         raise CacheFormatError(
             f"{where}: the attributes were edited: their SHA-256 is {canonical_sha256(others)}, "
-            f"recorded is {shown_value(attributes.get('attributes_sha256'))}; restore the file or run concord cache "
-            "repair"
+            f"recorded is {shown_value(attributes.get('attributes_sha256'))}; restore the file or repair the cache"
         )
     if attributes.get("complete") is not True:
         return manifest, None

@@ -76,7 +76,7 @@ def _refuse_duplicates(sources: Sequence[ActivationCache]) -> None:
             more = f" and {len(both) - _NAMED_IMAGES} more" if len(both) > _NAMED_IMAGES else ""
             named = ", ".join(map(str, both[:_NAMED_IMAGES])) + more
             raise CacheError(
-                f"{other}: image ids {named} are also in {one}; leave them out of one with concord cache subset"
+                f"{other}: image ids {named} are also in {one}; leave them out of one (`subset`)"
             )
 
 

@@ -120,7 +120,7 @@ def fill_templates(classes: Sequence[str], templates: Sequence[str]) -> list[lis
     for template in templates:
         if "{}" not in template:
             raise ConfigError(
-                f"--template: {template!r} has no {{}} where the class goes; write e.g. 'a photo of a {{}}'"
+                f"prompt {template!r} has no {{}} where the class goes; write e.g. 'a photo of a {{}}'"
             )
     names = [name.replace("_", " ") for name in classes]
     return [[template.replace("{}", name) for template in templates] for name in names]

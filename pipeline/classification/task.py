@@ -85,8 +85,8 @@ def open_folders(folders: Folders) -> list[ImageFolder]:
     """
     if folders.tuning and folders.images.resolve() == folders.tuning.resolve():
         raise ConfigError(
-            "--tuning-images: alpha must not be tuned on the pictures that are scored, and both are "
-            f"{folders.images}; leave --tuning-images out to split that folder"
+            "tuning pictures: alpha must not be tuned on the pictures that are scored, and both are "
+            f"{folders.images}; name no second folder, and that one is split"
         )
     opened = [open_image_folder(path) for path in (folders.images, folders.tuning) if path]
     if len(opened) == 2:

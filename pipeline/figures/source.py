@@ -87,9 +87,7 @@ class FigureSource:
             return [self._latent(one) for one in wanted]
         named = [latent for latent in self.latents.values() if latent.row["named"]]
         if not named:
-            raise ConfigError(
-                f"{self.run}: none of its latents has a name; choose some by number with --latent"
-            )
+            raise ConfigError(f"{self.run}: none of its latents has a name; choose some by number")
         return specimens(sorted(named, key=lambda latent: -latent.row["hits"]), count)
 
     def choose_pairs(self, wanted: Sequence[str], latents: Sequence[LatentPage], count: int) -> list[int]:
@@ -177,7 +175,7 @@ class FigureSource:
                 return self.latents[int(wanted)]
             width = self._table[0].num_rows
             why = "never fires" if int(wanted) < width else f"does not exist; there are 0 to {width - 1}"
-            raise ConfigError(f"--latent {wanted}: this latent of {self.run} {why}")
+            raise ConfigError(f"latent {wanted}: this latent of {self.run} {why}")
         named = [latent for latent in self.latents.values() if latent.row["named"] and latent.title == wanted]
         if not named:
             names = sorted({latent.title for latent in self.latents.values() if latent.row["named"]})
@@ -186,17 +184,17 @@ class FigureSource:
                 if names
                 else "none has a name"
             )
-            raise ConfigError(f"--latent {wanted}: no latent of {self.run} is so named; {known}")
+            raise ConfigError(f"latent {wanted}: no latent of {self.run} is so named; {known}")
         return max(named, key=lambda latent: latent.row["hits"])
 
     def _pair(self, wanted: str) -> int:
         if wanted.isdecimal():
             if int(wanted) < self.cache.pairs:
                 return int(wanted)
-            raise ConfigError(f"--image {wanted}: {self._split} has the pairs 0 to {self.cache.pairs - 1}")
+            raise ConfigError(f"image {wanted}: {self._split} has the pairs 0 to {self.cache.pairs - 1}")
         for pair, file in enumerate(self.cache.read_pair_samples(["file"])["file"].to_pylist()):
             if wanted in {file, Path(file).name}:
                 return pair
         raise ConfigError(
-            f"--image {wanted}: no pair of {self._split} has this file; name a file or a pair's number"
+            f"image {wanted}: no pair of {self._split} has this file; name a file or a pair's number"
         )

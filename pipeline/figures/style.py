@@ -63,9 +63,7 @@ def check_outputs(outputs: Sequence[Path], suffixes: Sequence[str] = IMAGE_FORMA
     for path in outputs:
         if path.suffix not in suffixes:
             known = ", ".join(suffixes)
-            raise ConfigError(
-                f"--output {path}: cannot write {path.suffix or 'a file without suffix'}; use {known}"
-            )
+            raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {known}")
 
 
 def save_figure(figure: Figure, path: Path) -> None:

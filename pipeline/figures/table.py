@@ -90,7 +90,7 @@ def _fitting(tables: Sequence[Table], width: float) -> float:
     label, cells = _widths(tables, _LARGEST)
     points = min(_LARGEST, _LARGEST * width / (label + len(cells) * max(cells)))
     if points < _SMALLEST:
-        remedy = "choose fewer" if width == max(WIDTHS.values()) else "choose fewer, or a wider --width"
+        remedy = "choose fewer" if width == max(WIDTHS.values()) else "choose fewer, or a wider figure"
         raise ConfigError(
             f"{len(cells)} variants do not fit into {width} inches in letters that can be read; {remedy}"
         )

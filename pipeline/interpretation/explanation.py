@@ -102,10 +102,10 @@ def explain(
 def _text_tokens(backbone: "Backbone", text: str) -> tuple[Spelling, Float[Tensor, "token channel"]]:
     count, context = backbone.count_tokens([text])[0], backbone.context_length
     if count > context:
-        raise ConfigError(f"--text: has {count} tokens and the backbone reads {context}; shorten it")
+        raise ConfigError(f"text: has {count} tokens and the backbone reads {context}; shorten it")
     token_ids, valid = backbone.tokenize([text])
     if not valid.any():
-        raise ConfigError("--text: has no words that the backbone knows; leave it out or write some")
+        raise ConfigError("text: has no words that the backbone knows; leave it out or write some")
     return backbone.spelling(token_ids[valid]), backbone.encode_texts(token_ids).tokens[valid]
 
 

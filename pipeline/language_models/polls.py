@@ -30,7 +30,7 @@ def read_polls(files: Sequence[Path], pictures: Path) -> Polls:
     for path in files:
         if path.stem in polls:
             raise ConfigError(
-                f"--questions: two files are called {path.stem!r}, and scores are told apart by it; rename one"
+                f"questions: two files are called {path.stem!r}, and scores are told apart by it; rename one"
             )
         polls[path.stem] = read_questions(path, names)
     return polls

@@ -13,7 +13,7 @@ from pipeline.runs.seal import read_sealed
 
 CONFIG_FILE = "config.json"
 CURVES_FOLDER = "curves"
-RETRAIN = "train the variant again (`concord train --replace`)"
+RETRAIN = "train the variant again"
 
 
 def training_identity(train: Mapping[str, Any], cache: ActivationCache) -> dict[str, Any]:

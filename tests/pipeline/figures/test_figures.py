@@ -154,16 +154,14 @@ def test_an_unknown_latent_is_refused_by_name(source, wanted, message):
     [("no.png", "no pair of the split val has this file"), ("99", "pairs 0 to 17"), ("004.png", "no pair")],
 )
 def test_an_absent_image_is_refused_by_name(source, wanted, message):
-    with pytest.raises(ConfigError, match=f"--image {wanted}: .*{message}"):
+    with pytest.raises(ConfigError, match=f"image {wanted}: .*{message}"):
         source.choose_pairs([wanted], [], 1)
 
 
 def test_a_dictionary_without_names_or_without_interpretation_is_said_to_be_so(world, source):
     nameless = FigureSource(source.run, source.cache, source.dataset_root)
     nameless.latents.update({n: with_name(latent, False) for n, latent in nameless.latents.items()})
-    with pytest.raises(
-        ConfigError, match="none of its latents has a name; choose some by number with --latent"
-    ):
+    with pytest.raises(ConfigError, match="none of its latents has a name; choose some by number"):
         nameless.choose_latents([], 3)
     assert nameless.choose_latents(["0"], 1)[0].title == "latent 0"
     with pytest.raises(RunError, match="run `concord interpret shared_only` first"):
@@ -179,7 +177,7 @@ def with_name(latent, named: bool):
 def test_an_unknown_suffix_is_refused_before_any_work():
     check_outputs([Path("a.pdf"), Path("a.png"), Path("a.svg")])
     for name, told in (("a.docx", ".docx"), ("a", "a file without suffix")):
-        with pytest.raises(ConfigError, match=f"--output {name}: cannot write {told}; use .pdf, .png, .svg"):
+        with pytest.raises(ConfigError, match=f"{name}: cannot write {told}; use .pdf, .png, .svg"):
             check_outputs([Path(name)])
 
 
