@@ -4,7 +4,7 @@
 tokenizing, forward pass, checks, statistics, durable writing) over that of the bare forward pass on tensors that
 are in memory already, batch for batch the same. 1 would mean that everything else hides behind the forward pass.
 The embedded tiny backbone is measured, and ViT-B/16 SigLIP with random weights, whose speed is that of the real ones.
-Both sides profit alike from keeping freed memory, as `load_backbone` arranges it on a CPU. They run in two processes,
+Both sides profit alike from keeping freed memory, as every command does. They run in two processes,
 of which one is stopped while the other runs, for two seconds in turn: a machine that grows slower or faster meanwhile
 favours neither. What a process does only once, such as importing, is not part of either.
 
@@ -35,6 +35,7 @@ from pipeline.datasets.decoding import Decoded, decode
 from pipeline.encoding.options import EncodeOptions
 from pipeline.encoding.split import encode_split
 from pipeline.world.scenes.write import write_split
+from stages.freed_memory import keep_freed_memory
 
 TINY = f"local-dir:{Path(__file__).parents[1] / 'models/tiny-siglip'}"
 BACKBONES = {
@@ -61,6 +62,7 @@ def encoding(
 ) -> Callable[[], object]:
     """What encodes `dataset` into a new cache every time; once it has encoded a batch."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     loaded = load_backbone(backbone)
 
     def encode(pictures: CocoDataset = dataset) -> None:
@@ -75,6 +77,7 @@ def forward_pass(
 ) -> Callable[[], object]:
     """What runs the backbone over tensors in memory, in the batches that encoding makes; once it has run over one."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     loaded = load_backbone(backbone)
     images = torch.split(preprocessed(dataset, loaded), options.batch_size)
     token_ids, _ = loaded.tokenize([caption.text for image in dataset.images for caption in image.captions])

@@ -30,6 +30,7 @@ from pipeline.sae.lucid.options import LucidOptions
 from pipeline.training.loop import Trainee
 from pipeline.training.options import TrainOptions
 from pipeline.world.scenes.write import write_split
+from stages.freed_memory import keep_freed_memory
 
 PAPER_PAIRS, PAPER_EPOCHS = 118_287, 200
 STEPS_PER_EPOCH = PAPER_PAIRS // 256
@@ -81,6 +82,7 @@ def main(command_line: list[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk, not in memory")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(command_line)
+    keep_freed_memory()
     torch.set_num_threads(1)
     backbone = load_backbone(BACKBONES[arguments.backbone])
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:

@@ -36,6 +36,7 @@ from pipeline.params import Params, load_params
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.registry import build_sae
 from pipeline.training.loop import Trainee, resolve_device, train
+from stages.freed_memory import keep_freed_memory
 from stages.progress import progress_bar
 
 VARIANT = "lucid"
@@ -144,6 +145,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="of each training; by default those of the recipe")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args(command_line)
+    keep_freed_memory()
     params = load_params(arguments.params)
     if not params.dataset.root.is_dir():
         parser.error(

@@ -6,8 +6,8 @@ with dense codes and text padded to the backbone's context. *single side* is one
 Top-K over all of its latents, on the vision tokens: what the peers train. A thirty-second of our latents is dead,
 so that caring for them costs what it does in training.
 
-Memory is malloc's as it comes, for all alike. With `--keep-freed-memory` the process keeps what is freed, as `concord
-train` arranges it on a CPU: then the peers' steps profit, too, some of them more than ours.
+Memory is malloc's as it comes, for all alike. With `--keep-freed-memory` the process keeps what is freed, as every
+command does: then the peers' steps profit, too, some of them more than ours.
 
 `single_side_speed_over_sparsify` compares tokens per second, the others times. The dense step's loss and gradients are
 compared with the sparse step's before anything is timed.
@@ -27,7 +27,6 @@ from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, w
 from benchmarks.peers import PEERS, Step
 from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
 from cache import PairBatch
-from pipeline.freed_memory import keep_freed_memory
 from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.dictionary import Dictionary
@@ -40,6 +39,7 @@ from pipeline.sae.sides import SIDES
 from pipeline.sparse.top_k import Group
 from pipeline.training.options import TrainOptions
 from pipeline.training.step import TrainingStep
+from stages.freed_memory import keep_freed_memory
 
 DEAD_SHARE = 1 / 32
 AGREEMENT = 1e-5

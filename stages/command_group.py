@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from stages.failures import message_for_user
+from stages.freed_memory import keep_freed_memory
 from stages.terminal import Terminal
 
 
@@ -24,6 +25,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the context names."""
         console = Terminal(stderr=True)
+        keep_freed_memory()
         earlier = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)

@@ -25,7 +25,6 @@ DECIDES_NOTHING: Mapping[str, str] = {
     "cache.shown": "words messages",
     "pipeline.config": "refuses what options cannot be",
     "pipeline.errors": "words messages",
-    "pipeline.freed_memory": "makes allocation faster",
     "pipeline.names": "refuses what names cannot be",
     "pipeline.not_finite": "refuses numbers that are not finite",
     "pipeline.params": "hands on the options; a stage depends on the keys that decide its bytes",

@@ -18,7 +18,7 @@ CACHE_PARTS_BELOW = {
     "operations": {"files", "format", "reading", "writing"},
 }
 PIPELINE_FLOORS = (
-    "errors names freed_memory ahead progress",
+    "errors names ahead progress",
     "config not_finite runs",
     "options_file backbone datasets results",
     "sparse",

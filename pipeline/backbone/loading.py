@@ -17,7 +17,6 @@ from pipeline.backbone.tokenizer_loading import load_tokenizer, refuse_other_tok
 from pipeline.backbone.weights import load_weights, refuse_stand_in
 from pipeline.backbone.weights_source import WeightsSource, find_weights, weights_source
 from pipeline.errors import BackboneError
-from pipeline.freed_memory import keep_freed_memory
 
 _ONEDNN_MODE = "ONEDNN_DEFAULT_FPMATH_MODE"
 
@@ -25,8 +24,7 @@ _ONEDNN_MODE = "ONEDNN_DEFAULT_FPMATH_MODE"
 def load_backbone(options: BackboneOptions) -> Backbone:
     """Load the model that the options name, frozen, on its device.
 
-    Random weights are a choice, never an accident: they need `weights: random`, and are drawn from `seed`. On a CPU
-    the process keeps freed memory from now on, see `keep_freed_memory`.
+    Random weights are a choice, never an accident: they need `weights: random`, and are drawn from `seed`.
 
     Raises:
         BackboneError: the model, its weights, its preprocessing or its tokenizer is unknown or does not fit, or the
@@ -37,10 +35,7 @@ def load_backbone(options: BackboneOptions) -> Backbone:
     _refuse_shorter_products(options.precision)
     tokenizer = _tokenizer(configuration, options)
     model = _model(configuration, options, preprocessing, source)
-    backbone = Backbone(model, configuration, tokenizer, options)
-    if backbone.device.type == "cpu":
-        keep_freed_memory()
-    return backbone
+    return Backbone(model, configuration, tokenizer, options)
 
 
 def check_backbone(options: BackboneOptions) -> None:

@@ -10,7 +10,6 @@ import torch
 
 from cache import PairBatch, PairLoader
 from pipeline.errors import ConfigError, RunError
-from pipeline.freed_memory import keep_freed_memory
 from pipeline.runs.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.training.interruption import HeldSignals
@@ -71,7 +70,7 @@ class Trainee:
         identity: Mapping[str, Any],
         record: Callable[[Record], None],
     ) -> None:
-        """Train `sae` in place. On a CPU the process keeps freed memory from now on, see `keep_freed_memory`.
+        """Train `sae` in place.
 
         Args:
             sae: An initialised dictionary on its device.
@@ -84,8 +83,6 @@ class Trainee:
         self.step = self.total_steps = self._kept = 0
         self._step = TrainingStep(sae, options)
         device = next(sae.parameters()).device
-        if device.type == "cpu":
-            keep_freed_memory()
         self._learn = self._step if replay_reason(device) else ReplayedStep(self._step, CudaGraphs())
         self._checkpoint = checkpoint
         self._identity = identity

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process, for forward passes and training steps on a CPU."""
+"""Keeping freed memory in the process of a command, for forward passes and training steps on a CPU."""
 
 import ctypes
 

@@ -1,23 +1,22 @@
-"""A tensor on a CPU gets the memory that the last one freed, once training has asked for it."""
+"""A command keeps the memory that its tensors free; a program that imports the library is left as it is."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pipeline.freed_memory import keep_freed_memory
+from stages.freed_memory import keep_freed_memory
+
+ROOT = Path(__file__).parents[2]
 
 TENSORS = """
 import resource
-from pathlib import Path
 
 import torch
+from typer.testing import CliRunner
 
-from pipeline.freed_memory import keep_freed_memory
-from pipeline.sae.lucid.model import LucidSAE
-from pipeline.sae.lucid.options import LucidOptions
-from pipeline.training.loop import Trainee
-from pipeline.training.options import TrainOptions
+from stages.cli import app
 
 
 def page_faults():
@@ -28,26 +27,23 @@ def page_faults():
 
 torch.set_num_threads(1)
 print(min(page_faults() for _ in range(4)))
-{keep}
+CliRunner().invoke(app, ["cache", "info", "absent.zarr"])
 print(min(page_faults() for _ in range(4)))
 """
 # 64 MiB: more than the 32 that glibc's malloc may come to serve from its heap by itself, so that without being asked it
 # gets them from the system every time, wherever the heap ends.
 
-TRAINEE = """
-sae = LucidSAE(LucidOptions(latents=16, k_shared=2, k_private=2), 4, 4)
-Trainee(sae, TrainOptions(), Path("checkpoint.safetensors"), {}, print)
-"""
 
-
-@pytest.mark.parametrize("keep", ["keep_freed_memory()", TRAINEE], ids=["asked", "by training"])
-def test_a_tensor_gets_the_memory_that_the_last_one_freed(keep):
+def test_a_tensor_of_a_command_gets_the_memory_that_the_last_one_freed() -> None:
     if not keep_freed_memory():
         pytest.skip("this system's malloc cannot be told to keep memory")
     # In a process of its own, as malloc cannot be made to forget what other tests asked of it.
-    process = subprocess.run(
-        [sys.executable, "-c", TENSORS.format(keep=keep)], capture_output=True, text=True, check=True
-    )
+    process = subprocess.run([sys.executable, "-c", TENSORS], capture_output=True, text=True, check=True)
     by_default, kept = map(int, process.stdout.split())
     assert by_default >= 16  # half as many as a tensor has large pages, should the system hand out those
     assert kept < 8
+
+
+def test_only_the_command_line_changes_the_malloc_of_a_process() -> None:
+    sources = [path for layer in ("cache", "pipeline") for path in (ROOT / layer).rglob("*.py")]
+    assert [path for path in sources if "mallopt" in path.read_text(encoding="utf-8")] == []
