@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,6 +35,9 @@ PIPELINE_FLOORS = (
 
 FLOOR_OF_PART = {part: floor for floor, parts in enumerate(PIPELINE_FLOORS) for part in parts.split()}
 SOURCES = sorted(path for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
+OPTIONS = [path for path in SOURCES if path.name == "options.py" and path.is_relative_to(ROOT / "pipeline")]
+READ_FROM_A_FILE_OF_OURS = {"pipeline.results.paper.Paper", "pipeline.results.paper.PaperNumber"}
+"""Groups of values that are no options but are checked as those are."""
 
 
 @functools.cache
@@ -127,3 +132,32 @@ def test_training_starts_without_the_libraries_of_the_backbone() -> None:
                 waiting += modules_imported_at_once(paths[module])
     assert "cache" in reached and "pipeline.backbone.options" in reached
     assert not [module for module in reached if module.startswith(("open_clip", "torchvision", "timm"))]
+
+
+@pytest.mark.parametrize("module", ["pipeline.params", "stages.cli"])
+def test_options_and_the_command_line_are_there_before_what_computes(module: str) -> None:
+    """In an interpreter of its own, as other tests have imported everything."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not {"torch", "pyarrow", "zarr", "dask"} & set(loaded.stdout.split())
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=module_name)
+def test_options_import_only_what_is_as_light_as_they(path: Path) -> None:
+    ours = imported_modules(path) & {*map(module_name, SOURCES)}
+    assert {module for module in ours if not module.endswith(".options")} <= {
+        *("cache", "pipeline.config", "pipeline.errors")
+    }
+
+
+def test_every_group_of_options_stands_among_the_options_of_its_package() -> None:
+    elsewhere = {
+        f"{module_name(path)}.{node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and path not in OPTIONS
+        if any(ast.unparse(base).endswith("Options") for base in node.bases)
+    }
+    assert {name for name in elsewhere if not name.startswith("pipeline.params.")} == READ_FROM_A_FILE_OF_OURS
