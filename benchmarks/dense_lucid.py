@@ -1,7 +1,7 @@
 """LUCID the plain way: dense codes, text padded to one length, masks, autograd. The baseline of the sparse step.
 
 It is what one writes first from the paper (arXiv 2602.07311), and the suite's oracle for losses and gradients at sizes
-of real training. It covers the full method only: global lock, guided plan without a structural mask, detached.
+of real training. It covers the full method only: global lock, guided plan, detached.
 """
 
 import torch

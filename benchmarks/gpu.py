@@ -212,7 +212,6 @@ def transport(shape: Shape, device: torch.device, backward: bool) -> Work:
             epsilon=options.epsilon,
             iterations=options.iterations,
             guidance=GuidanceOptions(),
-            structural_mask=None,
             detach_plan=False,
         )
         if backward:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.dense_lucid import dense_losses
 from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
@@ -112,9 +112,7 @@ class SingleSide(nn.Module):
 class DenseLucid(LucidSAE):
     """LUCID with dense codes and padded text."""
 
-    def losses(
-        self, batch: PairBatch, structural_mask: Tensor | None = None, extents: Extents | None = None
-    ) -> Losses:
+    def losses(self, batch: PairBatch, extents: Extents | None = None) -> Losses:
         """The same total as LUCID's; no terms."""
         return Losses(dense_losses(self, batch, CONTEXT_LENGTH), {})
 

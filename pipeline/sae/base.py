@@ -63,7 +63,6 @@ class SparseAutoencoder(nn.Module, ABC):
         text_codes: SparseCodes,
         text_offsets: Int64[Tensor, " pair_plus_1"],
         patches: int,
-        structural_mask: Float[Tensor, "pair patch text"] | None = None,
     ) -> TransportPlan:
         """How each pair's patches and tokens are matched, by their shared codes."""
 
@@ -81,14 +80,12 @@ class SparseAutoencoder(nn.Module, ABC):
     def losses(
         self,
         batch: PairBatch,
-        structural_mask: Float[Tensor, "pair patch text"] | None = None,
         extents: Extents | None = None,
     ) -> Losses:
         """Everything a training step needs of a batch of pairs.
 
         Args:
             batch: `text_tokens` may have rows after `text_offsets[-1]`, of any finite content; they are not counted.
-            structural_mask: M of GCMT, as long as the padded captions.
             extents: by default those of the batch; larger ones change no result beyond rounding.
         """
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.cost import code_length, code_similarity
-from pipeline.transport.guidance import apply_structural_mask, column_mass, context_weights, tilt_cost
+from pipeline.transport.guidance import column_mass, context_weights, tilt_cost
 from pipeline.transport.options import GuidanceOptions
 from pipeline.transport.plan import TokenPlaces, TransportPlan
 from pipeline.transport.sinkhorn import sinkhorn
@@ -32,7 +32,6 @@ def couple(
     epsilon: float,
     iterations: int,
     guidance: GuidanceOptions,
-    structural_mask: Float[Tensor, "pair patch text"] | None,
     detach_plan: bool,
 ) -> Coupling:
     """Couple every pair's patches [pair * patch, k] with its packed tokens [token, k] by their codes.
@@ -40,8 +39,6 @@ def couple(
     Args:
         vision: codes over latents 0 .. width - 1 only; likewise `text`, 0 in rows that are no tokens.
         tokens: where the rows of `text` stand.
-        structural_mask: M, 1 where patch and token may meet and 0 where not; padded like the plan. Used
-            only where `guidance.structural` is on; without it every valid token is admissible.
         detach_plan: treat the plan as a constant; the cost stays differentiable.
     """
     valid = tokens.valid
@@ -51,8 +48,6 @@ def couple(
         guided = cost
         rows = cost.new_full((len(valid), patches), 1 / patches)
         columns = valid / valid.sum(dim=1, keepdim=True).clamp_min(1).to(cost.dtype)
-        if guidance.structural and structural_mask is not None:
-            guided = apply_structural_mask(guided, structural_mask, guidance.beta_mask)
         if guidance.global_context:
             patch_offsets = torch.arange(len(valid) + 1, device=valid.device) * patches
             context = pool_codes(vision, patch_offsets, width)

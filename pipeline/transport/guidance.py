@@ -6,13 +6,6 @@ from torch import Tensor
 from pipeline.transport.cost import CodeSimilarity, inverse
 
 
-def apply_structural_mask(
-    cost: Float[Tensor, "pair patch text"], mask: Float[Tensor, "pair patch text"], beta_mask: float
-) -> Float[Tensor, "pair patch text"]:
-    """`C + beta_mask (1 - M)`: M is 1 where patch and token may meet, 0 where they may not, or between."""
-    return cost + beta_mask * (1 - mask)
-
-
 def context_weights(
     similarity: CodeSimilarity, context_length: Float[Tensor, " pair"]
 ) -> Float[Tensor, "pair text"]:

@@ -133,9 +133,11 @@ def test_an_unknown_option_is_told_once_with_the_options_of_its_section(
 
 
 def test_an_unknown_option_inside_a_group_is_told_with_the_options_of_the_group(tmp_path: Path) -> None:
-    (line,) = refusal(tmp_path, lambda v: v["variants"]["separate"]["sae"]["guidance"].update(structurl=True))
+    (line,) = refusal(
+        tmp_path, lambda v: v["variants"]["separate"]["sae"]["guidance"].update(global_contxt=True)
+    )
     assert line.startswith(
-        "variants.separate.sae.guidance.structurl: no such option (did you mean structural?); the options of "
+        "variants.separate.sae.guidance.global_contxt: no such option (did you mean global_context?); the options of "
         "variants.separate.sae.guidance are"
     )
 

@@ -106,18 +106,16 @@ class LucidSAE(SparseAutoencoder):
         text_codes: SparseCodes,
         text_offsets: Int64[Tensor, " pair_plus_1"],
         patches: int,
-        structural_mask: Float[Tensor, "pair patch text"] | None = None,
     ) -> TransportPlan:
         """The plan of every pair by its shared codes; private latents among the codes are left out.
 
         Args:
             vision_codes: [pair * patch, k], the pairs' patches one after another.
             text_codes: [token, k], packed; pair p has tokens text_offsets[p] up to text_offsets[p + 1].
-            structural_mask: M of GCMT, padded to the longest caption; ignored if `guidance.structural` is off.
         """
         vision, text = (codes.shared_only(self.shared_width) for codes in (vision_codes, text_codes))
         places = token_places(text_offsets, len(text.values))
-        return self._couple(vision, text, places, patches, structural_mask).plan
+        return self._couple(vision, text, places, patches).plan
 
     def cross_reconstruct(
         self, target: Side, codes: SparseCodes, plan: TransportPlan
@@ -147,7 +145,6 @@ class LucidSAE(SparseAutoencoder):
     def losses(
         self,
         batch: PairBatch,
-        structural_mask: Float[Tensor, "pair patch text"] | None = None,
         extents: Extents | None = None,
     ) -> Losses:
         """`alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4), of a batch of pairs.
@@ -168,7 +165,7 @@ class LucidSAE(SparseAutoencoder):
         if self.options.needs_plan:
             patches = batch.vision_tokens.shape[1]
             vision, text = (encoded[side].shared for side in SIDES)
-            coupling = self._couple(vision, text, places, patches, structural_mask)
+            coupling = self._couple(vision, text, places, patches)
             if self.options.aligns_by("transport_cost"):
                 terms["alignment"] = transport_cost(coupling)
             if self.options.gamma:
@@ -239,7 +236,6 @@ class LucidSAE(SparseAutoencoder):
         text: SparseCodes,
         places: TokenPlaces,
         patches: int,
-        structural_mask: Tensor | None,
     ) -> Coupling:
         options = self.options
         unrolled = options.plan_gradient == "unrolled"
@@ -255,6 +251,5 @@ class LucidSAE(SparseAutoencoder):
                 epsilon=options.epsilon,
                 iterations=options.iterations,
                 guidance=options.guidance,
-                structural_mask=structural_mask,
                 detach_plan=not unrolled,
             )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cache import PairBatch
 
 BOTH = "both"
-UNGUIDED = GuidanceOptions(structural=False, global_context=False)
+UNGUIDED = GuidanceOptions(global_context=False)
 
 
 class Decoder(nn.Module):
@@ -133,13 +133,12 @@ class VLSAE(SparseAutoencoder):
         text_codes: SparseCodes,
         text_offsets: Int64[Tensor, " pair_plus_1"],
         patches: int,
-        structural_mask: Float[Tensor, "pair patch text"] | None = None,
     ) -> TransportPlan:
         """The unguided entropic plan of every pair by its codes; no part of VL-SAE, which never looks inside a side.
 
         With pooled inputs it joins a pair's two embeddings with mass 1. With tokens it makes the codes answer the
         questions that LUCID's answer: the cost is `1 - cos` of codes, marginals are uniform, and epsilon and
-        iterations are LUCID's (arXiv 2602.07311, A.1). `structural_mask` is ignored.
+        iterations are LUCID's (arXiv 2602.07311, A.1).
         """
         coupling = couple(
             vision_codes,
@@ -150,7 +149,6 @@ class VLSAE(SparseAutoencoder):
             epsilon=0.1,
             iterations=10,
             guidance=UNGUIDED,
-            structural_mask=None,
             detach_plan=True,
         )
         return coupling.plan
@@ -172,12 +170,11 @@ class VLSAE(SparseAutoencoder):
     def losses(
         self,
         batch: PairBatch,
-        structural_mask: Float[Tensor, "pair patch text"] | None = None,
         extents: Extents | None = None,
     ) -> Losses:
         """`MSE_v + MSE_t`, element means against the activations as they are cached. There is no alignment term.
 
-        Terms: `self_vision` and `self_text`, each of weight 1. `structural_mask` and `extents` are ignored.
+        Terms: `self_vision` and `self_text`, each of weight 1. `extents` is ignored.
         """
         seen = select_inputs(batch, self.inputs)
         activations: dict[Side, Tensor] = {

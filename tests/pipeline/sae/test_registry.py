@@ -16,7 +16,7 @@ from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.registry import build_sae
 from pipeline.sae.saving import load_sae, save_sae
 
-OPTIONS = LucidOptions(latents=24, k_shared=3, k_private=2, gamma=0.25, guidance={"structural": False})
+OPTIONS = LucidOptions(latents=24, k_shared=3, k_private=2, gamma=0.25, guidance={"global_context": False})
 
 
 def some_sae() -> LucidSAE:

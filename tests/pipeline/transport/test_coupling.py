@@ -17,7 +17,7 @@ from pipeline.transport.plan import TransportPlan, token_places
 from pipeline.transport.sinkhorn import sinkhorn
 
 WIDTH, PATCHES, K = 8, 4, 3
-UNGUIDED = GuidanceOptions(structural=False, global_context=False)
+UNGUIDED = GuidanceOptions(global_context=False)
 
 
 def random_codes(tokens: int, generator: torch.Generator) -> SparseCodes:
@@ -35,7 +35,7 @@ def problem(lengths: list[int], seed: int) -> tuple[SparseCodes, SparseCodes, Te
     return random_codes(PATCHES * len(lengths), generator), random_codes(sum(lengths), generator), offsets
 
 
-def coupled(lengths: list[int], seed: int, guidance: GuidanceOptions, mask: Tensor | None = None) -> Coupling:
+def coupled(lengths: list[int], seed: int, guidance: GuidanceOptions) -> Coupling:
     vision, text, offsets = problem(lengths, seed)
     return couple(
         vision,
@@ -46,7 +46,6 @@ def coupled(lengths: list[int], seed: int, guidance: GuidanceOptions, mask: Tens
         epsilon=0.1,
         iterations=10,
         guidance=guidance,
-        structural_mask=mask,
         detach_plan=True,
     )
 
@@ -106,7 +105,6 @@ def test_weights_below_zero_count_as_none() -> None:
         epsilon=0.1,
         iterations=10,
         guidance=GuidanceOptions(),
-        structural_mask=None,
         detach_plan=True,
     ).plan
     assert plan.plan.tolist() == [[[0.0, 1.0]]]
@@ -126,23 +124,10 @@ def test_the_tilt_of_the_cost_does_not_move_the_converged_plan() -> None:
                 epsilon=0.5,
                 iterations=2000,
                 guidance=GuidanceOptions(lambda_global=tilt),
-                structural_mask=None,
                 detach_plan=True,
             ).plan.plan
         )
     torch.testing.assert_close(*plans)
-
-
-def test_a_structural_mask_moves_mass_off_forbidden_pairings_only_where_it_is_on() -> None:
-    mask = torch.ones(2, PATCHES, 4, dtype=torch.float64)
-    mask[0, :2, :2] = 0
-    on, off = GuidanceOptions(global_context=False), UNGUIDED
-    free, masked = coupled([4, 2], 1, off).plan.plan, coupled([4, 2], 1, on, mask).plan.plan
-    assert masked[0, :2, :2].sum() < 1e-6
-    assert free[0, :2, :2].sum() > 0.05
-    torch.testing.assert_close(masked[1], free[1])
-    assert torch.equal(coupled([4, 2], 1, off, mask).plan.plan, free)
-    assert torch.equal(coupled([4, 2], 1, on).plan.plan, free)
 
 
 @given(lengths=ragged, seed=seeds)

@@ -26,7 +26,6 @@ class Pair:
 
     patches: Tensor
     tokens: Tensor
-    structural_mask: Tensor | None = None  # [patch, token]
 
 
 @dataclass
@@ -76,13 +75,11 @@ class Reference:
         """C_ij = 1 - cos(z_i^a, z_j^b); a zero code has cosine 0."""
         return 1 - torch.stack([torch.stack([cosine(a, b) for b in z_b]) for a in z_a])
 
-    def plan(self, z_a: Tensor, z_b: Tensor, mask: Tensor | None) -> Tensor:
+    def plan(self, z_a: Tensor, z_b: Tensor) -> Tensor:
         o = self.options
         cost = self.cost(z_a, z_b)
         r = torch.full((len(z_a),), 1 / len(z_a), dtype=torch.float64)
         c = torch.full((len(z_b),), 1 / len(z_b), dtype=torch.float64)
-        if o.guidance.structural and mask is not None:
-            cost = cost + o.guidance.beta_mask * (1 - mask)
         if o.guidance.global_context:
             g = z_a.mean(dim=0)
             w = torch.stack([cosine(g, b).relu() for b in z_b])
@@ -113,7 +110,7 @@ class Reference:
             costs = []
             for n in captioned:
                 s_a, s_b = self.shared(z_a[n]), self.shared(z_b[n])
-                costs.append((self.cost(s_a, s_b) * self.used_plan(s_a, s_b, pairs[n])).sum())
+                costs.append((self.cost(s_a, s_b) * self.used_plan(s_a, s_b)).sum())
             terms["alignment"] = torch.stack(costs).mean()
         if o.gamma:
             crossed = [self.cross_errors(pairs[n], z_a[n], z_b[n]) for n in captioned]
@@ -157,7 +154,7 @@ class Reference:
     def cross_errors(self, pair: Pair, z_a: Tensor, z_b: Tensor) -> tuple[Tensor, Tensor]:
         """Squared errors of both barycentric reconstructions, [patch, channel] and [token, channel]."""
         z_a, z_b = self.shared(z_a), self.shared(z_b)
-        to_patches, to_tokens = self.cross(self.used_plan(z_a, z_b, pair), z_a, z_b)
+        to_patches, to_tokens = self.cross(self.used_plan(z_a, z_b), z_a, z_b)
         return (to_patches - pair.patches).square(), (to_tokens - pair.tokens).square()
 
     def cross(self, plan: Tensor, z_a: Tensor, z_b: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,8 +171,8 @@ class Reference:
         )
         return self.decode(self.vision, to_patches), self.decode(self.text, to_tokens)
 
-    def used_plan(self, z_a: Tensor, z_b: Tensor, pair: Pair) -> Tensor:
-        plan = self.plan(z_a, z_b, pair.structural_mask)
+    def used_plan(self, z_a: Tensor, z_b: Tensor) -> Tensor:
+        plan = self.plan(z_a, z_b)
         return plan if self.options.plan_gradient == "unrolled" else plan.detach()
 
     def auxiliary(self, name: str, side: Side, h: Tensor, rebuilt: Tensor) -> Tensor:

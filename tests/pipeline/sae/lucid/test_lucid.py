@@ -20,7 +20,7 @@ from pipeline.sae.sides import SIDES
 
 VISION_CHANNELS, TEXT_CHANNELS, PATCHES = 6, 5, 4
 SMALL = {"latents": 24, "shared_ratio": 0.5, "k_shared": 3, "k_private": 2, "lambda_shared": 0.1}
-UNGUIDED = {"structural": False, "global_context": False}
+UNGUIDED = {"global_context": False}
 VARIANTS: dict[str, dict[str, Any]] = {
     "ot_only": {"shared_ratio": 1.0, "alignment": "transport_cost", "guidance": UNGUIDED},
     "share_k": {"alignment": "transport_cost", "guidance": UNGUIDED},
@@ -70,24 +70,23 @@ def reference(sae: LucidSAE, dead: dict[str, Tensor] | None = None) -> tuple[Ref
     return Reference(sae.options, *sides, dead or {}), leaves
 
 
-def reference_pairs(sae: LucidSAE, batch: Any, masks: Tensor | None = None) -> list[Pair]:
+def reference_pairs(sae: LucidSAE, batch: Any) -> list[Pair]:
     vision = batch.vision_tokens.double() / sae.dictionary("vision").scale.double()
     text = batch.text_tokens.double() / sae.dictionary("text").scale.double()
     bounds = batch.text_offsets.tolist()
     pairs = []
     for n, (start, stop) in enumerate(pairwise(bounds)):
-        mask = None if masks is None else masks[n, :, : stop - start].double()
-        pairs.append(Pair(vision[n], text[start:stop], mask))
+        pairs.append(Pair(vision[n], text[start:stop]))
     return pairs
 
 
-def assert_agrees(sae: LucidSAE, batch: Any, tolerance: float, masks: Tensor | None = None) -> None:
+def assert_agrees(sae: LucidSAE, batch: Any, tolerance: float) -> None:
     """Terms, total and every gradient, each relative to its largest entry."""
     dead = {side: sae.activity[side].dead(sae.options.auxiliary.dead_after_pairs) for side in SIDES}
     oracle, leaves = reference(sae, dead)
-    terms = oracle.terms(reference_pairs(sae, batch, masks))
+    terms = oracle.terms(reference_pairs(sae, batch))
     expected = oracle.total(terms)
-    losses = sae.losses(batch, masks)
+    losses = sae.losses(batch)
     assert set(losses.terms) == set(terms)
     for name, term in terms.items():
         assert losses.terms[name].item() == pytest.approx(term.item(), rel=tolerance, abs=1e-12), name
@@ -152,14 +151,6 @@ def test_losses_and_gradients_are_the_references_for_every_budget_and_batch_size
         for side in SIDES:
             sae.activity[side].pairs_since_fired.fill_(10_000)
     assert_agrees(sae, make_batch(lengths, dtype=dtype[0]), dtype[1])
-
-
-@pytest.mark.parametrize("plan_gradient", ["detached", "unrolled"])
-@pytest.mark.parametrize("beta_mask", [1.0, 10.0, 20.0])
-def test_losses_with_a_structural_mask_are_the_references(beta_mask: float, plan_gradient: str) -> None:
-    masks = torch.rand(3, PATCHES, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).round()
-    sae = build(guidance={"beta_mask": beta_mask}, plan_gradient=plan_gradient).eval()
-    assert_agrees(sae, make_batch([3, 4, 1]), 1e-8, masks)
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "auxiliary of living latents"])
@@ -359,7 +350,7 @@ def test_plan_and_cross_reconstruction_are_the_references_in_raw_units(mode: str
     oracle, _ = reference(sae)
     z_a, z_b = vision.dense(24).view(3, PATCHES, 24), text.dense(24)
     for n, (start, stop) in enumerate([(0, 3), (3, 8), (8, 9)]):
-        expected = oracle.plan(z_a[n, :, :12], z_b[start:stop, :12], None)
+        expected = oracle.plan(z_a[n, :, :12], z_b[start:stop, :12])
         torch.testing.assert_close(plan.plan[n, :, : stop - start], expected)
         assert plan.valid[n].tolist() == [j < stop - start for j in range(5)]
         patches, tokens = oracle.cross(expected, z_a[n], z_b[start:stop])
