@@ -3,6 +3,8 @@
 import errno
 from typing import NamedTuple
 
+from cache.shown import shown_text
+
 
 class LostRows(NamedTuple):
     """Rows of a cache's array that could not be read.
@@ -72,6 +74,12 @@ class DiskSpaceError(CacheError):
 
 class ShardContentError(CacheError):
     """The activations or samples handed to the writer are not a valid shard."""
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, and which file if it says so."""
+    told = error.strerror or " ".join(str(error).split())
+    return told if error.filename is None else f"{told}: {shown_text(error.filename)}"
 
 
 def unreadable(where: object, error: OSError) -> CacheError:

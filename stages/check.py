@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from cache import ActivationCache, CacheError
+from cache import ActivationCache, CacheError, shown_text, shown_value
 from pipeline.config import nearest
 from pipeline.datasets.layouts import find_split
 from pipeline.datasets.options import DatasetOptions
-from pipeline.errors import ConcordError, ConfigError
+from pipeline.datasets.strict_json import parse_json
+from pipeline.errors import ConcordError, ConfigError, os_error_reason
 from pipeline.interpretation.cluster_embeddings import BACKBONE
 from pipeline.interpretation.concept_list import load_concept_list
+from pipeline.language_models.options import StateOptions
 from pipeline.params import Params, load_params
 from pipeline.training.loop import resolve_device
 from stages.graph_check import graph_problems
@@ -25,6 +27,9 @@ NEEDED_SPLITS = ("train", "val")
 """Those that are trained and measured on."""
 
 LOCAL, HUB = "local-dir:", "hf-hub:"
+
+DRAWN = {SCENES: ("train", "val", "ood"), COMPANIONS: NEEDED_SPLITS}
+"""The splits of the embedded worlds, by the folder that they are drawn into."""
 
 
 def stage_options(path: Path) -> Params:
@@ -95,11 +100,22 @@ def _missing_splits(params: Params) -> Iterator[str]:
             if split not in dataset.splits:
                 known = ", ".join(dataset.splits)
                 yield f"{key}.splits: there is no {split}, which later stages need; add it beside {known}"
+        yield from _splits_that_are_not_drawn(key, dataset)
     default = type(params.report).model_fields["ood_split"].default
     split, known_splits = params.report.ood_split, params.dataset.splits
     if split not in (default, *known_splits):
         known = ", ".join(known_splits)
         yield f"report.ood_split: no split {split!r}{nearest(split, known_splits)}; the splits are {known}"
+
+
+def _splits_that_are_not_drawn(key: str, dataset: DatasetOptions) -> Iterator[str]:
+    drawn = DRAWN.get(dataset.root)
+    for name, split in dataset.splits.items():
+        if drawn is not None and split not in drawn:
+            yield (
+                f"{key}.splits.{name}: {shown_value(split)} is not drawn into {dataset.root}{nearest(split, drawn)}; "
+                f"drawn are {', '.join(drawn)}"
+            )
 
 
 def _missing_files(params: Params) -> Iterator[str]:
@@ -113,14 +129,31 @@ def _missing_files(params: Params) -> Iterator[str]:
     judge = params.evaluate.judge
     if judge is not None:
         yield from _refused(ActivationCache.open, judge, key="evaluate.judge: ")
-    if params.hallucination:
-        model = params.hallucination.states.model
-        folder = Path(model.removeprefix(LOCAL))
-        if not model.startswith(HUB) and not (folder / "config.json").is_file():
-            yield (
-                f"hallucination.states.model: {str(folder)!r} is no folder with a config.json; to download a model "
-                f"write {HUB}OWNER/NAME, and without a decoder leave the section hallucination out"
-            )
+    if params.hallucination and not params.hallucination.states.model.startswith(HUB):
+        yield from _refused(_check_decoder, params.hallucination.states)
+
+
+def _check_decoder(states: StateOptions) -> None:
+    """Look for the decoder's folder, and for the layer in it as far as its configuration tells."""
+    folder = Path(states.model.removeprefix(LOCAL))
+    if not os.path.lexists(folder / "config.json"):
+        raise ConfigError(
+            f"hallucination.states.model: {shown_value(str(folder))} is no folder with a config.json; to download a "
+            f"model write {HUB}OWNER/NAME, and without a decoder leave the section hallucination out"
+        )
+    try:
+        config = parse_json((folder / "config.json").read_bytes())
+    except ValueError as error:
+        raise ConfigError(
+            f"hallucination.states.model: {folder / 'config.json'} is no valid JSON ({shown_text(error)}); get it again"
+        ) from None
+    text = config.get("text_config", config) if isinstance(config, dict) else None
+    layers = text.get("num_hidden_layers") if isinstance(text, dict) else None
+    if isinstance(layers, int) and states.layer >= layers:
+        raise ConfigError(
+            f"hallucination.states.layer: {folder} has {layers} decoder layers; choose one from 0 to {layers - 1} "
+            f"(got {states.layer})"
+        )
 
 
 def _too_few_pairs(params: Params) -> Iterator[str]:
@@ -180,3 +213,5 @@ def _refused(attempt: Callable[..., object], *arguments: object, key: str = "") 
         attempt(*arguments)
     except (ConcordError, CacheError) as error:
         yield f"{key}{error}"
+    except OSError as error:  # a name that no file can have
+        yield f"{key}{shown_value(str(error.filename))}: {os_error_reason(error)}"

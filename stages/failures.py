@@ -13,7 +13,13 @@ COMMANDS = {
 }
 """By the remedy that a message of the library ends in, the command that does it."""
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "storage size calculation overflowed",
+)
 _NO_THREADS = "can't start new thread"
 
 
@@ -37,7 +43,7 @@ def _of_memory(error: Exception) -> str | None:
     reason = " ".join(str(error).split())
     exhausted = isinstance(error, RuntimeError) and any(words in reason.lower() for words in _OUT_OF_MEMORY)
     if isinstance(error, MemoryError) or exhausted:
-        return f"not enough memory ({reason:.200}); close other programs, or choose smaller batches"
+        return f"not enough memory ({reason:.200}); close other programs, or choose smaller batches, or fewer latents"
     if isinstance(error, RuntimeError) and _NO_THREADS in reason:
         return f"the system starts no more threads ({reason:.200}); raise the limit (`{_limit_of_threads()}`)"
     return None

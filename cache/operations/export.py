@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cache.errors import CacheError
+from cache.errors import CacheError, reason
 from cache.files.durable import DurableFile, sync, write_durably
 from cache.format.samples import write_samples
 from cache.operations.tasks import OnProgress, computed
@@ -104,7 +104,9 @@ def export(
         description = json.dumps(_description(cache, kind), indent=2).encode()
         write_durably(folder / "description.json", description)
     except OSError as error:
-        raise CacheError(f"{folder}: cannot be written ({error})") from None
+        raise CacheError(
+            f"{folder}: cannot be written ({reason(error)}); see to that, delete what is in it, and export again"
+        ) from None
 
 
 def _description(cache: ActivationCache, kind: ExportFormat) -> dict[str, Any]:

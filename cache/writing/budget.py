@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from cache.errors import CacheError, DiskSpaceError
+from cache.errors import CacheError, DiskSpaceError, reason
 from cache.format.layout import TOKEN_CHUNK, sharded_layouts
 from cache.format.manifest import Manifest
 
@@ -94,7 +94,10 @@ def write_error(error: OSError, path: Path, where: str, committed: str) -> Cache
     It is a DiskSpaceError if the disk, a quota or the limit on the size of a file is exhausted.
     """
     if error.errno not in _FULL_DISK:
-        return CacheError(f"{where}: cannot be written ({error}); {committed} and kept")
+        return CacheError(
+            f"{where}: cannot be written ({reason(error)}); {committed} and kept: see to that and run the same command "
+            "again"
+        )
     return DiskSpaceError(
         f"{where}: the disk is full ({error.strerror}; {decimal(_free_bytes(path))} free); {committed} and kept: "
         "make room and run the same command again"

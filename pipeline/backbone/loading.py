@@ -8,7 +8,7 @@ import torch
 
 from cache import shown_value
 from pipeline.backbone.configuration import Configuration, read_configuration, refuse_other_kinds
-from pipeline.backbone.model import Backbone, Model
+from pipeline.backbone.model import Backbone, Layers, Model, chosen_layers
 from pipeline.backbone.options import RANDOM, BackboneOptions
 from pipeline.backbone.preprocessing import Preprocessing, stated_preprocessing
 from pipeline.backbone.refusal import first_line
@@ -45,10 +45,18 @@ def check_backbone(options: BackboneOptions) -> None:
         BackboneError: as `load_backbone`, as far as it can be known beforehand.
     """
     configuration, source, _ = _stated(options)
+    _check_layer(configuration, options)
     if source is not None and configuration.folder is not None:
         find_weights(configuration, source)
     if options.tokenizer is not None:
         read_configuration(options.tokenizer, "backbone.tokenizer")
+
+
+def _check_layer(configuration: Configuration, options: BackboneOptions) -> None:
+    """Refuse a layer that a tower lacks, as far as the configuration tells: of timm's it states no blocks."""
+    vision, text = (configuration.architecture[part] for part in ("vision_cfg", "text_cfg"))
+    blocks = Layers(text["layers"] if vision["timm_model_name"] else vision["layers"], text["layers"])
+    chosen_layers(blocks, options.layer, f"backbone.model: {configuration.where}")
 
 
 def _stated(options: BackboneOptions) -> tuple[Configuration, WeightsSource | None, Preprocessing]:
@@ -62,7 +70,7 @@ def _stated(options: BackboneOptions) -> tuple[Configuration, WeightsSource | No
 
 def _refuse_device(device: str) -> None:
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # of the device `meta` nothing can be read
     except (RuntimeError, AssertionError) as error:
         raise BackboneError(
             f"backbone.device: {device!r} cannot be used: {first_line(error)}; use cpu, or the name of a device that "

@@ -75,7 +75,8 @@ class Backbone:
         self.context_length = int(model.context_length)
         self.grid = _patch_grid(model.visual, self._where)
         self.patches = self.grid[0] * self.grid[1]
-        self._layers = _layers(model, options.layer, self._where)
+        blocks = Layers(_vision_blocks(model.visual), _text_blocks(model))
+        self._layers = chosen_layers(blocks, options.layer, self._where)
         self._preprocess_config = open_clip.get_model_preprocess_cfg(model)
         self._transform = image_transform_v2(PreprocessCfg(**self._preprocess_config), is_train=False)
         refuse_other_size(configuration, _pair(self._preprocess_config["size"]))
@@ -202,9 +203,17 @@ class Backbone:
         return plain
 
 
-def _layers(model: Model, layer: Literal["last"] | int, where: str) -> Layers:
-    """The block that `layer` means in each tower, counted from the front."""
-    blocks = Layers(_vision_blocks(model.visual), _text_blocks(model))
+def chosen_layers(blocks: Layers, layer: Literal["last"] | int, where: str) -> Layers:
+    """The block that `layer` means in each tower, counted from the front.
+
+    Args:
+        blocks: how many each tower has.
+        layer: the option.
+        where: the model, for the message.
+
+    Raises:
+        BackboneError: a tower does not have it.
+    """
     index, fewest = -1 if layer == "last" else layer, min(blocks)
     if not -fewest <= index < fewest:
         raise BackboneError(

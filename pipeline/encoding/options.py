@@ -14,7 +14,7 @@ class EncodeOptions(Options):
     batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
     storage_dtype: StorageDtype = Field(default="float16", description="dtype in the cache")
     shard_images: int = Field(
-        default=1024, gt=0, description="images in a shard, the unit of writing and resuming"
+        default=1024, gt=0, le=1 << 24, description="images in a shard, the unit of writing and resuming"
     )
     decode_workers: int | None = Field(
         default=None,

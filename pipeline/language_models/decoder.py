@@ -48,7 +48,7 @@ class VisionLanguageDecoder:
         """Read this model's states behind this prompt.
 
         Raises:
-            BackboneError: the template lacks the image's placeholder or the text's, or has the text first; the model
+            BackboneError: the template lacks the image's placeholder, or has the text first; the model
                 or its processor has no image token; the model has no list of decoder layers.
         """
         self.model = model.train(False).requires_grad_(False)
@@ -168,12 +168,11 @@ def _placeholder(processor: ProcessorMixin) -> str:
 
 
 def _check_template(template: str, placeholder: str) -> None:
-    for slot in (placeholder, "{text}"):
-        if template.count(slot) != 1:
-            raise BackboneError(
-                f"hallucination.states.prompt.template: needs {slot} exactly once, and {template!r} has it "
-                f"{template.count(slot)} times"
-            )
+    if template.count(placeholder) != 1:
+        raise BackboneError(
+            f"hallucination.states.prompt.template: needs {placeholder} exactly once, and {template!r} has it "
+            f"{template.count(placeholder)} times"
+        )
     if template.index(placeholder) > template.index("{text}"):
         raise BackboneError(
             f"hallucination.states.prompt.template: {placeholder} must come before {{text}}, as the text's states are "

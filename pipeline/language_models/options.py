@@ -1,8 +1,8 @@
 """The options of VL-SAE's decoding, apart from it: they are read where no language model is loaded."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.config import Options
 from pipeline.datasets.options import DatasetOptions
@@ -18,6 +18,13 @@ class PromptOptions(Options):
         default="USER: <image>\n{text} ASSISTANT:",
         description="the prompt, with the processor's image placeholder and {text} in this order; LLaVA-1.5's",
     )
+
+    @field_validator("template")
+    @classmethod
+    def _has_a_place_for_the_text(cls, template: str) -> str:
+        if template.count("{text}") != 1:
+            raise ValueError("the template needs {text} exactly once")
+        return template
 
 
 class StateOptions(Options):
@@ -116,6 +123,15 @@ class HallucinationOptions(Options):
                 "inputs must be pooled: what is edited are the auxiliary autoencoder's embeddings"
             )
         return sae
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> Self:
+        if self.train.batch_pairs > self.pairs:
+            raise ValueError(
+                f"train.batch_pairs = {self.train.batch_pairs} is more than the {self.pairs} pairs; lower it, or raise "
+                "pairs"
+            )
+        return self
 
 
 def hallucination_options(

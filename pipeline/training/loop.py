@@ -34,7 +34,9 @@ def resolve_device(name: str, key: str = "train.device") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        value = torch.zeros(1, device=name)
+        value.item()  # of the device `meta` nothing can be read
+        return value.device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{key}: {name!r} cannot be used ({reason}); use `auto` or `cpu`") from error

@@ -202,6 +202,12 @@ def test_an_option_that_decides_no_weight_may_change_on_the_way(
     assert (RUN / "model.safetensors").read_bytes() == (finished / RUN / "model.safetensors").read_bytes()
 
 
+def test_sizes_that_no_memory_holds_are_told_in_one_line(untrained: Path) -> None:
+    change_params(untrained, "sae", latents=2**62)
+    status, said = concord(*TRAIN)
+    assert status == 1 and "not enough memory" in said and "fewer latents" in said
+
+
 def _recording(steps: list[int]) -> Callable[..., Any]:
     @contextmanager
     def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:

@@ -183,6 +183,18 @@ def test_an_interrupted_rewrite_is_resumed_to_the_same_bytes(cache, tmp_path, di
     assert digests(tmp_path / "resumed.zarr") == digests(tmp_path / "at_once.zarr")
 
 
+def test_a_rewrite_is_not_resumed_from_a_source_of_other_values(example, cache, tmp_path):
+    def interrupt(done, _):
+        raise KeyboardInterrupt
+
+    other = dataclasses.replace(example, seed=1).write(tmp_path / "other.zarr")
+    assert other.manifest == cache.manifest
+    with pytest.raises(KeyboardInterrupt):
+        convert(cache, tmp_path / "new.zarr", "float32", 2, interrupt)
+    with pytest.raises(CacheIdentityError, match="content_blake3"):
+        convert(other, tmp_path / "new.zarr", "float32", 2)
+
+
 def test_another_cache_in_the_way_is_refused(cache, path):
     with pytest.raises(CacheIdentityError, match=r"dataset\.derived"):
         convert(cache, path, "float32")
