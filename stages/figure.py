@@ -1,6 +1,6 @@
 """Draw figures for papers from trained variants."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +9,11 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.figures.heatmap import heatmap_figure
 from pipeline.figures.latent import latent_figure
 from pipeline.figures.source import FigureSource
-from pipeline.figures.style import IMAGE_FORMATS, WIDTHS, check_outputs
-from pipeline.figures.table import table_figure, table_latex
+from pipeline.figures.style import WIDTHS, check_outputs
 from pipeline.params import Params
+from pipeline.results.markup import Markup
 from pipeline.results.run import read_run
-from pipeline.results.tables import metric_tables
+from pipeline.results.tables import metric_tables, tables_text
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.files import replace_file
 from stages.drawing import write_drawing
@@ -23,7 +23,8 @@ from stages.progress import note
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LATEX = ".tex"
+_MARKUPS: Mapping[str, Markup] = {".tex": "latex", ".md": "markdown"}
+"""How tables are set, by the suffix of their file."""
 
 
 def open_source(params: Params, run: Path, split: str) -> FigureSource:
@@ -84,14 +85,14 @@ def draw_latent(
     _save(latent_figure(shown, sightings, pictures, captions, grid, units, WIDTHS[width]), outputs)
 
 
-def draw_table(runs: Sequence[Path], sections: Sequence[str], width: str, outputs: Sequence[Path]) -> None:
-    """Write the figures of runs beside the paper's; `sections` by their first words, else those that the paper has.
+def write_tables(runs: Sequence[Path], sections: Sequence[str], outputs: Sequence[Path]) -> None:
+    """Write the figures of runs beside the paper's; `sections` by title, else those that the paper has.
 
     Raises:
-        ConfigError: a section or a file's suffix is not known, or the runs do not fit the width.
-        RunError: a run was not evaluated.
+        ConfigError: a section or a file's suffix is not known.
+        RunError: a run was not evaluated, or a file cannot be written.
     """
-    check_outputs(outputs, (*IMAGE_FORMATS, LATEX))
+    check_outputs(outputs, [*_MARKUPS])
     found = [read_run(folder) for folder in runs]
     for run in found:
         if not run.metrics:
@@ -108,12 +109,8 @@ def draw_table(runs: Sequence[Path], sections: Sequence[str], width: str, output
     if not shown:
         raise ConfigError("the paper has no figures of these variants; choose tables with --section")
     for output in outputs:
-        if output.suffix == LATEX:
-            replace_file(output, table_latex(shown).encode())
-            note(f"written to {output}")
-    images = [output for output in outputs if output.suffix != LATEX]
-    if images:
-        _save(table_figure(shown, WIDTHS[width]), images)
+        replace_file(output, tables_text(shown, _MARKUPS[output.suffix]).encode())
+        note(f"written to {output}")
 
 
 def _save(figure: "Figure", outputs: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ import typer
 from stages.paths import PARAMS, RUNS
 
 figure_app = typer.Typer(
-    no_args_is_help=True, help="Draw figures for papers: PDF with vector text, PNG, LaTeX."
+    no_args_is_help=True, help="Figures for papers: PDF with vector text, PNG, tables in LaTeX."
 )
 
 Width = Literal["column", "text", "page"]
@@ -79,10 +79,9 @@ def table(
             help="A table of the report, such as 'grounding'; may be repeated. Else those of the paper."
         ),
     ] = None,
-    width: WidthOption = "page",
     output: OutputOption = None,
 ) -> None:
-    """The variants' figures beside the paper's numbers; an output named .tex is LaTeX with booktabs."""
-    from stages.figure import draw_table
+    """Write the variants' figures beside the paper's numbers: LaTeX with booktabs as .tex, Markdown as .md."""
+    from stages.figure import write_tables
 
-    draw_table([RUNS / name for name in variants], section or (), width, output or [Path("table.pdf")])
+    write_tables([RUNS / name for name in variants], section or (), output or [Path("table.tex")])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pipeline.classification.options import ClassificationOptions
 from pipeline.classification.scoring import best_alpha, concept_hits, hits
 from pipeline.classification.splits import Split, refuse_overlap
-from pipeline.results.intervals import confidence_interval
+from pipeline.results.intervals import intervals
 
 
 def compare(
@@ -69,12 +69,3 @@ def _values(of_runs: Sequence[Sequence[np.ndarray]]) -> Float[np.ndarray, "run v
     if len(of_runs[0]) == 1:
         return np.array([splits[0] for splits in of_runs], dtype=np.float64)
     return np.array([[split.mean() for split in splits] for splits in of_runs])
-
-
-def intervals(values: Float[np.ndarray, "run value"], overlap: float = 0.0) -> dict[str, float | None]:
-    """The `mean` and the half widths `over_pictures` and `over_trainings`, as `compare` describes them."""
-    return {
-        "mean": float(values.mean()),
-        "over_pictures": confidence_interval(values.mean(axis=0), overlap).half_width,
-        "over_trainings": confidence_interval(values.mean(axis=1)).half_width,
-    }

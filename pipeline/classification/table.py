@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.classification.comparison import intervals
+from pipeline.results.intervals import intervals
+from pipeline.results.markup import table_text
 
 RULES = {
     "alpha_0": "backbone alone",
@@ -18,6 +19,8 @@ RULES = {
 
 RULE_COLUMNS = ("score", "alpha", "accuracy %", "difference")
 """What `rule_rows` gives of each rule."""
+
+_COLUMNS = ("variant", "fixed alpha", "tuned alpha", "concepts alone", "above untrained")
 
 
 def classification_tables(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -77,18 +80,15 @@ def task_caption(task: Mapping[str, Any], runs: int) -> str:
 def _table(name: str, results: Mapping[str, Mapping[str, Any]]) -> str:
     first = next(iter(results.values()))["tasks"][name]
     alone = percent(first["trained"]["alpha_0"]["accuracy"] | {"over_trainings": None}, "z.1f")
-    lines = [
-        f"### `{name}`: {first['classes']} classes, {alone} with the backbone alone\n",
-        "| variant | fixed alpha | tuned alpha | concepts alone | above untrained |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    rows = []
     for variant, result in results.items():
         trained, untrained = (result["tasks"][name][kind] for kind in ("trained", "untrained"))
         values, control = (np.array(rules["concepts_only"]["by_split"]) for rules in (trained, untrained))
         learned = percent(intervals(values - control), "+z.1f")
-        for label, rules, last in (("", trained, learned), (", untrained", untrained, "")):
-            lines.append(f"| `{variant}`{label} | " + " | ".join([*_cells(rules), last]) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append((f"`{variant}`", *_cells(trained), learned))
+        rows.append((f"`{variant}`, untrained", *_cells(untrained), ""))
+    title = f"### `{name}`: {first['classes']} classes, {alone} with the backbone alone"
+    return f"{title}\n\n{table_text(_COLUMNS, rows)}\n"
 
 
 def _cells(rules: Mapping[str, Any]) -> list[str]:

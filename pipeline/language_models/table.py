@@ -1,9 +1,10 @@
 """POPE's scores over several draws of questions, from what `concord hallucination` wrote and nothing else."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 
 from pipeline.language_models.pope import PopeScores
+from pipeline.results.decimals import spread_text
+from pipeline.results.markup import table_text
 
 Scores = Mapping[str, Mapping[str, float]]
 """Per strategy each of POPE's scores."""
@@ -23,7 +24,9 @@ def polls_by_kind(metrics: Mapping[str, Scores]) -> dict[str, list[Scores]]:
 def score_rows(polls: Sequence[Scores]) -> dict[str, list[str]]:
     """Per strategy every score of `PopeScores` in percent: the mean, and of several polls ± standard deviation."""
     return {
-        strategy: [_percent([poll[strategy][score] for poll in polls]) for score in PopeScores._fields]
+        strategy: [
+            spread_text([100 * poll[strategy][score] for poll in polls], 1) for score in PopeScores._fields
+        ]
         for strategy in polls[0]
     }
 
@@ -41,15 +44,9 @@ def hallucination_tables(metrics: Mapping[str, Scores]) -> str:
         "POPE's questions to a vision-language decoder under six ways of decoding, in percent "
         f"([hallucination.md](hallucination.md)):\nmean ± standard deviation over {draws} draws of questions.\n"
     )
-    heading = "| decoding | " + " | ".join(score.replace("_", " ") for score in PopeScores._fields) + " |"
-    ruler = "| --- |" + " ---: |" * len(PopeScores._fields)
+    columns = ("decoding", *(score.replace("_", " ") for score in PopeScores._fields))
     tables = [introduction]
     for kind, polls in polls_by_kind(metrics).items():
-        rows = [f"| `{name}` | {' | '.join(cells)} |" for name, cells in score_rows(polls).items()]
-        tables.append("\n".join([f"### {kind.capitalize()} negatives\n", heading, ruler, *rows]) + "\n")
+        rows = [(f"`{name}`", *cells) for name, cells in score_rows(polls).items()]
+        tables.append(f"### {kind.capitalize()} negatives\n\n{table_text(columns, rows)}\n")
     return "\n".join(tables)
-
-
-def _percent(values: Sequence[float]) -> str:
-    mean = f"{100 * fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * stdev(values):.1f}"

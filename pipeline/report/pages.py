@@ -14,11 +14,11 @@ from pipeline.report.headline import headlines
 from pipeline.report.heat import SCALE
 from pipeline.report.options import ReportOptions
 from pipeline.report.side_by_side import SideBySide
+from pipeline.results.catalogue import PAPER
 from pipeline.results.claims import judge
-from pipeline.results.decimals import decimals_text
+from pipeline.results.decimals import decimals_text, figure_text
 from pipeline.results.intervals import share_interval
 from pipeline.results.names import name_table
-from pipeline.results.paper import paper
 from pipeline.results.run import Run
 from pipeline.results.skips import skipped_samples
 from pipeline.results.tables import all_figures, metric_tables
@@ -94,7 +94,7 @@ def overview(
         "tables": metric_tables(measured),
         "names": name_table(scores),
         "every_figure": all_figures(measured),
-        "paper": paper(),
+        "paper": PAPER,
         "verdicts": judge(measured),
         "charts": training_charts(runs),
         "trainings": trainings(runs),
@@ -155,11 +155,6 @@ def interval_text(counts: tuple[int, int]) -> str:
     """The 95 % interval of a share given as (part, whole), in percent."""
     low, high = share_interval(*counts)
     return f"{100 * low:.0f}\N{EN DASH}{100 * high:.0f} %"
-
-
-def figure_text(value: float) -> str:
-    """A metric as tables print it: whole counts whole, anything else to four decimals, with a real minus sign."""
-    return _thousands(value) if isinstance(value, int) else decimals_text(value, 4)
 
 
 def _percent(share: float) -> str:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import binomtest
+from scipy.stats import t as student_t
 
 _COVERED = 0.95
-_NORMAL_QUANTILE = 1.959964
-"""What a normal variable stays below, in size, with that probability."""
 
 
 class Interval(NamedTuple):
@@ -32,7 +32,8 @@ def confidence_interval(values: Float[np.ndarray, "value"], overlap: float = 0.0
     if count < 2:
         return Interval(mean, None)
     deviation = float(np.std(values, ddof=1))
-    return Interval(mean, student_quantile(count - 1) * deviation * math.sqrt(1 / count + overlap))
+    quantile = float(student_t.ppf((1 + _COVERED) / 2, count - 1))
+    return Interval(mean, quantile * deviation * math.sqrt(1 / count + overlap))
 
 
 def share_interval(part: int, whole: int) -> tuple[float, float]:
@@ -42,31 +43,19 @@ def share_interval(part: int, whole: int) -> tuple[float, float]:
     """
     if not whole:
         return 0.0, 1.0
-    share, weight = part / whole, _NORMAL_QUANTILE**2 / whole
-    middle = (share + weight / 2) / (1 + weight)
-    reach = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))  # against rounding
+    interval = binomtest(part, whole).proportion_ci(_COVERED, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
-def student_quantile(freedom: int) -> float:
-    """The t that |T| stays below with probability 0.95, by bisection of the closed form of `_inside`."""
-    low, high = 0.0, 16.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _inside(middle, freedom) < _COVERED else (low, middle)
-    return (low + high) / 2
+def intervals(values: Float[np.ndarray, "run value"], overlap: float = 0.0) -> dict[str, float | None]:
+    """Give the `mean` of all values, and the half widths of two intervals of it.
 
-
-def _inside(t: float, freedom: int) -> float:
-    """P(|T| < t) for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    cosine_squared = math.cos(angle) ** 2
-    odd = freedom % 2 == 1
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0
-    for power in range(1 if odd else 0, freedom - 1, 2):
-        total += term
-        term *= (power + 1) / (power + 2) * cosine_squared
-    if odd:
-        return 2 / math.pi * (angle + math.sin(angle) * total)
-    return math.sin(angle) * total
+    Returns:
+        `mean`; `over_pictures`, from the values averaged over runs, which may have `overlap`; `over_trainings`, from
+        the runs averaged over their values. None for a half width that one value leaves unknown.
+    """
+    return {
+        "mean": float(values.mean()),
+        "over_pictures": confidence_interval(values.mean(axis=0), overlap).half_width,
+        "over_trainings": confidence_interval(values.mean(axis=1)).half_width,
+    }

@@ -49,7 +49,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 def test_every_measurement_has_its_table(params: Params) -> None:
     write_study(params)
-    page = Path("docs/comparison.md").read_text(encoding="utf-8")
+    page = " ".join(Path("docs/comparison.md").read_text(encoding="utf-8").split())
     assert "seeds 0, 1; mean" in page
     assert "| 0.600 ± 0.141 |" in page
     assert "| `lucid`, untrained | +25.0 ± 1.0 ± 2.0 |" in page

@@ -24,11 +24,8 @@ from pipeline.figures.latent import latent_figure
 from pipeline.figures.lettering import shortened, text_width
 from pipeline.figures.source import FigureSource
 from pipeline.figures.style import check_outputs, paper_style, save_figure, undrawn_characters
-from pipeline.figures.table import table_figure, table_latex
 from pipeline.interpretation.sightings import crop_around
 from pipeline.report.heat import OPACITY, overlay
-from pipeline.results.run import Run
-from pipeline.results.tables import metric_tables
 from stages.cli import app
 
 ROOT = Path(__file__).parents[3]
@@ -228,37 +225,6 @@ def test_text_is_as_wide_as_matplotlib_sets_it():
     assert text_width(shortened("two red boats", 10, 0.5), 10) <= 0.5
 
 
-def runs(count: int = 2) -> list[Run]:
-    point = "grounding.transport.point_at_1"
-    return [
-        Run("lucid", Path("lucid"), {point: 0.5, "reconstruction.text_to_vision.leak": -0.25}, {}),
-        *(Run(f"other_{number}", Path("other"), {point: 0.25}, {}) for number in range(1, count)),
-    ]
-
-
-def test_a_table_has_every_figure_and_the_papers_beside_it():
-    tables = metric_tables(runs())
-    figure = table_figure(tables, 6.875)
-    bold = {text.get_text() for text in figure.texts if text.get_weight() == "bold"}
-    assert bold == {"Reconstruction", "Grounding"}  # one run each: no figure is called the best
-    assert {"lucid", "other_1", "0.2500", "[0.6002]", "\N{MINUS SIGN}0.2500", "–"} <= set(texts_of(figure))
-    lines = table_latex(tables).splitlines()
-    assert r"point@1, transport $\uparrow$ & 0.5000 {\scriptsize [0.6002]} & 0.2500 \\" in lines
-    assert r"\textbf{Grounding} & lucid & other\_1 \\" in lines
-    assert r"Vision from text, leak & $-$0.2500 & -- \\" in lines
-
-
-def test_letters_shrink_to_the_width_and_too_many_variants_are_refused():
-    sizes = []
-    for count in (2, 9):
-        figure = table_figure(metric_tables(runs(count)), 5.5)
-        sizes.append(max(text.get_fontsize() for text in figure.texts))
-        assert figure.get_size_inches()[0] == 5.5
-    assert sizes[1] < sizes[0]
-    with pytest.raises(ConfigError, match=r"20 variants do not fit into 3\.25 inches"):
-        table_figure(metric_tables(runs(20)), 3.25)
-
-
 def test_the_commands_write_the_same_bytes_twice_with_embedded_truetype_fonts(world, tmp_path, monkeypatch):
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["dataset"] |= {"root": str(world.data), "splits": {"val": "val", "ood": "ood"}}
@@ -269,7 +235,6 @@ def test_the_commands_write_the_same_bytes_twice_with_embedded_truetype_fonts(wo
     (tmp_path / "runs").symlink_to(world.runs)
     monkeypatch.chdir(tmp_path)
     for command in (
-        "table lucid shared_only",
         "latent lucid boat --images 1",
         "heatmap lucid --columns 2 --rows 1",
     ):
@@ -279,6 +244,9 @@ def test_the_commands_write_the_same_bytes_twice_with_embedded_truetype_fonts(wo
         assert b"CreationDate" not in pdf
         assert Image.open(io.BytesIO(png)).width == 975
     assert run_figure(command, tmp_path / "again") == (pdf, png)
+    written = CliRunner().invoke(app, ["figure", "table", "lucid", "shared_only", "--output", "of/paper.tex"])
+    assert written.exit_code == 0, written.output
+    assert Path("of/paper.tex").read_text(encoding="utf-8").count(r"\begin{tabular}{lrr}") > 1
     for command, told in (
         ("heatmap lucid --split test", "--split test: no such split; params.yaml has ood, val"),
         ("table lucid separate", "run `concord evaluate separate` first"),

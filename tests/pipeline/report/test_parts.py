@@ -16,9 +16,9 @@ from pipeline.report.evidence import Evidence
 from pipeline.report.headline import headlines
 from pipeline.report.heat import DIGITS, SCALE, heat_image, heat_text
 from pipeline.report.latents import LatentPage, specimens
-from pipeline.report.pages import figure_text, interval_text, templates
+from pipeline.report.pages import interval_text, templates
 from pipeline.report.pictures import Picture, as_seen
-from pipeline.results.decimals import decimals_text
+from pipeline.results.decimals import decimals_text, figure_text
 from pipeline.results.run import Run
 
 

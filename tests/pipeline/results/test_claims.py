@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.results.catalogue import SECTIONS
 from pipeline.results.claims import CLAIMS, judge
-from pipeline.results.paper import paper
 from pipeline.results.run import Run
 
 
@@ -30,10 +30,16 @@ def test_a_claims_figures_are_in_order_if_all_that_were_measured_rise(figures, i
     assert judge(runs)[0].in_order is in_order
 
 
+def test_claims_are_about_figures_of_the_catalogue():
+    known = {figure.key for section in SECTIONS for figure in section.figures}
+    assert {key for claim in CLAIMS for _, key in claim.rising} <= known
+
+
 def test_the_papers_own_numbers_bear_out_its_claims():
     metrics: dict[str, dict[str, float]] = {}
-    for number in paper().numbers:
-        metrics.setdefault(number.variant, {})[number.metric] = number.value
+    for figure in (figure for section in SECTIONS for figure in section.figures):
+        for variant, value in figure.paper.items():
+            metrics.setdefault(variant, {})[figure.key] = value
     verdicts = judge([run(name, values) for name, values in metrics.items()])
     measured = {verdict.claim.text: verdict.in_order for verdict in verdicts if not verdict.too_few}
     assert len(measured) == 7

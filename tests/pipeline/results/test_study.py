@@ -15,7 +15,11 @@ def metrics(point: float, leak: float | None = None) -> dict[str, object]:
 
 def cells(table: str, variant: str, heading: str) -> str:
     for block in table.split("## ")[1:]:
-        rows = [line.strip("| ").split(" | ") for line in block.splitlines() if line.startswith("|")]
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in block.splitlines()
+            if line.startswith("|")
+        ]
         if heading in rows[0]:
             return next(row for row in rows if row[0] == f"`{variant}`")[rows[0].index(heading)]
     raise AssertionError(heading)

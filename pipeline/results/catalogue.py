@@ -1,0 +1,231 @@
+"""Every figure of `metrics.json` that tables show, described once: evaluation, report, figures and study read it here.
+
+A figure is added by one record in this file, next to the meter of `pipeline/metrics` that measures it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Better = Literal["higher", "lower", ""]
+
+PAPER = "LUCID-SAE (arXiv 2602.07311), COCO 2017, SigLIP ViT-B/16"
+"""Where the figures beside these runs' come from: tables 2, 3, 4 and 6."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        key: where it is in `metrics.json`, dotted.
+        label: what it is called where a table has a row per figure; empty to have none there.
+        better: which way is better, if any is.
+        column: what it is called where a table has a column per figure; empty to have none there. Of several figures
+            with one column the first that a run has is shown.
+        paper: what LUCID's paper reports of it, by this project's name of the variant.
+    """
+
+    key: str
+    label: str
+    better: Better = "higher"
+    column: str = ""
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures that are shown together, and what they say, in words."""
+
+    title: str
+    text: str
+    figures: tuple[Figure, ...]
+
+
+RECONSTRUCTION = Section(
+    "Reconstruction",
+    "R² on the pairs that were evaluated: the share of the activations' variance that the codes give back (paper's "
+    "tables 2 and 6); 0 is as good as the activations' mean, below 0 is worse. Cross means that one side is "
+    "rebuilt from the other side's shared codes through the transport plan; leak is what full codes add to that.",
+    (
+        Figure(
+            "reconstruction.vision.full_joint",
+            "Vision, shared + private",
+            column="V self",
+            paper={"lucid": 0.4606},
+        ),
+        Figure(
+            "reconstruction.vision.full_global",
+            "Vision, one global Top-K",
+            column="V self",
+            paper={"shared_only": 0.4045},
+        ),
+        Figure(
+            "reconstruction.vision.shared", "Vision, shared only", column="V shared", paper={"lucid": 0.2705}
+        ),
+        Figure("reconstruction.vision.private", "Vision, private only", "", paper={"lucid": 0.2445}),
+        Figure(
+            "reconstruction.text.full_joint",
+            "Text, shared + private",
+            column="T self",
+            paper={"lucid": 0.6684},
+        ),
+        Figure(
+            "reconstruction.text.full_global",
+            "Text, one global Top-K",
+            column="T self",
+            paper={"shared_only": 0.5737},
+        ),
+        Figure("reconstruction.text.shared", "Text, shared only", column="T shared", paper={"lucid": 0.5088}),
+        Figure("reconstruction.text.private", "Text, private only", "", paper={"lucid": 0.2550}),
+        Figure(
+            "reconstruction.text_to_vision.shared",
+            "Vision from text, shared",
+            column="V cross (T→V)",
+            paper={"lucid": 0.1171},
+        ),
+        Figure(
+            "reconstruction.text_to_vision.full",
+            "Vision from text, full",
+            "",
+            paper={"shared_only": 0.0552, "lucid": 0.1131},
+        ),
+        Figure("reconstruction.text_to_vision.leak", "Vision from text, leak", "", "V leak"),
+        Figure(
+            "reconstruction.vision_to_text.shared",
+            "Text from vision, shared",
+            column="T cross (V→T)",
+            paper={"lucid": 0.4055},
+        ),
+        Figure(
+            "reconstruction.vision_to_text.full",
+            "Text from vision, full",
+            "",
+            paper={"shared_only": 0.3220, "lucid": 0.3971},
+        ),
+        Figure("reconstruction.vision_to_text.leak", "Text from vision, leak", "", "T leak"),
+    ),
+)
+
+GROUNDING = Section(
+    "Grounding",
+    "Does the heat map of a named object lie on that object? (Paper's table 3.) Mass@obj is the share of the heat "
+    "inside the object's box, point@1 how often the hottest patch is, IoU@10 the overlap of the hottest tenth. Two "
+    "heat maps are measured, the transport plan's and the codes'.",
+    (
+        Figure(
+            "grounding.transport.mass_at_object",
+            "mass@obj, transport",
+            column="mass@obj",
+            paper={"ot_only": 0.4020, "share_k": 0.4039, "share_k_gsl": 0.4097, "lucid": 0.4106},
+        ),
+        Figure(
+            "grounding.transport.point_at_1",
+            "point@1, transport",
+            column="point@1",
+            paper={"ot_only": 0.4730, "share_k": 0.5501, "share_k_gsl": 0.5578, "lucid": 0.6002},
+        ),
+        Figure(
+            "grounding.transport.iou_at_10",
+            "IoU@10, transport",
+            column="IoU@10",
+            paper={"ot_only": 0.2746, "share_k": 0.2800, "share_k_gsl": 0.2913, "lucid": 0.2984},
+        ),
+        Figure("grounding.code.mass_at_object", "mass@obj, code"),
+        Figure("grounding.code.point_at_1", "point@1, code", column="point@1, code"),
+        Figure("grounding.code.iou_at_10", "IoU@10, code"),
+    ),
+)
+
+CONTROLS = Section(
+    "Grounding controls",
+    "What the same measures give without a dictionary's knowledge: a uniform map, the frozen backbone's own "
+    "patch-to-text cosine, and the map of an object that the picture does not show (swapped). Point@1 that is left "
+    "under swapped is saliency, not grounding.",
+    tuple(
+        Figure(f"grounding.{control}.{measure}", f"{label}, {control}", "", column)
+        for control in ("uniform", "backbone", "swapped")
+        for measure, label, column in (
+            ("mass_at_object", "mass@obj", ""),
+            ("point_at_1", "point@1", f"point@1, {control}"),
+            ("iou_at_10", "IoU@10", ""),
+        )
+    ),
+)
+
+DEGENERACY = Section(
+    "Degeneracy",
+    "How often the busiest shared latent fires (maxfreq; paper's table 4). A latent that fires for everything "
+    "means nothing; where nothing fires, it is 0. Dead latents never fire on the pairs that were evaluated.",
+    (
+        Figure(
+            "degeneracy.text_to_image",
+            "maxfreq, text to image",
+            "lower",
+            "maxfreq t2i",
+            {"ot_only": 0.7958, "share_k": 0.6516, "share_k_gsl": 0.4590, "lucid": 0.3538},
+        ),
+        Figure(
+            "degeneracy.image_to_text",
+            "maxfreq, image to text",
+            "lower",
+            "maxfreq i2t",
+            {"ot_only": 0.3810, "share_k": 0.2055, "share_k_gsl": 0.1240, "lucid": 0.0740},
+        ),
+        Figure("degeneracy.dead_shared.vision", "Dead shared latents, vision", "lower", "dead shared V"),
+        Figure("degeneracy.dead_shared.text", "Dead shared latents, text", "lower", "dead shared T"),
+        Figure("degeneracy.dead_private.vision", "Dead private latents, vision", "lower"),
+        Figure("degeneracy.dead_private.text", "Dead private latents, text", "lower"),
+    ),
+)
+
+ALIGNMENT = Section(
+    "Alignment of the sides",
+    "As VL-SAE measures it: do the images and the captions that fire a latent most mean the same to a judge "
+    "(intra), and different things for different latents (inter)? And do the codes of a pair's two sides look "
+    "more alike than those of two pairs? AUC is how often they do.",
+    (
+        Figure("alignment.intra_similarity", "Same latent, images to captions", column="intra"),
+        Figure("alignment.inter_similarity", "Different latents, images to captions", "lower", "inter"),
+        Figure("alignment.alive", "Latents alive on both sides", "", "fire on both sides"),
+        Figure("consistency.auc", "Pairs told from non-pairs, AUC", column="AUC"),
+        Figure("consistency.matched", "Cosine of a pair's codes", "", "matched"),
+        Figure("consistency.mismatched", "Cosine of other codes", "", "mismatched"),
+    ),
+)
+
+RECOVERY = Section(
+    "Concept recovery",
+    "The samples state their true concepts, so recovery can be measured: how well the best single latent tells the "
+    "pictures (or captions) that have a concept from those that do not, as average precision beside the best that "
+    "shuffled labels give (chance); how well the latent that is best on one side does on the other (transfer); "
+    "and how well latents find the concept's own patches. This is not in the paper.",
+    (
+        Figure("concepts.recovery.vision", "Recovery in pictures", column="recovery V"),
+        Figure("concepts.chance.vision", "Recovery in pictures, chance", ""),
+        Figure("concepts.recovery.text", "Recovery in captions", column="recovery T"),
+        Figure("concepts.chance.text", "Recovery in captions, chance", ""),
+        Figure("concepts.same_latent.share", "Same latent on both sides, share", column="same latent"),
+        Figure("concepts.same_latent.count", "Same latent on both sides, concepts"),
+        Figure("concepts.concepts", "Concepts asked for", ""),
+        Figure("concepts.transfer.text_to_vision", "Best in captions, used in pictures"),
+        Figure("concepts.transfer.vision_to_text", "Best in pictures, used in captions"),
+        Figure("concepts.patch_ap.mean", "Patches of the concept", column="patch AP"),
+        Figure("concepts.patch_ap.prevalence", "Patches of the concept, prevalence", ""),
+    ),
+)
+
+NAMES = Section(
+    "Names of shared latents",
+    "Names held against the true concepts. The report shows them by kind of concept instead of in rows.",
+    (
+        Figure("interpretation.named", "", column="named"),
+        Figure("interpretation.correct", "", column="names right"),
+        Figure("interpretation.share", "", column="share right"),
+        Figure("interpretation.correct_in_captions", "", column="right about captions"),
+        Figure("interpretation.same_on_both_sides", "", column="same concept on both sides"),
+    ),
+)
+
+SECTIONS = (RECONSTRUCTION, GROUNDING, CONTROLS, DEGENERACY, ALIGNMENT, RECOVERY, NAMES)
+"""In the order in which they are shown."""
