@@ -4,6 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+PROCESSES = ROOT / "tests/processes"
 COPIED = (
     ".dvc/.gitignore",
     ".dvc/config",
@@ -23,7 +27,7 @@ COPIED = (
     "pipeline",
     "stages",
 )
-ENVIRONMENT = os.environ | {
+AS_INSTALLED = os.environ | {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "OMP_NUM_THREADS": "1",
     "GIT_AUTHOR_NAME": "test",
@@ -31,20 +35,22 @@ ENVIRONMENT = os.environ | {
     "GIT_COMMITTER_NAME": "test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
 }
+"""The environment in which `concord` is the command that pip installed."""
 
 
 class Project:
     """A checkout of this repository with its own git history, DVC cache and micro parameters."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
+        self._environment = environment
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its output is captured, its status is not checked."""
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=ENVIRONMENT,
+            env=self._environment,
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -65,7 +71,7 @@ class Project:
     def clone(self, folder: Path) -> "Project":
         """A second checkout, made by git: what DVC tracks is not there yet."""
         self.succeed("git", "clone", "--quiet", ".", str(folder))
-        return Project(folder)
+        return Project(folder, self._environment)
 
     def change(self, **sections: Any) -> None:
         """Merge `sections` into params.yaml."""
@@ -82,7 +88,7 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return old | new | both
 
 
-def new_project(folder: Path) -> Project:
+def new_project(folder: Path, environment: Mapping[str, str]) -> Project:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -90,7 +96,7 @@ def new_project(folder: Path) -> Project:
         else:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(source, folder / name)
-    project = Project(folder)
+    project = Project(folder, environment)
     project.change(
         scenes={"train": 48, "val": 24, "ood": 12},
         encode={"shard_images": 16},
@@ -105,9 +111,29 @@ def new_project(folder: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def environment() -> Iterator[Mapping[str, str]]:
+    """In which `concord` starts at once: it is forked from a process that has imported everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        command, address = Path(folder, "concord"), Path(folder, "server")
+        client = PROCESSES / "command_client.py"
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{client}" "$@"\n', encoding="utf-8")
+        command.chmod(0o755)
+        with subprocess.Popen(
+            [sys.executable, PROCESSES / "command_server.py", address],
+            env=AS_INSTALLED | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+        ) as server:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            path = os.pathsep.join([folder, AS_INSTALLED["PATH"]])
+            yield AS_INSTALLED | {"PATH": path, "COMMAND_SERVER": str(address)}
+
+
+@pytest.fixture(scope="session")
+def finished_project(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The demo, reproduced once."""
-    project = new_project(tmp_path_factory.mktemp("project"))
+    project = new_project(tmp_path_factory.mktemp("project"), environment)
     project.succeed("dvc", "repro", "report")
     project.succeed("git", "add", "--all")
     project.succeed("git", "commit", "--quiet", "--message", "reproduced")
@@ -115,7 +141,7 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def project(finished_project: Project, tmp_path: Path) -> Project:
+def project(finished_project: Project, environment: Mapping[str, str], tmp_path: Path) -> Project:
     """A copy of the reproduced demo that a test may change; its files, too, are links to those that DVC stores."""
     subprocess.run(["cp", "-a", finished_project.folder, tmp_path / "project"], check=True)
-    return Project(tmp_path / "project")
+    return Project(tmp_path / "project", environment)

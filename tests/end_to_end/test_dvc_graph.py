@@ -16,9 +16,7 @@ from cache import ActivationCache, CacheWriter, ShardActivations
 from pipeline.params import load_params
 from stages.cache_repair import repair
 
-from .conftest import ENVIRONMENT, Project
-
-ENCODED = {"encode@train", "encode@val", "encode@ood"}
+from .conftest import AS_INSTALLED, Project
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -50,8 +48,9 @@ def test_a_second_reproduction_runs_nothing(finished_project: Project) -> None:
 
 
 def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(project: Project) -> None:
+    """With the command as it is installed, as in the test that kills it; elsewhere it is forked."""
     project.change(variants={"separate": {"train": {"learning_rate": 0.002}}})
-    assert project.stages_run("report") == {
+    assert Project(project.folder, AS_INSTALLED).stages_run("report") == {
         "train@separate",
         "interpret@separate",
         "evaluate@separate",
@@ -159,7 +158,7 @@ def kill_in_the_middle(project: Project, target: str, sign_of_progress: str) -> 
     process = subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", target],
         cwd=project.folder,
-        env=ENVIRONMENT,
+        env=AS_INSTALLED,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
