@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cache import ActivationCache, PairLoader
+from cache import ActivationCache
 from pipeline.datasets.pictures import read_upright
 from pipeline.language_models.decoder import VisionLanguageDecoder, pooled_states
 from pipeline.language_models.examples import Example
@@ -14,15 +14,14 @@ from pipeline.language_models.options import HallucinationOptions
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.progress import ProgressBar
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import input_channels, input_statistics
-from pipeline.sae.registry import build_sae
 from pipeline.sae.saving import save_sae
 from pipeline.sae.vl_sae.auxiliary_autoencoder import (
     AuxiliaryAutoencoder,
     save_auxiliary_autoencoder,
     train_auxiliary_autoencoder,
 )
-from pipeline.training.loop import Trainee, resolve_device, train
+from pipeline.training.fit import Training, fit
+from pipeline.training.loop import resolve_device
 
 _STATES, _NEW_STATES = "states.zarr", "states.zarr.partial"
 
@@ -90,22 +89,12 @@ def learn_edit(
         options.states.model_dump(mode="json") | options.autoencoder.model_dump(mode="json"),
         {"pictures": examples[0].file.parent.as_posix()},
     )
-    sae = _train_sae(cache, options, run / "checkpoint.safetensors", bar)
+    sae = _train_sae(cache, options, bar)
     return LearnedEdit(autoencoder.to(device), sae.to(device).eval())
 
 
-def _train_sae(
-    cache: ActivationCache, options: HallucinationOptions, checkpoint: Path, bar: ProgressBar
-) -> SparseAutoencoder:
+def _train_sae(cache: ActivationCache, options: HallucinationOptions, bar: ProgressBar) -> SparseAutoencoder:
     """VL-SAE on the pooled embeddings of `cache`, as every other variant is trained."""
-    recipe = options.train
-    device = resolve_device(recipe.device, "hallucination.train.device")
-    sae = build_sae(options.sae, *input_channels(options.sae, cache.manifest), recipe.seed)
-    sae.initialise(input_statistics(cache, sae.inputs))
-    loader = PairLoader(cache, recipe.batch_pairs, recipe.seed, recipe.placement, device)
-    checkpoint.unlink(missing_ok=True)  # of an interrupted run, maybe of another model's states
-    trainee = Trainee(sae.to(device), recipe, checkpoint, {}, lambda record: None)
+    resolve_device(options.train.device, "hallucination.train.device")
     with bar("train vl_sae", "steps") as advance:
-        train([trainee], loader, advance)
-    checkpoint.unlink()
-    return sae
+        return fit(cache, {"vl_sae": Training(options.sae, options.train)}, advance).saes["vl_sae"]

@@ -68,7 +68,7 @@ class Trainee:
         self,
         sae: SparseAutoencoder,
         options: TrainOptions,
-        checkpoint: Path,
+        checkpoint: Path | None,
         identity: Mapping[str, Any],
         record: Callable[[Record], None],
     ) -> None:
@@ -77,7 +77,7 @@ class Trainee:
         Args:
             sae: An initialised dictionary on its device.
             options: See TrainOptions.
-            checkpoint: File that holds the run's state while it is unfinished.
+            checkpoint: File that holds the run's state while it is unfinished; None keeps it nowhere.
             identity: Plain JSON, everything that decides the result (options, cache); guards the resume.
             record: Receives every record of losses, those before a resume included, each with its `step`.
         """
@@ -98,7 +98,8 @@ class Trainee:
             RunError: the checkpoint cannot be read, is damaged, or is of another identity.
         """
         self.total_steps = self.options.epochs * steps_per_epoch
-        self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
+        if self._checkpoint is not None:
+            self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
         self._kept = self.step
         for entry in self._history:
             self._record(entry)
@@ -132,7 +133,7 @@ class Trainee:
         Raises:
             RunError: it cannot be written; the one before it is still there.
         """
-        if self.step > self._kept:
+        if self._checkpoint is not None and self.step > self._kept:
             save_checkpoint(self._checkpoint, self._identity, self._state, Progress(self.step, self._history))
             self._kept = self.step
 

@@ -1,0 +1,107 @@
+"""Dictionaries from their options to trained weights, all from one stream of a cache's batches."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cache import ActivationCache, PairLoader
+from pipeline.errors import ConfigError
+from pipeline.runs.checkpoint import Record
+from pipeline.runs.config import training_identity
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.inputs import input_channels, input_statistics
+from pipeline.sae.options import ArchitectureOptions
+from pipeline.sae.registry import build_sae
+from pipeline.training.loop import Trainee, refuse_different_streams, resolve_device, train
+from pipeline.training.options import TrainOptions
+
+
+class Training(NamedTuple):
+    """One dictionary to train.
+
+    Attributes:
+        sae: how it is built.
+        train: how it is trained.
+        checkpoint: file that holds its state until it is saved; an interrupted training goes on from it. None: no file.
+        record: receives every record of its losses, with their step.
+    """
+
+    sae: ArchitectureOptions
+    train: TrainOptions
+    checkpoint: Path | None = None
+    record: Callable[[Record], None] = lambda _: None
+
+    def identity(self, cache: ActivationCache) -> dict[str, Any]:
+        """Everything that decides the trained weights, as plain JSON."""
+        return {
+            "sae": self.sae.model_dump(mode="json"),
+            **training_identity(self.train.decisive(), cache),
+        }
+
+
+class Fit(NamedTuple):
+    """Trained dictionaries and how long that took.
+
+    Attributes:
+        saes: on the device of their training, by name.
+        seconds: of training.
+        waited: seconds of these in which no batch was there.
+        placement: where the activations lay; what "auto" came to.
+    """
+
+    saes: dict[str, SparseAutoencoder]
+    seconds: float
+    waited: float
+    placement: str
+
+
+def refuse_unfit(trainings: Mapping[str, Training], cache: ActivationCache) -> None:
+    """Check that these dictionaries, by name, can train here and on one stream of batches of this cache.
+
+    Raises:
+        ConfigError: they need different batches, or larger ones than there are pairs.
+        RunError: their device does not exist here.
+    """
+    refuse_different_streams({name: training.train for name, training in trainings.items()})
+    options = next(iter(trainings.values())).train
+    resolve_device(options.device)
+    if options.batch_pairs > cache.pairs:
+        raise ConfigError(
+            f"train.batch_pairs: cannot draw batches of {options.batch_pairs} pairs from the {cache.pairs} of {cache}; "
+            "lower it, or encode more"
+        )
+
+
+def fit(
+    cache: ActivationCache,
+    trainings: Mapping[str, Training],
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Fit:
+    """Build, initialise and train dictionaries; each becomes, bit for bit, what it becomes alone.
+
+    Args:
+        cache: what they are trained on.
+        trainings: by name.
+        advance: receives (steps done, steps in all) after every step.
+
+    Raises:
+        ConfigError: they need different batches, or larger ones than there are pairs.
+        CacheError: the cache is damaged.
+        RunError: the device does not exist here, training diverged, or a checkpoint cannot be read or written.
+    """
+    refuse_unfit(trainings, cache)
+    options = next(iter(trainings.values())).train
+    device = resolve_device(options.device)
+    loader = PairLoader(cache, options.batch_pairs, options.seed, options.placement, device)
+    saes, trainees = {}, []
+    for name, training in trainings.items():
+        sae = build_sae(training.sae, *input_channels(training.sae, cache.manifest), training.train.seed)
+        sae.initialise(input_statistics(cache, sae.inputs))
+        saes[name] = sae.to(device)
+        trainees.append(
+            Trainee(sae, training.train, training.checkpoint, training.identity(cache), training.record)
+        )
+    started = time.perf_counter()
+    waited = train(trainees, loader, advance)
+    return Fit(saes, time.perf_counter() - started, waited, loader.placement)
