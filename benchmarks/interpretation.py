@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
 from pipeline.interpretation.concept_codes import ConceptCodes
 from pipeline.interpretation.matching import ConceptIndex, Hits, count_hits, reference_weights
-from pipeline.interpretation.peaks import TopItems, image_peaks
+from pipeline.interpretation.peaks import TopPeaks, image_peaks
 from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
@@ -96,7 +96,7 @@ def measure(images: int, k: int, rounds: int) -> Measured:
     generator = torch.Generator().manual_seed(0)
     concepts = random_concepts(generator)
     codes = random_images(concepts, images, k, generator)
-    index, top = ConceptIndex(concepts, "typical"), TopItems(LATENTS, 12, torch.device("cpu"))
+    index, top = ConceptIndex(concepts, "typical"), TopPeaks(LATENTS, 12, torch.device("cpu"))
     sae = LucidSAE(LucidOptions(latents=4 * LATENTS, shared_ratio=0.25, k_shared=k), CHANNELS, CHANNELS)
     tokens = torch.randn(images * PATCHES, CHANNELS, generator=generator)
     peaks = image_peaks(codes, images, LATENTS)
@@ -112,7 +112,7 @@ def measure(images: int, k: int, rounds: int) -> Measured:
         count_hits(index.match(codes, peaks.activation, THRESHOLD), LATENTS, CONCEPTS)
 
     def find_peaks() -> None:
-        top.update(image_peaks(codes, images, LATENTS), torch.arange(images))
+        top.add(image_peaks(codes, images, LATENTS), torch.arange(images))
 
     before = peak_mebibytes()
     for _ in range(2 * rounds):

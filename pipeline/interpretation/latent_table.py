@@ -23,7 +23,7 @@ from jaxtyping import Float
 from cache import ActivationCache, shown_text
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.errors import RunError
-from pipeline.interpretation.peaks import TopItems
+from pipeline.interpretation.peaks import TopPeaks
 from pipeline.runs.files import replace_file
 from pipeline.runs.seal import SEAL_KEY, UNSEALED, check_seal, sealed
 from pipeline.sae.base import SparseAutoencoder
@@ -141,7 +141,7 @@ def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def image_records(
-    sae: SparseAutoencoder, cache: ActivationCache, top: TopItems
+    sae: SparseAutoencoder, cache: ActivationCache, top: TopPeaks
 ) -> list[list[dict[str, object]]]:
     """The rows of `top_images`, per latent."""
     file = cache.read_pair_samples(["file"])["file"].to_pylist()
@@ -164,7 +164,7 @@ def caption_records(
     sae: SparseAutoencoder,
     cache: ActivationCache,
     backbone: "Backbone",
-    top: TopItems,
+    top: TopPeaks,
     batch_pairs: int = 256,
 ) -> list[list[dict[str, object]]]:
     """The rows of `top_captions`, per latent; reads just these captions once more for their words."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cache import ActivationCache
+from pipeline.metrics.items import TopItems
 from pipeline.sparse.codes import SparseCodes
 
 
@@ -62,35 +63,23 @@ def peaks(codes: SparseCodes, offsets: Int[Tensor, "item+1"], latents: int) -> P
     return Peaks(activation.view(items, latents), first.view(items, latents), fired, len(item))
 
 
-class TopItems:
-    """The items with the highest peaks of each latent, strongest first, earlier items first on ties.
+class TopPeaks(TopItems):
+    """The items with the highest peaks of each latent, at which of their patches or tokens, and how often it fires.
 
     Attributes:
-        activation: float32 `[latent, rank]`; 0 where fewer items than ranks fired the latent.
-        item: int64 `[latent, rank]`, the caller's id of the item.
-        position: int64 `[latent, rank]`, the element at which the item peaks.
         items: number of items seen.
     """
 
     def __init__(self, latents: int, ranks: int, device: torch.device) -> None:
-        self.activation = torch.zeros(latents, ranks, device=device)
-        self.item = torch.full((latents, ranks), -1, device=device)
-        self.position = torch.full((latents, ranks), -1, device=device)
+        super().__init__(latents, ranks, device)
         self.items = 0
         self._fired = torch.zeros(latents, dtype=torch.int64, device=device)
         self._elements = 0
 
-    def update(self, peaks: Peaks, item_ids: Int[Tensor, "item"]) -> None:
+    def add(self, peaks: Peaks, item: Int[Tensor, "item"]) -> None:
         """Take in one batch of items, in the order of the pass."""
-        ranks = self.activation.shape[1]
-        activation = torch.cat([self.activation, peaks.activation.T], dim=1)
-        item = torch.cat([self.item, item_ids.expand(len(self.item), -1)], dim=1)
-        position = torch.cat([self.position, peaks.position.T], dim=1)
-        order = torch.sort(activation, dim=1, descending=True, stable=True).indices[:, :ranks]
-        self.activation = activation.gather(1, order)
-        self.item = item.gather(1, order)
-        self.position = position.gather(1, order)
-        self.items += len(item_ids)
+        self.update(peaks.activation, item, peaks.position)
+        self.items += len(item)
         self._fired += peaks.fired
         self._elements += peaks.elements
 
@@ -98,8 +87,3 @@ class TopItems:
     def frequency(self) -> Float[Tensor, "latent"]:
         """Share of all patches (or tokens) seen that fire each latent, float64 in [0, 1]."""
         return self._fired.double() / max(self._elements, 1)
-
-    def ranked(self, latent: int) -> list[tuple[int, int, float]]:
-        """(item, position, activation) of the items that fire `latent`, strongest first."""
-        rows = zip(self.item[latent], self.position[latent], self.activation[latent], strict=True)
-        return [(int(item), int(place), float(value)) for item, place, value in rows if value > 0]

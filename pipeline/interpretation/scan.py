@@ -12,7 +12,7 @@ from cache import ActivationCache
 from pipeline.interpretation.concept_codes import ConceptCodes
 from pipeline.interpretation.matching import ConceptIndex, count_hits
 from pipeline.interpretation.options import InterpretOptions
-from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
+from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks, peaks
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import select_inputs
@@ -26,8 +26,8 @@ class Scan(NamedTuple):
     """What one pass over a cache gathers: hits `[latent, concept]`, and the peaks on both sides."""
 
     hits: Int[Tensor, "latent concept"]
-    images: TopItems
-    captions: TopItems
+    images: TopPeaks
+    captions: TopPeaks
 
 
 @torch.inference_mode()
@@ -51,8 +51,8 @@ def scan_cache(
     width = sae.shared_width
     index = ConceptIndex(concepts, options.reference)
     hits = torch.zeros(width, len(concepts.codes), dtype=torch.int64, device=device)
-    images = TopItems(width, options.top_images, device)
-    captions = TopItems(width, options.top_captions, device)
+    images = TopPeaks(width, options.top_images, device)
+    captions = TopPeaks(width, options.top_captions, device)
     new_image = torch.from_numpy(np.isin(np.arange(cache.pairs), first_pairs(cache)))
     done = 0
     for stored in cache.iterate(options.batch_pairs):
@@ -63,9 +63,9 @@ def scan_cache(
         in_images = image_peaks(codes, len(activations), width)
         found = index.match(codes, in_images.activation, options.threshold)
         hits += count_hits(found, width, len(concepts.codes))
-        images.update(in_images, batch.pair[new].to(device))
+        images.add(in_images, batch.pair[new].to(device))
         codes = _encode(sae, "text", batch.text_tokens.to(device), batch.pair)
-        captions.update(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
+        captions.add(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
         done += len(batch.pair)
         if progress is not None:
             progress(done, cache.pairs)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from cache import ActivationCache, PairBatch
 from pipeline.datasets.geometry import ResizeMode
-from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks
+from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.inputs import select_inputs
 from pipeline.sae.options import Inputs
@@ -79,22 +79,22 @@ class SplitSightings:
         return self._sae.inputs == "pooled"
 
     @torch.inference_mode()
-    def search(self, ranks: int, images_at_most: int) -> TopItems:
+    def search(self, ranks: int, images_at_most: int) -> TopPeaks:
         """The images of this split that fire each latent most, among at most `images_at_most` evenly spaced ones.
 
         Use `ranking` to read one latent's.
         """
-        top = TopItems(self._sae.shared_width, ranks, self._device)
+        top = TopPeaks(self._sae.shared_width, ranks, self._device)
         pairs = first_pairs(self._cache)
         chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, images_at_most).round().astype(np.int64))]
         for batch in _read(self._cache, chosen):
             activations = select_inputs(batch, self._sae.inputs).vision_tokens.to(self._device)
             codes = self._sae.encode("vision", activations.flatten(0, 1), "shared")
             peaks = image_peaks(codes, len(batch.pair), self._sae.shared_width)
-            top.update(peaks, batch.pair.to(self._device))
+            top.add(peaks, batch.pair.to(self._device))
         return top
 
-    def ranking(self, top: TopItems, latent: int) -> Ranking:
+    def ranking(self, top: TopPeaks, latent: int) -> Ranking:
         """One latent's images from a `search`; without patches where the dictionary reads whole pictures."""
         return [(pair, None if self.whole else patch, value) for pair, patch, value in top.ranked(latent)]
 

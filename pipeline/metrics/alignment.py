@@ -102,7 +102,7 @@ class AlignmentMeter:
         self, side: Side, latents: Int[np.ndarray, "latent"]
     ) -> Float[np.ndarray, "latent embedding"]:
         top = self._top[side]
-        pairs, counted = top.pair[latents].cpu().numpy(), (top.activation[latents] > 0).cpu().numpy()
+        pairs, counted = top.item[latents].cpu().numpy(), (top.activation[latents] > 0).cpu().numpy()
         asked, place = np.unique(pairs[counted], return_inverse=True)
         embeddings = self._judge.embed(side, asked).astype(np.float64)
         latent = np.nonzero(counted)[0]

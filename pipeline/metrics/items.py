@@ -45,22 +45,42 @@ class TopItems:
 
     Attributes:
         activation: float32 [latent, rank]; 0 where fewer items than ranks fired the latent.
-        pair: int64 [latent, rank], the first pair with the item; -1 where there is none.
+        item: int64 [latent, rank], the caller's number of the item; -1 where there is none.
+        position: int64 [latent, rank], where in the item that is; -1 where it was not told.
     """
 
-    def __init__(self, latents: int, ranks: int) -> None:
-        self.activation = torch.zeros(latents, ranks)
-        self.pair = torch.full((latents, ranks), -1)
+    def __init__(self, latents: int, ranks: int, device: torch.device | None = None) -> None:
+        self.activation = torch.zeros(latents, ranks, device=device)
+        self.item = torch.full((latents, ranks), -1, device=device)
+        self.position = torch.full((latents, ranks), -1, device=device)
 
-    def update(self, activation: Float[Tensor, "item latent"], pair: Int[Tensor, "item"]) -> None:
+    def update(
+        self,
+        activation: Float[Tensor, "item latent"],
+        item: Int[Tensor, "item"],
+        position: Int[Tensor, "item latent"] | None = None,
+    ) -> None:
         """Take in some items that were not seen before, in the order of the pass."""
-        ranks = self.activation.shape[1]
+        latents, ranks = self.activation.shape
+        places = item.new_full((latents, len(item)), -1) if position is None else position.T
         candidates = torch.cat([self.activation.to(activation.device), activation.T], dim=1)
-        pairs = torch.cat([self.pair.to(pair.device), pair.expand(len(self.pair), -1)], dim=1)
-        values, order = torch.sort(candidates, dim=1, descending=True, stable=True)
-        self.activation, self.pair = values[:, :ranks], pairs.gather(1, order[:, :ranks])
+        order = torch.sort(candidates, dim=1, descending=True, stable=True).indices[:, :ranks]
+        self.activation = candidates.gather(1, order)
+        self.item = _joined(self.item, item.expand(latents, -1), order)
+        self.position = _joined(self.position, places, order)
 
     @property
     def alive(self) -> Bool[Tensor, "latent"]:
         """Whether any item fired the latent."""
         return self.activation[:, 0] > 0
+
+    def ranked(self, latent: int) -> list[tuple[int, int, float]]:
+        """List (item, position, activation) of the items that fire `latent`, strongest first."""
+        rows = zip(self.item[latent], self.position[latent], self.activation[latent], strict=True)
+        return [(int(item), int(place), float(value)) for item, place, value in rows if value > 0]
+
+
+def _joined(
+    kept: Int[Tensor, "latent rank"], new: Int[Tensor, "latent item"], order: Int[Tensor, "latent rank"]
+) -> Int[Tensor, "latent rank"]:
+    return torch.cat([kept.to(new.device), new], dim=1).gather(1, order)

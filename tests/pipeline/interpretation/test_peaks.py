@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.interpretation.peaks import TopItems, first_pairs, image_peaks, peaks
+from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks, peaks
 from pipeline.sparse.codes import SparseCodes
 
 LATENTS, K = 6, 2
@@ -43,12 +43,12 @@ def test_images_are_items_of_equally_many_patches():
 def test_the_top_items_do_not_depend_on_how_items_are_batched(sizes):
     codes, offsets = draw([3] * 9)
     whole = peaks(codes, offsets, LATENTS)
-    top = TopItems(LATENTS, 4, torch.device("cpu"))
+    top = TopPeaks(LATENTS, 4, torch.device("cpu"))
     start = 0
     for size in sizes:
         rows = slice(3 * start, 3 * (start + size))
         part = SparseCodes(codes.values[rows], codes.indices[rows])
-        top.update(image_peaks(part, size, LATENTS), 100 + torch.arange(start, start + size))
+        top.add(image_peaks(part, size, LATENTS), 100 + torch.arange(start, start + size))
         start += size
     for latent in range(LATENTS):
         activation = whole.activation[:, latent].tolist()

@@ -187,8 +187,8 @@ def test_the_earlier_of_equally_strong_items_ranks_first_for_any_batches() -> No
         top = TopItems(latents=2, ranks=3)
         for rows in torch.arange(4).split(size):
             top.update(activation[rows], 10 + rows)
-        assert top.pair[0].tolist() == [11, 12, 10]
-        assert top.pair[1, 0] == 12 and top.activation[1].tolist() == [3, 0, 0]
+        assert top.item[0].tolist() == [11, 12, 10]
+        assert top.item[1, 0] == 12 and top.activation[1].tolist() == [3, 0, 0]
         assert top.alive.tolist() == [True, True]
 
 
