@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cache import ActivationCache
 from pipeline.interpretation.identity import describes
-from pipeline.interpretation.latent_table import read_latents
+from pipeline.interpretation.latent_table import LATENTS_FILE, read_latents
 from pipeline.metrics.evaluation import evaluate
 from pipeline.params import Params
 from pipeline.runs.metrics import write_metrics
@@ -28,7 +28,7 @@ def evaluate_run(params: Params, run: Path) -> None:
     with open_run(run, params.backbone) as (sae, backbone, validation):
         with progress_bar(f"evaluate {run.name}", "pairs") as advance:
             metrics = evaluate(sae, validation, backbone, params.evaluate, advance)
-        score = _score_of_names(run / "latents.parquet", sae, validation)
+        score = _score_of_names(run / LATENTS_FILE, sae, validation)
         if score is not None:
             metrics["interpretation"] = score
         write_metrics(run, metrics, validation)

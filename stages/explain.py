@@ -10,7 +10,7 @@ from pipeline.figures.explanation import explanation_figure
 from pipeline.figures.style import check_outputs
 from pipeline.interpretation.explanation import Explanation, explain
 from pipeline.interpretation.identity import dictionary_sha256
-from pipeline.interpretation.latent_table import read_latents
+from pipeline.interpretation.latent_table import LATENTS_FILE, read_latents
 from pipeline.params import Params
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.sae.base import SparseAutoencoder
@@ -33,7 +33,7 @@ def explain_picture(params: Params, run: Path, image: Path, text: str, count: in
     check_outputs([output])
     picture = read_upright(image)
     sae = load_sae(run)
-    names = _names(run / "latents.parquet", sae)
+    names = _names(run / LATENTS_FILE, sae)
     backbone = load_backbone(params.backbone)
     refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
     explanation = explain(sae, backbone, picture, text)

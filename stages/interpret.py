@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.interpretation.latent_table import METADATA_KEY, write_latents
+from pipeline.interpretation.latent_table import LATENTS_FILE, METADATA_KEY, write_latents
 from pipeline.interpretation.naming import interpret
 from pipeline.params import Params
 from stages.progress import note, progress_bars
@@ -30,7 +30,7 @@ def interpret_run(params: Params, run: Path) -> None:
         _tell_left_out("terms that the backbone's tokenizer does not know", metadata["unknown_concepts"])
         repeated = [f"{term} = {same}" for term, same in metadata["repeated_concepts"].items()]
         _tell_left_out("terms that are the same tokens as an earlier one", repeated)
-        write_latents(run / "latents.parquet", latents)
+        write_latents(run / LATENTS_FILE, latents)
 
 
 def _tell_left_out(what: str, terms: Sequence[str]) -> None:

@@ -120,7 +120,8 @@ def code_of(name: str) -> set[str]:
 def declared_code(stage: Mapping[str, Any]) -> set[str]:
     """The stage's dependencies among the modules and packages of this repository."""
     paths = [dependency for dependency in stage["deps"] if dependency.split("/")[0] in LAYERS]
-    return {path.removesuffix(".py").replace("/", ".") for path in paths}
+    modules = {path.removesuffix(".py").replace("/", ".") for path in paths}
+    return {module for module in modules if file_of(module)}
 
 
 @pytest.mark.parametrize("name", STAGES)

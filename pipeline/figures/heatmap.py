@@ -11,8 +11,8 @@ from PIL import Image
 
 from pipeline.figures.lettering import shortened, text_width
 from pipeline.figures.style import QUIET, paper_style, place_axes, write_text
+from pipeline.interpretation.latent import Latent
 from pipeline.report.heat import SCALE, overlay
-from pipeline.report.latents import LatentPage
 
 _GAP = 0.04
 _LABEL = 0.9
@@ -22,7 +22,7 @@ _POINTS = 8.0
 
 def heatmap_figure(
     pictures: Sequence[Image.Image],
-    latents: Sequence[LatentPage],
+    latents: Sequence[Latent],
     maps: Sequence[Sequence[Float[np.ndarray, "row column"]]],
     width: float,
 ) -> Figure:
@@ -59,7 +59,7 @@ def show_picture(axes: Axes, picture: Image.Image) -> None:
     )
 
 
-def _label(figure: Figure, latent: LatentPage, right: float, middle: float) -> None:
+def _label(figure: Figure, latent: Latent, right: float, middle: float) -> None:
     title = shortened(latent.title, _POINTS, right)
     write_text(
         figure,

@@ -12,8 +12,8 @@ from pipeline.figures.heatmap import show_picture
 from pipeline.figures.lettering import shortened, text_width
 from pipeline.figures.style import BOX, INK, LIT, QUIET, paper_style, place_axes, write_text
 from pipeline.interpretation.captions import LitCaption, Piece
+from pipeline.interpretation.latent import Latent
 from pipeline.interpretation.sightings import Sighting, crop_around
-from pipeline.report.latents import LatentPage
 
 _GAP = 0.05
 _HEAD = 0.24
@@ -24,7 +24,7 @@ _CROP_PIXELS = 192
 
 
 def latent_figure(
-    latent: LatentPage,
+    latent: Latent,
     sightings: Sequence[Sighting],
     pictures: Sequence[Image.Image],
     captions: int,
@@ -67,7 +67,7 @@ def latent_figure(
     return figure
 
 
-def _head(figure: Figure, latent: LatentPage, units: tuple[str, str], width: float) -> None:
+def _head(figure: Figure, latent: Latent, units: tuple[str, str], width: float) -> None:
     row = latent.row
     number = f"latent {latent.number}, " if row["named"] else ""
     rates = f"{row['vision_frequency']:.1%} of {units[0]}, {row['text_frequency']:.1%} of {units[1]}"

@@ -12,14 +12,11 @@ from PIL import Image
 
 from cache import ActivationCache
 from pipeline.datasets.sample_pictures import read_sample_picture
-from pipeline.errors import ConfigError, RunError
-from pipeline.interpretation.captions import lit_captions
+from pipeline.errors import ConfigError
+from pipeline.interpretation.interpreted_run import InterpretedRun, open_interpreted_run, ranking_of
+from pipeline.interpretation.latent import Latent, specimens
 from pipeline.interpretation.sightings import Ranking, Sighting, SplitSightings, resize_mode_of, rows_of_pairs
-from pipeline.report.dictionaries import TABLE, is_right, kinds_by_term, read_latents_of
-from pipeline.report.latents import LatentPage, specimens
 from pipeline.report.pictures import as_seen
-from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.saving import load_sae
 
 SEARCHED_IMAGES = 2000
 """Images of a split that was not interpreted that are searched for the strongest ones, evenly spaced."""
@@ -44,38 +41,22 @@ class FigureSource:
     @cached_property
     def sightings(self) -> SplitSightings:
         """Where the run's latents fire in the split."""
-        return SplitSightings(self.cache, self._sae)
+        return SplitSightings(self.cache, self._interpreted.sae)
 
     @cached_property
-    def _sae(self) -> SparseAutoencoder:
-        return load_sae(self.run)
+    def _interpreted(self) -> InterpretedRun:
+        return open_interpreted_run(self.run)
 
     @cached_property
-    def latents(self) -> dict[int, LatentPage]:
+    def latents(self) -> dict[int, Latent]:
         """Every latent of `latents.parquet` that fires, by number.
 
         Raises:
             RunError: the run was not interpreted.
         """
-        table, metadata = self._table
-        kinds = kinds_by_term(metadata)
-        return {
-            row["latent"]: LatentPage(
-                self.run.name,
-                row,
-                kinds.get(row["name"]) if row["named"] else None,
-                (),
-                (),
-                None,
-                lit_captions(row["top_captions"]),
-                (),
-                is_right(metadata, row["latent"]),
-            )
-            for row in table.to_pylist()
-            if row["vision_frequency"] or row["text_frequency"]
-        }
+        return self._interpreted.latents()
 
-    def choose_latents(self, wanted: Sequence[str], count: int) -> list[LatentPage]:
+    def choose_latents(self, wanted: Sequence[str], count: int) -> list[Latent]:
         """The latents asked for by number or name; without any, `count` named ones of as many kinds as there are.
 
         Of several with the same name the one with most hits is meant.
@@ -90,7 +71,7 @@ class FigureSource:
             raise ConfigError(f"{self.run}: none of its latents has a name; choose some by number")
         return specimens(sorted(named, key=lambda latent: -latent.row["hits"]), count)
 
-    def choose_pairs(self, wanted: Sequence[str], latents: Sequence[LatentPage], count: int) -> list[int]:
+    def choose_pairs(self, wanted: Sequence[str], latents: Sequence[Latent], count: int) -> list[int]:
         """The pairs asked for by number or file; without any, `count` of different images that these latents fire in.
 
         Raises:
@@ -107,13 +88,8 @@ class FigureSource:
 
     def rankings(self, latents: Sequence[int], count: int) -> dict[int, Ranking]:
         """The pairs whose images fire each latent most, as `interpret` found them; in another split by a search."""
-        _, metadata = self._table
-        if metadata["cache_sha256"] == self.cache.manifest.sha256:
-            ranked = {latent: self.latents[latent].row["top_images"][:count] for latent in latents}
-            return {
-                latent: [(image["pair"], image["patch"], image["activation"]) for image in images]
-                for latent, images in ranked.items()
-            }
+        if self._interpreted.describes(self.cache):
+            return {latent: ranking_of(self.latents[latent].row, count) for latent in latents}
         top = self.sightings.search(count, SEARCHED_IMAGES)
         return {latent: self.sightings.ranking(top, latent) for latent in latents}
 
@@ -158,22 +134,15 @@ class FigureSource:
         picture = read_sample_picture(self.dataset_root, row["file"], (row["width"], row["height"]))
         return as_seen(picture, self.cache.manifest.grid, resize_mode_of(self.cache), PICTURE_PIXELS)
 
-    @cached_property
-    def _table(self) -> tuple[Any, dict[str, Any]]:
-        path = self.run / TABLE
-        if not path.exists():
-            raise RunError(f"{path}: no such file; run `concord interpret {self.run.name}` first")
-        return read_latents_of(self._sae, self.run)
-
     @property
     def _split(self) -> str:
         return f"the split {self.cache.manifest.dataset['split']}"
 
-    def _latent(self, wanted: str) -> LatentPage:
+    def _latent(self, wanted: str) -> Latent:
         if wanted.isdecimal():
             if int(wanted) in self.latents:
                 return self.latents[int(wanted)]
-            width = self._table[0].num_rows
+            width = self._interpreted.table.num_rows
             why = "never fires" if int(wanted) < width else f"does not exist; there are 0 to {width - 1}"
             raise ConfigError(f"latent {wanted}: this latent of {self.run} {why}")
         named = [latent for latent in self.latents.values() if latent.row["named"] and latent.title == wanted]

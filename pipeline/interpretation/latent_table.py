@@ -31,6 +31,7 @@ from pipeline.sae.base import SparseAutoencoder
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
+LATENTS_FILE = "latents.parquet"
 METADATA_KEY = b"concord"
 _SEAL_KEY = SEAL_KEY.encode()
 _REMEDY = "run `concord interpret` again"

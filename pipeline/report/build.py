@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cache import ActivationCache
-from pipeline.report.dictionaries import TABLE, Dictionary, read_dictionaries
+from pipeline.interpretation.latent_table import LATENTS_FILE
+from pipeline.report.dictionaries import DictionaryPages, read_dictionaries
 from pipeline.report.folder import replacing_report
 from pipeline.report.options import ReportOptions
 from pipeline.report.pages import assets, list_pages, overview, templates
@@ -78,7 +79,7 @@ def _write_report(
 def _comparison(
     runs: Sequence[Run],
     caches: Mapping[str, ActivationCache],
-    dictionaries: Sequence[Dictionary],
+    dictionaries: Sequence[DictionaryPages],
     shelf: PictureShelf,
     options: ReportOptions,
 ) -> SideBySide | None:
@@ -86,7 +87,7 @@ def _comparison(
     folders = {run.name: run.folder for run in runs}
     for dictionary in dictionaries:
         if dictionary.inputs == "tokens" and dictionary.split is not None:
-            table = folders[dictionary.variant] / TABLE
+            table = folders[dictionary.variant] / LATENTS_FILE
             cache = caches[dictionary.split]
             return compare_variants(runs, dictionary.split, cache, table, shelf, options.compared_pairs)
     return None

@@ -3,37 +3,28 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from cache import ActivationCache
-from pipeline.errors import ConfigError, RunError
-from pipeline.interpretation.captions import lit_captions
-from pipeline.interpretation.concept_list import load_concept_list
-from pipeline.interpretation.identity import dictionary_sha256
-from pipeline.interpretation.latent_table import read_latents
+from pipeline.errors import RunError
+from pipeline.interpretation.interpreted_run import open_interpreted_run, ranking_of
+from pipeline.interpretation.latent import Latent, specimens
+from pipeline.interpretation.latent_table import LATENTS_FILE
 from pipeline.interpretation.neighbours import nearest_latents
 from pipeline.interpretation.sightings import Ranking, SplitSightings, units_of
 from pipeline.report.evidence import Evidence, show
-from pipeline.report.latents import LatentPage, specimens
+from pipeline.report.latent_page import LatentPage
 from pipeline.report.options import ReportOptions
 from pipeline.report.pictures import PictureShelf
 from pipeline.results.run import Run
-from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.options import Inputs
-from pipeline.sae.saving import load_sae
-
-TABLE = "latents.parquet"
 
 _TAKEN = {"", "images", "scripts", "style.css", "index.html", "compare.html", "report.json"}
 _LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
-class Dictionary:
+class DictionaryPages:
     """An interpreted dictionary as the report shows it.
 
     Attributes:
@@ -112,14 +103,14 @@ class Dictionary:
 
 def read_dictionaries(
     runs: Sequence[Run], caches: Mapping[str, ActivationCache], shelf: PictureShelf, options: ReportOptions
-) -> tuple[Dictionary, ...]:
+) -> tuple[DictionaryPages, ...]:
     """One per interpreted run, that of `options.variant` first; writes the pictures they show.
 
     Raises:
         RunError: two runs would share a folder, or a run's `latents.parquet` or model cannot be read.
         DatasetError: a picture cannot be read.
     """
-    interpreted = [run for run in runs if (run.folder / TABLE).exists()]
+    interpreted = [run for run in runs if (run.folder / LATENTS_FILE).exists()]
     folders = {run.name: _folder_name(run.name) for run in interpreted}
     if len({folder.casefold() for folder in folders.values()}) < len(interpreted):
         raise RunError(
@@ -151,46 +142,43 @@ class _Reader:
         self._caches = caches
         self._shelf = shelf
         self._options = options
-        self._sae: SparseAutoencoder = load_sae(run.folder)
+        self._interpreted = open_interpreted_run(run.folder)
 
-    def read(self) -> Dictionary:
-        run, options = self._run, self._options
-        table, metadata = read_latents_of(self._sae, run.folder)
-        rows, fired = _chosen(
-            table, options.latents if run.name == options.variant else options.other_latents
-        )
-        split = interpreted_split(metadata, self._caches)
-        rankings = {row["latent"]: _ranking(row, options.images) for row in rows}
+    def read(self) -> DictionaryPages:
+        run, options, interpreted = self._run, self._options, self._interpreted
+        firing = list(interpreted.latents().values())
+        chosen = _chosen(firing, options.latents if run.name == options.variant else options.other_latents)
+        split = next((name for name, cache in self._caches.items() if interpreted.describes(cache)), None)
+        rankings = {latent.number: ranking_of(latent.row, options.images) for latent in chosen}
         images = self._evidence(split, rankings) if split is not None else {}
         unseen, frequency, searched = self._unseen([*rankings], split)
-        kinds = kinds_by_term(metadata)
-        neighbours = nearest_latents(self._sae, [*rankings], options.neighbours)
+        neighbours = nearest_latents(interpreted.sae, [*rankings], options.neighbours)
         pages = [
             LatentPage(
-                self._folder,
-                row,
-                kinds.get(row["name"]) if row["named"] else None,
-                images.get(row["latent"], ()),
-                unseen.get(row["latent"], ()),
-                frequency[row["latent"]] if frequency else None,
-                lit_captions(row["top_captions"][: options.captions]),
-                neighbours[row["latent"]],
-                is_right(metadata, row["latent"]),
+                row=latent.row,
+                kind=latent.kind,
+                captions=latent.captions[: options.captions],
+                right=latent.right,
+                folder=self._folder,
+                images=images.get(latent.number, ()),
+                unseen=unseen.get(latent.number, ()),
+                unseen_frequency=frequency[latent.number] if frequency else None,
+                neighbours=neighbours[latent.number],
             )
-            for row in rows
+            for latent in chosen
         ]
-        return Dictionary(
+        return DictionaryPages(
             variant=run.name,
             folder=self._folder,
-            inputs=self._sae.inputs,
-            metadata=metadata,
-            score=run.naming or metadata.get("score"),
+            inputs=interpreted.sae.inputs,
+            metadata=interpreted.metadata,
+            score=run.naming or interpreted.metadata.get("score"),
             split=split,
             grid=_grid(self._caches.get(split or options.ood_split)),
-            latents=table.num_rows,
-            fired=fired,
+            latents=interpreted.table.num_rows,
+            fired=len(firing),
             searched=searched,
-            with_name=pc.sum(table["named"]).as_py() or 0,
+            with_name=interpreted.with_name,
             named=tuple(page for page in pages if page.row["named"]),
             unnamed=tuple(page for page in pages if not page.row["named"]),
         )
@@ -202,14 +190,14 @@ class _Reader:
         split, options = self._options.ood_split, self._options
         if not options.ood_images or split not in self._caches or split == interpreted:
             return {}, [], None
-        sightings = SplitSightings(self._caches[split], self._sae)
+        sightings = SplitSightings(self._caches[split], self._interpreted.sae)
         top = sightings.search(options.ood_images, options.ood_pairs)
         rankings = {latent: sightings.ranking(top, latent) for latent in latents}
         return self._evidence(split, rankings), top.frequency.tolist(), (top.items, sightings.images)
 
     def _evidence(self, split: str, rankings: Mapping[int, Ranking]) -> dict[int, tuple[Evidence, ...]]:
         cache = self._caches[split]
-        found = SplitSightings(cache, self._sae).collect(rankings)
+        found = SplitSightings(cache, self._interpreted.sae).collect(rankings)
         return {
             latent: tuple(show(sighting, split, cache, self._shelf) for sighting in sightings)
             for latent, sightings in found.items()
@@ -220,49 +208,11 @@ def _grid(cache: ActivationCache | None) -> tuple[int, int]:
     return cache.manifest.grid if cache is not None else (1, 1)
 
 
-def read_latents_of(sae: SparseAutoencoder, run: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """The run's `latents.parquet` and its metadata.
+def _chosen(latents: Sequence[Latent], most: int) -> list[Latent]:
+    """The latents that get a page: named ones first, then most hits, then most frequent."""
 
-    Raises:
-        RunError: it cannot be read, or it describes another dictionary than `sae`, that of an earlier training.
-    """
-    table, metadata = read_latents(run / TABLE)
-    if metadata.get("dictionary_sha256") != dictionary_sha256(sae):
-        raise RunError(
-            f"{run / TABLE}: describes an earlier training; run `concord interpret {run.name}` again"
-        )
-    return table, metadata
+    def order(latent: Latent) -> tuple[bool, int, float, int]:
+        row = latent.row
+        return not row["named"], -row["hits"], -row["vision_frequency"], latent.number
 
-
-def interpreted_split(metadata: Mapping[str, Any], caches: Mapping[str, ActivationCache]) -> str | None:
-    """The split whose cache was interpreted; None if it is not among `caches`."""
-    matching = (split for split, cache in caches.items() if cache.manifest.sha256 == metadata["cache_sha256"])
-    return next(matching, None)
-
-
-def is_right(metadata: Mapping[str, Any], latent: int) -> bool | None:
-    """Whether a named latent's name is the true concept that it tells apart, in images and in captions alike."""
-    found = (metadata.get("true_concepts") or {}).get(str(latent))
-    return None if found is None else found["name"] is not None and len(set(found.values())) == 1
-
-
-def kinds_by_term(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Kind by term, from the concept list that named the latents; empty if that list is gone or was changed."""
-    try:
-        concepts = load_concept_list(metadata["concept_list"]["name"])
-    except ConfigError:
-        return {}
-    if concepts.sha256 != metadata["concept_list"]["sha256"]:
-        return {}
-    return {term: concept.partition(":")[0] for term, concept in concepts.truth.items()}
-
-
-def _chosen(table: pa.Table, most: int) -> tuple[list[dict[str, Any]], int]:
-    """The rows that get a page (named ones first, then most hits, then most frequent), and how many latents fire."""
-    rows = [row for row in table.to_pylist() if row["vision_frequency"] or row["text_frequency"]]
-    rows.sort(key=lambda row: (not row["named"], -row["hits"], -row["vision_frequency"], row["latent"]))
-    return rows[:most], len(rows)
-
-
-def _ranking(row: Mapping[str, Any], images: int) -> Ranking:
-    return [(image["pair"], image["patch"], image["activation"]) for image in row["top_images"][:images]]
+    return sorted(latents, key=order)[:most]

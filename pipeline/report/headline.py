@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.dictionaries import Dictionary
+from pipeline.report.dictionaries import DictionaryPages
 from pipeline.results.decimals import decimals_text
 from pipeline.results.run import Run
 
@@ -17,7 +17,7 @@ class Headline:
     note: str
 
 
-def headlines(runs: Sequence[Run], variant: str, dictionary: Dictionary | None) -> tuple[Headline, ...]:
+def headlines(runs: Sequence[Run], variant: str, dictionary: DictionaryPages | None) -> tuple[Headline, ...]:
     """The figures there are: names, variance explained, grounding beside its control, agreement of the sides."""
     metrics: Mapping[str, float] = next((run.metrics for run in runs if run.name == variant), {})
     found: list[Headline] = []

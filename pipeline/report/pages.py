@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cache import ActivationCache, visible
 from pipeline.report.charts import training_charts
-from pipeline.report.dictionaries import Dictionary
+from pipeline.report.dictionaries import DictionaryPages
 from pipeline.report.headline import headlines
 from pipeline.report.heat import SCALE
 from pipeline.report.options import ReportOptions
@@ -43,7 +43,7 @@ class Page(NamedTuple):
 
 
 def list_pages(
-    dictionaries: Sequence[Dictionary], comparison: SideBySide | None, overview: dict[str, Any]
+    dictionaries: Sequence[DictionaryPages], comparison: SideBySide | None, overview: dict[str, Any]
 ) -> list[Page]:
     """Every page of the report, the first one first."""
     first = dictionaries[0] if dictionaries else None
@@ -60,7 +60,7 @@ def list_pages(
     return pages
 
 
-def _pages_of(dictionary: Dictionary, dictionaries: Sequence[Dictionary]) -> Iterator[Page]:
+def _pages_of(dictionary: DictionaryPages, dictionaries: Sequence[DictionaryPages]) -> Iterator[Page]:
     """The gallery of one dictionary, and its latents."""
     yield Page(dictionary.gallery, "concepts.html.jinja", {"dictionary": dictionary})
     latents = dictionary.pages
@@ -79,7 +79,7 @@ def _pages_of(dictionary: Dictionary, dictionaries: Sequence[Dictionary]) -> Ite
 def overview(
     runs: Sequence[Run],
     caches: Mapping[str, ActivationCache],
-    dictionaries: Sequence[Dictionary],
+    dictionaries: Sequence[DictionaryPages],
     options: ReportOptions,
 ) -> dict[str, Any]:
     """What the first page shows; the dictionary at its top is the first one."""
@@ -105,7 +105,7 @@ def overview(
     }
 
 
-def assets(dictionaries: Sequence[Dictionary]) -> Iterator[tuple[str, str]]:
+def assets(dictionaries: Sequence[DictionaryPages]) -> Iterator[tuple[str, str]]:
     """(path, text) of the style sheet, the scripts, and what the search field looks in."""
     package = resources.files("pipeline.report")
     yield "style.css", (package / "style.css").read_text(encoding="utf-8")

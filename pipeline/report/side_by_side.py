@@ -1,21 +1,19 @@
 """The same pictures under every variant: where each one's transport plan sends each word of the caption."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
 from jaxtyping import Float
 
-from cache import ActivationCache, PairBatch
-from pipeline.backbone.spelling import Word, over_words
+from cache import ActivationCache
+from pipeline.backbone.spelling import Word
 from pipeline.interpretation.latent_table import read_latents
 from pipeline.interpretation.sightings import resize_mode_of, rows_of_pairs
-from pipeline.metrics.naming import is_named
+from pipeline.interpretation.word_plans import telling_word, varied_pairs, word_plans, words_of_captions
 from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf
 from pipeline.results.run import Run
@@ -112,10 +110,10 @@ def compare_variants(
         DatasetError: a picture cannot be read.
     """
     saes, missing = _dictionaries(runs)
-    words = _words_of_captions(read_latents(table)[0])
+    words = words_of_captions(read_latents(table)[0])
     rows = rows_of_pairs(cache, set(words))
-    pairs = _varied(rows, count) if saes else []
-    plans = {variant: _plans(sae, cache, pairs, words) for variant, sae in saes.items()}
+    pairs = varied_pairs(rows, count) if saes else []
+    plans = {variant: word_plans(sae, cache, pairs, words) for variant, sae in saes.items()}
     specimens = tuple(
         _specimen(
             cache,
@@ -146,69 +144,6 @@ def _dictionaries(runs: Sequence[Run]) -> tuple[dict[str, SparseAutoencoder], di
     return saes, missing
 
 
-def _words_of_captions(latents: pa.Table) -> dict[int, tuple[Word, ...]]:
-    """Words by pair, of all captions that some latent lists."""
-    captions = (caption for row in latents["top_captions"].to_pylist() for caption in row)
-    return {caption["pair"]: tuple(_words(caption["words"])) for caption in captions}
-
-
-def _words(records: Sequence[Mapping[str, Any]]) -> Iterator[Word]:
-    start = 0
-    for record in records:
-        stop = start + record["tokens"]
-        yield Word(**{**record, "tokens": range(start, stop)})
-        start = stop
-
-
-def _varied(rows: Mapping[int, Mapping[str, Any]], count: int) -> list[int]:
-    """At most `count` pairs of different images, together of as many categories as possible.
-
-    Pictures of two things come first: one has nothing to be told from, and of many little can be seen.
-    """
-    categories = {pair: set(row["categories"] or ()) for pair, row in rows.items()}
-    order = sorted(rows, key=lambda pair: (abs(len(categories[pair]) - 2), pair))
-    chosen: list[int] = []
-    files: set[str] = set()
-    shown: set[str] = set()
-    while len(chosen) < count:
-        left = [pair for pair in order if rows[pair]["file"] not in files]
-        if not left:
-            break
-        best = max(left, key=lambda pair: min(len(categories[pair] - shown), 2))
-        shown = shown | categories[best] if categories[best] - shown else set(categories[best])
-        files.add(rows[best]["file"])
-        chosen.append(best)
-    return chosen
-
-
-@torch.inference_mode()
-def _plans(
-    sae: SparseAutoencoder,
-    cache: ActivationCache,
-    pairs: Sequence[int],
-    words: Mapping[int, Sequence[Word]],
-) -> dict[int, Float[np.ndarray, "word patch"]]:
-    """Each word's share of the plan at every patch, relative to the word's strongest patch, by pair."""
-    plans = {}
-    device = next(sae.parameters()).device
-    for batch in _batches(cache, sorted(pairs)):
-        patches = batch.vision_tokens.shape[1]
-        vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
-        text = sae.encode("text", batch.text_tokens.to(device), "shared")
-        plans_of_batch = sae.transport(vision, text, batch.text_offsets.to(device), patches)
-        matrices = zip(batch.pair.tolist(), plans_of_batch.plan, plans_of_batch.valid, strict=True)
-        for pair, matrix, is_token in matrices:
-            columns = over_words(np.add, matrix[:, is_token].cpu().numpy(), words[pair]).T
-            peak = columns.max(axis=1, keepdims=True).clip(min=np.finfo(columns.dtype).tiny)
-            plans[pair] = columns / peak
-    return plans
-
-
-def _batches(cache: ActivationCache, pairs: Sequence[int], batch_pairs: int = 32) -> Iterator[PairBatch]:
-    for start in range(0, len(pairs), batch_pairs):
-        yield cache.read_pairs(np.array(pairs[start : start + batch_pairs], dtype=np.int64))
-
-
 def _specimen(
     cache: ActivationCache,
     split: str,
@@ -219,7 +154,7 @@ def _specimen(
 ) -> Specimen:
     grid = cache.manifest.grid
     picture = shelf.place(split, row["file"], (row["width"], row["height"]), grid, resize_mode_of(cache))
-    chosen = _telling_word(words, row["categories"] or (), next(iter(plans.values())))
+    chosen = telling_word(words, row["categories"] or (), next(iter(plans.values())))
     shown = {variant: _word_map(columns[chosen], grid) for variant, columns in plans.items()}
     maps = {variant: tuple(map(heat_text, columns)) for variant, columns in plans.items()}
     return Specimen(row["pair"], picture, words, chosen, shown, maps)
@@ -228,14 +163,3 @@ def _specimen(
 def _word_map(heat: Float[np.ndarray, "patch"], grid: tuple[int, int]) -> WordMap:
     row, column = divmod(int(heat.argmax()), grid[1])
     return WordMap(heat_image(heat.reshape(grid)), row, column, not heat.any())
-
-
-def _telling_word(
-    words: Sequence[Word], categories: Sequence[str], columns: Float[np.ndarray, "word patch"]
-) -> int:
-    """The first word that names a category of the picture, also in the plural; else the most concentrated one."""
-    for position, word in enumerate(words):
-        if any(is_named(word.text, category) for category in categories):
-            return position
-    spread = columns.mean(axis=1) + np.array([word.special for word in words])
-    return int(spread.argmin())

@@ -11,11 +11,12 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from pipeline.interpretation.captions import lit_captions
+from pipeline.interpretation.latent import specimens
 from pipeline.report.charts import HEIGHT, WIDTH, training_charts
 from pipeline.report.evidence import Evidence
 from pipeline.report.headline import headlines
 from pipeline.report.heat import DIGITS, SCALE, heat_image, heat_text
-from pipeline.report.latents import LatentPage, specimens
+from pipeline.report.latent_page import LatentPage
 from pipeline.report.pages import interval_text, templates
 from pipeline.report.pictures import Picture, as_seen
 from pipeline.results.decimals import decimals_text, figure_text
@@ -90,7 +91,7 @@ def page_of(right=None, pictures=(), captions=(), named=True):
         }
         for words, position in captions
     ]
-    return LatentPage("lucid", row, None, images, (), None, lit_captions(lit), (), right)
+    return LatentPage(row, None, lit_captions(lit), right, "lucid", images, (), None, ())
 
 
 @pytest.mark.parametrize(

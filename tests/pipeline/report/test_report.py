@@ -1,5 +1,4 @@
 import base64
-import hashlib
 import io
 import json
 import sys
@@ -12,7 +11,6 @@ from PIL import Image
 
 from pipeline.errors import DatasetError, RunError
 from pipeline.report.build import build_report
-from pipeline.report.dictionaries import kinds_by_term
 from pipeline.report.heat import SCALE, heat_text
 from pipeline.report.options import ReportOptions
 from pipeline.results.run import flatten
@@ -177,18 +175,6 @@ def test_names_carry_the_kind_that_the_concept_list_gives_them(pages):
     assert {
         option["value"] for option in pages["lucid/concepts.html"].all("option") if "value" in option
     } >= {"named"}
-
-
-def test_kinds_are_left_out_when_the_list_is_gone_or_was_changed(tmp_path):
-    path = tmp_path / "list.txt"
-    metadata = {
-        "concept_list": {"name": str(path), "sha256": hashlib.sha256(b"boat = noun:boat").hexdigest()}
-    }
-    assert kinds_by_term(metadata) == {}
-    path.write_bytes(b"boat = noun:boat")
-    assert kinds_by_term(metadata) == {"boat": "noun"}
-    path.write_bytes(b"boat = verb:boat")
-    assert kinds_by_term(metadata) == {}
 
 
 def test_every_latent_links_to_the_others_as_its_neighbours(pages):

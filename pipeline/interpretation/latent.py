@@ -1,52 +1,35 @@
-"""One latent with everything that stands on its page."""
+"""One latent, with what pictures and captions say of its name."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.interpretation.captions import LitCaption, keywords
-from pipeline.interpretation.neighbours import Neighbour
 from pipeline.metrics.naming import is_named, names
-from pipeline.report.evidence import Evidence
 
 
 @dataclass(frozen=True)
-class LatentPage:
-    """One latent.
+class Latent:
+    """One latent of an interpreted dictionary.
 
     Attributes:
-        folder: where its variant's pages are, relative to the report's root.
         row: its row of `latents.parquet`.
         kind: what sort of concept its name is ("noun"), where the concept list says so.
-        images: where it fires in the interpreted split, strongest first.
-        unseen: where it fires in the second split.
-        unseen_frequency: share of that split's patches that fire it; None without the split.
         captions: which words fire it.
-        neighbours: the latents that resemble it most.
         right: whether its name is the true concept that it tells apart in pictures and in captions; None where the
             data do not know their concepts.
     """
 
-    folder: str
     row: Mapping[str, Any]
     kind: str | None
-    images: tuple[Evidence, ...]
-    unseen: tuple[Evidence, ...]
-    unseen_frequency: float | None
     captions: tuple[LitCaption, ...]
-    neighbours: tuple[Neighbour, ...]
-    right: bool | None = None
+    right: bool | None
 
     @property
     def number(self) -> int:
         """Column of the dictionary."""
         return int(self.row["latent"])
-
-    @property
-    def page(self) -> str:
-        """Path of its page relative to the report's root."""
-        return f"{self.folder}/{self.number:04d}.html"
 
     @property
     def title(self) -> str:
@@ -66,13 +49,6 @@ class LatentPage:
         return keywords(self.captions)
 
     @property
-    def search_text(self) -> str:
-        """What a search finds it by, in lower case: its name and terms, the words that fire it, its number, by line."""
-        name = [self.row["name"]] if self.row["name"] is not None else []
-        words = dict.fromkeys([*name, *self.terms, *(word for word, _ in self.words), str(self.number)])
-        return "\n".join(words).lower()
-
-    @property
     def purity_counts(self) -> tuple[int, int]:
         """Hits in the cluster that names it, and all hits."""
         return (self.row["clusters"][0]["hits"] if self.row["clusters"] else 0), self.row["hits"]
@@ -84,34 +60,32 @@ class LatentPage:
         By the true concepts where the data know them. Else most of the pictures that fire it most must have a caption
         that says a term of its name, and most of the captions that fire it most must peak at one.
         """
-        return (
-            self.right
-            if self.right is not None
-            else min(self._told_by_pictures, self._told_by_captions) > 0.5
-        )
-
-    @property
-    def _told_by_pictures(self) -> float:
-        told = [self._says_it(evidence.caption) for evidence in self.images]
-        return sum(told) / max(len(told), 1)
-
-    @property
-    def _told_by_captions(self) -> float:
+        if self.right is not None:
+            return self.right
         words = {word for term in self.terms for name in names(term) for word in name.split()}
-        told = [
+        pictures = [self._says_it(caption) for caption in self.pictured]
+        captions = [
             self._says_it(caption.text) and (caption.keyword is None or caption.keyword in words)
             for caption in self.captions
         ]
-        return sum(told) / max(len(told), 1)
+        return all(sum(told) / max(len(told), 1) > 0.5 for told in (pictures, captions))
+
+    @property
+    def pictured(self) -> tuple[str, ...]:
+        """The captions of the pictures that fire it most, as far as they were looked up."""
+        return ()
 
     def _says_it(self, text: str) -> bool:
         return any(is_named(text, term) for term in self.terms)
 
 
-def specimens(latents: Sequence[LatentPage], count: int) -> list[LatentPage]:
-    """At most `count` latents, of as many kinds as there are; those whose name both sides bear out come first."""
+AnyLatent = TypeVar("AnyLatent", bound=Latent)
+
+
+def specimens(latents: Sequence[AnyLatent], count: int) -> list[AnyLatent]:
+    """Choose at most `count` of as many kinds as there are; those whose name both sides bear out come first."""
     turns: Counter[tuple[bool, str | None]] = Counter()
-    ranked: list[tuple[bool, int, int, LatentPage]] = []
+    ranked: list[tuple[bool, int, int, AnyLatent]] = []
     for place, latent in enumerate(latents):
         group = (latent.borne_out, latent.kind)
         ranked.append((not latent.borne_out, turns[group], place, latent))
