@@ -24,7 +24,7 @@ from cache.errors import (
     ShardContentError,
 )
 from cache.files.regular_file import UnfitFileError, read_regular, regular_file, regular_size
-from cache.format.storage_dtype import STORAGE_DTYPES, StorageDtype
+from cache.format.storage_options import STORAGE_DTYPES, StorageCodec, StorageDtype, refuse_codec
 from cache.shown import shown_text, shown_value, visible
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ __all__ = [
     "ShardActivations",
     "ShardContentError",
     "SideStatistics",
+    "StorageCodec",
     "StorageDtype",
     "StoredRows",
     "UnfitFileError",
@@ -84,6 +85,7 @@ __all__ = [
     "json_leaves",
     "mixing",
     "read_regular",
+    "refuse_codec",
     "regular_file",
     "regular_size",
     "shown_text",

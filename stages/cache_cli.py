@@ -145,19 +145,23 @@ def write_converted(
     dtype: Annotated[
         Literal["float16", "bfloat16", "float32", "int8"] | None, typer.Option(help="The new storage dtype.")
     ] = None,
+    codec: Annotated[
+        Literal["none", "zstd", "pcodec", "bitround"] | None,
+        typer.Option(help="What makes tokens smaller; bitround loses some of each, see docs/storage.md."),
+    ] = None,
     shard_images: Annotated[
         int | None, typer.Option(min=1, help="The new number of images in a shard.")
     ] = None,
 ) -> None:
-    """Write a cache in another storage dtype, in shards of another size, or both."""
+    """Write a cache in another storage dtype, with another codec, or in shards of another size."""
     from cache import ActivationCache
     from cache.operations import convert
     from stages.progress import progress_bar
 
-    if dtype is None and shard_images is None:
-        raise typer.BadParameter("say what to change: --dtype or --shard-images")
+    if dtype is None and codec is None and shard_images is None:
+        raise typer.BadParameter("say what to change: --dtype, --codec or --shard-images")
     with ActivationCache.open(source) as opened, progress_bar(f"write {target.name}", "shards") as advance:
-        convert(opened, target, dtype, shard_images, advance)
+        convert(opened, target, dtype, codec, shard_images, advance)
     show_info(str(target))
 
 

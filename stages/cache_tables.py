@@ -32,7 +32,7 @@ def info_table(info: CacheInfo) -> Table:
         "patches": f"{manifest.grid[0]} x {manifest.grid[1]}, {manifest.vision_channels} channels",
         "text": (f"{totals['tokens']:,} tokens, " if totals else "") + f"{manifest.text_channels} channels",
         "embedding": f"{manifest.embedding} channels",
-        "dtype": manifest.storage_dtype,
+        "dtype": ", ".join(manifest.storage.values()),
         "on disk": decimal(info.total_bytes) if info.bytes else None,
         **{f"  {name}": decimal(size) for name, size in info.bytes.items()},
         "manifest": manifest.sha256,

@@ -6,17 +6,20 @@ to be right. The form of a document may change with the version of the library; 
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.buffer.cpu import Buffer
-from zarr.codecs import BytesCodec, Crc32cCodec
+from zarr.codecs import Crc32cCodec
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
+from cache.format.codecs import CODECS
+from cache.format.storage_options import StorageCodec
 from cache.shown import shown_text
 
 DOCUMENT = "zarr.json"
@@ -62,9 +65,10 @@ class Hierarchy:
         *,
         chunk: tuple[int, ...],
         shard: tuple[int, ...] | None = None,
+        codec: StorageCodec = "none",
         attributes: Mapping[str, str] | None = None,
     ) -> "zarr.Array[Any]":
-        """Add the metadata of an array of little-endian values, each chunk followed by its CRC32C.
+        """Add the metadata of an array, each chunk followed by its CRC32C; values are little-endian.
 
         Args:
             name: path inside the cache.
@@ -73,23 +77,25 @@ class Hierarchy:
             dimensions: their names.
             chunk: shape of a chunk, or of an inner chunk if there are shards.
             shard: shape of a shard; None for an array without.
+            codec: what makes a chunk smaller.
             attributes: of the array.
         """
-        return zarr.create_array(
-            self._store,
-            name=name,
-            shape=shape,
-            chunks=chunk,
-            shards=shard,
-            dtype=dtype,
-            serializer=BytesCodec(),
-            compressors=[Crc32cCodec()],
-            fill_value=0,
-            chunk_key_encoding=_CHUNK_KEYS,
-            dimension_names=dimensions,
-            attributes=dict(attributes or {}),
-            config={"write_empty_chunks": True},
-        )
+        with _no_warnings():
+            return zarr.create_array(
+                self._store,
+                name=name,
+                shape=shape,
+                chunks=chunk,
+                shards=shard,
+                dtype=dtype,
+                serializer=CODECS[codec].serializer(),
+                compressors=[*CODECS[codec].compressors, Crc32cCodec()],
+                fill_value=0,
+                chunk_key_encoding=_CHUNK_KEYS,
+                dimension_names=dimensions,
+                attributes=dict(attributes or {}),
+                config={"write_empty_chunks": True},
+            )
 
     def add_values(self, name: str, values: NDArray[Any], dimension: str) -> None:
         """Add an array of one dimension and one chunk, of at least one value."""
@@ -100,8 +106,7 @@ class Hierarchy:
 
         Readers then open it with one request and without listing folders, which no plain web server offers.
         """
-        with warnings.catch_warnings():  # that the format does not have it: readers may ignore it
-            warnings.simplefilter("ignore", ZarrUserWarning)
+        with _no_warnings():
             zarr.consolidate_metadata(self._store, path=group)
 
     def metadata(self, name: str = "") -> dict[str, Any]:
@@ -111,10 +116,19 @@ class Hierarchy:
             ValueError: zarr-python refuses it.
         """
         try:
-            document = zarr.open(self._store, path=name, mode="r").metadata.to_dict()
+            with _no_warnings():
+                document = zarr.open(self._store, path=name, mode="r").metadata.to_dict()
             return dict(json.loads(json.dumps(document)))
         except Exception as error:  # whatever it raises of what somebody else wrote
             raise ValueError(shown_text(error) or type(error).__name__) from None
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Have zarr-python not tell that the core of version 3 lacks consolidated metadata, and some codecs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        yield
 
 
 def chunk_values(chunk: bytes, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -9,9 +9,11 @@ import numpy as np
 
 from cache.errors import CacheFormatError, unreadable
 from cache.files.location import DOCUMENT_BYTES, Location, read_whole
+from cache.format.codecs import largest_encoded
 from cache.format.hierarchy import DOCUMENT, Hierarchy
 from cache.format.manifest import Manifest
 from cache.format.storage import POOLED_DTYPE, TOKEN_DTYPE
+from cache.format.storage_options import StorageCodec
 from cache.shown import shown_value
 
 TOKEN_CHUNK = 16
@@ -42,6 +44,7 @@ class ShardedLayout:
         shard_rows: rows of one shard, the unit of writing; a multiple of `chunk_rows`.
         dtype: little-endian numpy dtype as stored; uint16 holds the bits of bfloat16.
         dimensions: one name per dimension, the first that of the rows.
+        codec: what makes inner chunks smaller.
     """
 
     name: str
@@ -50,6 +53,7 @@ class ShardedLayout:
     shard_rows: int
     dtype: np.dtype[Any]
     dimensions: tuple[str, ...]
+    codec: StorageCodec = "none"
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -67,6 +71,12 @@ class ShardedLayout:
         return self.chunk_rows * self.row_bytes
 
     @property
+    def largest_chunk(self) -> int:
+        """Most bytes that an inner chunk takes in its file, checksum included; without a codec, all take so many."""
+        size = self.chunk_bytes if self.codec == "none" else largest_encoded(self.chunk_bytes)
+        return size + CHECKSUM_BYTES
+
+    @property
     def shard_chunks(self) -> int:
         """Inner chunks of one shard, written or not."""
         return self.chunks(self.shard_rows)
@@ -81,8 +91,8 @@ class ShardedLayout:
         return -(-rows // self.chunk_rows)
 
     def shard_bytes(self, rows: int) -> int:
-        """Bytes of a shard file with `rows` rows at its front."""
-        return self.chunks(rows) * (self.chunk_bytes + CHECKSUM_BYTES) + self.index_bytes
+        """Most bytes of a shard file with `rows` rows at its front; without a codec, just so many."""
+        return self.chunks(rows) * self.largest_chunk + self.index_bytes
 
     def add_to(self, hierarchy: Hierarchy) -> None:
         """Add the array's metadata; its values are in files that `cache.writing.shard` writes."""
@@ -93,6 +103,7 @@ class ShardedLayout:
             self.dimensions,
             chunk=(self.chunk_rows, *self.row_shape),
             shard=(self.shard_rows, *self.row_shape),
+            codec=self.codec,
             attributes={"stored_dtype": "bfloat16"} if self.dtype == np.uint16 else {},
         )
 
@@ -130,6 +141,7 @@ def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
             tokens,
             token_dtype,
             ("token", "channel"),
+            manifest.codec,
         ),
         ShardedLayout(
             "vision/pooled",
@@ -146,6 +158,7 @@ def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
             images,
             token_dtype,
             ("image", "patch", "channel"),
+            manifest.codec,
         ),
     ]
     if manifest.storage_dtype == "int8":
@@ -168,6 +181,7 @@ def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[Sharded
         shape=layout.shape[:-1],
         dtype=np.dtype("<f2"),
         dimensions=layout.dimensions[:-1],
+        codec="none",
     )
     for moment in ("channel_mean", "channel_std"):
         yield ShardedLayout(
@@ -191,12 +205,15 @@ def check_arrays(path: Location, manifest: Manifest) -> None:
         CacheCorruptError: the metadata of an array is missing.
         CacheAccessError: it cannot be read.
     """
-    expected = array_hierarchy(manifest)
+    hierarchy = array_hierarchy(manifest)
+    expected = hierarchy.members
     for name in sharded_layouts(manifest):
         where = path / name / DOCUMENT
-        implied = expected.metadata(name)
         try:
-            said = Hierarchy({DOCUMENT: read_whole(where, DOCUMENT_BYTES)}).metadata()
+            content = read_whole(where, DOCUMENT_BYTES)
+            if content == expected[f"{name}/{DOCUMENT}"]:
+                continue
+            said, implied = Hierarchy({DOCUMENT: content}).metadata(), hierarchy.metadata(name)
         except OSError as error:
             raise unreadable(where, error) from None
         except ValueError as error:

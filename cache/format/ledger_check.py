@@ -86,13 +86,14 @@ def _rows_in_use(manifest: Manifest, layout: ShardedLayout, shard: int, tokens: 
 def _check_recorded(
     path: Location, layout: ShardedLayout, shard: int, rows: int, recorded: _Recorded
 ) -> None:
-    name, implied = layout.shard_file(shard), (layout.shard_bytes(rows), layout.chunks(rows))
+    name, size, chunks = layout.shard_file(shard), layout.shard_bytes(rows), layout.chunks(rows)
+    smallest = size if layout.codec == "none" else layout.index_bytes
     file = recorded.get(name)
-    found = (file["bytes"], len(file["crc32c"]) // CHECKSUM_BYTES) if file is not None else (None, None)
-    if found != implied:
+    found = (file["bytes"], len(file["crc32c"]) // CHECKSUM_BYTES) if file is not None else (-1, None)
+    if not smallest <= found[0] <= size or found[1] != chunks:
         raise CacheFormatError(
             f"{path}: shard {shard}: {name} is recorded with {found[0]} bytes in {found[1]} chunks, the manifest "
-            f"implies {implied[0]} in {implied[1]}"
+            f"implies {'' if smallest == size else 'at most '}{size} in {chunks}"
         )
 
 

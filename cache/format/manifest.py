@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cache.errors import CacheFormatError, CacheIdentityError
-from cache.format.storage_dtype import StorageDtype
+from cache.format.storage_options import StorageCodec, StorageDtype, refuse_codec
 from cache.shown import shown_text, shown_value
 
 FORMAT = "concord-activation-cache"
@@ -42,6 +42,9 @@ class Manifest(BaseModel):
     backbone: dict[str, JsonValue] = Field(description="identity of the frozen model, opaque to the cache")
     dataset: dict[str, JsonValue] = Field(description="name, split, root, fingerprint, ... of the data set")
     storage_dtype: StorageDtype = Field("float16", description="dtype of the stored activations")
+    codec: StorageCodec = Field(
+        default="none", description="what makes stored tokens smaller; left out of the JSON if none"
+    )
     images: int = Field(gt=0, description="image rows, skipped images included")
     captions: int = Field(ge=0, description="captions of all images, skipped captions included")
     patches: int = Field(gt=0, description="patch tokens of one image")
@@ -76,6 +79,7 @@ class Manifest(BaseModel):
             raise CacheFormatError(f"manifest: format is {shown_value(self.format)}, expected {FORMAT!r}")
         if self.version != VERSION:
             raise CacheFormatError(f"manifest: {other_version(self.version)}")
+        refuse_codec(self.codec, self.storage_dtype)
         if self.grid[0] * self.grid[1] != self.patches or min(self.grid) < 1:
             raise CacheFormatError(f"manifest: a grid of {self.grid} does not have {self.patches} patches")
         if len(self.shard_captions) != self.shards or min(self.shard_captions) < 0:
@@ -128,7 +132,8 @@ class Manifest(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as plain JSON values."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        return {key: value for key, value in values.items() if (key, value) != ("codec", "none")}
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Self:
@@ -149,6 +154,12 @@ class Manifest(BaseModel):
             raise CacheFormatError(f"{where}: manifest: {key}: {problem['msg']}{value}") from None
         except CacheFormatError as error:
             raise CacheFormatError(f"{where}: {error}") from None
+
+    @property
+    def storage(self) -> dict[str, str]:
+        """How values are stored, as in JSON: `storage_dtype`, and `codec` if there is one."""
+        values = self.to_json()
+        return {key: values[key] for key in ("storage_dtype", "codec") if key in values}
 
     @property
     def sha256(self) -> str:

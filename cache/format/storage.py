@@ -9,7 +9,7 @@ from jaxtyping import Float, Float16, Float32, Int, Int32, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache.format.storage_dtype import StorageDtype
+from cache.format.storage_options import StorageDtype
 
 TOKEN_DTYPE: Mapping[StorageDtype, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
@@ -31,9 +31,8 @@ LARGEST: Mapping[StorageDtype, float] = {
 """Largest value by storage dtype. For int8, values up to this one differ by what float32 can still hold."""
 
 
-def clipped(values: Float[np.ndarray, "..."], dtype: StorageDtype) -> tuple[Float[np.ndarray, "..."], int]:
-    """Finite values with those beyond the range of `dtype` replaced by its largest, and how many they were."""
-    largest = LARGEST[dtype]
+def clipped(values: Float[np.ndarray, "..."], largest: float) -> tuple[Float[np.ndarray, "..."], int]:
+    """Finite values with those of a larger magnitude than `largest` replaced by it, and how many they were."""
     if _cannot_exceed(values, largest) or -largest <= values.min() <= values.max() <= largest:
         return values, 0
     return np.clip(values, -largest, largest), int(np.count_nonzero(np.abs(values) > largest))

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import google_crc32c
@@ -15,7 +16,7 @@ from cache.files.regular_file import UnfitFileError, regular_file, regular_size
 from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
 from cache.format.ledger import ShardFile
 from cache.format.parquet import row_group_batches
-from cache.format.shard_index import indexed_chunks
+from cache.format.shard_index import chunk_offsets
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,9 @@ def read_chunk_checksums(file: Path, layout: ShardedLayout) -> list[int | None]:
     with regular_file(file) as opened:
         size = os.fstat(opened.fileno()).st_size
         index = os.pread(opened.fileno(), layout.index_bytes, max(0, size - layout.index_bytes))
-        stored = layout.chunk_bytes + CHECKSUM_BYTES
         return [
-            _checksum(os.pread(opened.fileno(), stored, chunk * stored))
-            for chunk in range(indexed_chunks(index, layout))
+            _checksum(os.pread(opened.fileno(), end - start, start))
+            for start, end in pairwise(chunk_offsets(index, layout).tolist())
         ]
 
 

@@ -16,6 +16,7 @@ from cache.reading.reader import ActivationCache
 
 LAYOUT = (
     "storage_dtype",
+    "codec",
     "patches",
     "grid",
     "vision_channels",

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from cache.errors import CacheCorruptError
 from cache.files.durable import file_written
+from cache.format.codecs import CODECS
 from cache.format.layout import SAMPLES_FILE, ShardedLayout, sharded_layouts
 from cache.format.ledger import ShardFile, ShardRecord, shard_record
 from cache.format.manifest import Manifest
@@ -16,6 +17,7 @@ from cache.format.root import Completion
 from cache.format.samples import read_shards_of_samples, used_rows
 from cache.format.statistics import SideStatistics
 from cache.format.storage import StoredRows
+from cache.format.storage_options import StorageCodec
 from cache.operations.file_check import read_chunk_checksums
 from cache.operations.tasks import computed
 from cache.reading.reader import ActivationCache
@@ -84,13 +86,14 @@ def _statistics(
 ) -> SideStatistics:
     """Statistics of one side of a shard, from all rows of its arrays, of the tokens those that are in a pair."""
     stored = cache.read_stored(f"{side}/tokens", tokens)
-    overflow = _at_limit(stored) + _at_limit(cache.read_stored(f"{side}/pooled", pooled))
+    overflow = _at_limit(stored, cache.manifest.codec)
+    overflow += _at_limit(cache.read_stored(f"{side}/pooled", pooled), "none")
     return SideStatistics.of(stored.take(torch.from_numpy(paired)), overflow)
 
 
-def _at_limit(stored: StoredRows) -> int:
-    """How many values are the largest of their dtype; of int8, which is scaled to fit, none."""
+def _at_limit(stored: StoredRows, codec: StorageCodec) -> int:
+    """How many values are the largest that are stored; of int8, which is scaled to fit, none."""
     if stored.calibration is not None:
         return 0
-    largest = torch.finfo(stored.values.dtype).max
+    largest = CODECS[codec].largest(torch.finfo(stored.values.dtype).max)
     return int((stored.values.abs() == largest).sum())

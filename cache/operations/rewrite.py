@@ -100,7 +100,7 @@ def _source(cache: ActivationCache) -> dict[str, Any]:
     return {
         "manifest_sha256": cache.manifest.sha256,
         "content_blake3": cache.content_blake3,
-        "storage_dtype": cache.manifest.storage_dtype,
+        **cache.manifest.storage,
         "overflow": overflow,
         **earlier,
     }

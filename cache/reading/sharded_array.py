@@ -20,11 +20,11 @@ from torch import Tensor
 from cache.errors import CacheAccessError, CacheCorruptError, CacheError, CacheRemoteError, LostRows
 from cache.files.open_files import OpenFiles
 from cache.files.source import ByteSource
-from cache.format.layout import CHECKSUM_BYTES, ShardedLayout
-from cache.format.shard_index import indexed_chunks
+from cache.format.layout import ShardedLayout
+from cache.format.shard_index import chunk_offsets
 from cache.format.storage import as_tensor
 from cache.reading.checksums import ChunkChecksums
-from cache.reading.chunk_buffer import ChunkBuffer, DamageError, copy_values
+from cache.reading.chunk_buffer import ChunkBuffer, DamageError, EncodedChunks, copy_values
 from cache.reading.together import Task
 
 _RUN_BYTES = 1 << 20
@@ -72,9 +72,9 @@ class ShardedArray:
         self.layout = layout
         self._files = files
         self._checksums = checksums
+        self._offsets: dict[int, NDArray[np.int64]] = {}
         self._indexed: set[int] = set()
-        stored = layout.chunk_bytes + CHECKSUM_BYTES
-        run_chunks = min(_RUN_CHUNKS, max(1, _RUN_BYTES // stored))
+        run_chunks = min(_RUN_CHUNKS, max(1, _RUN_BYTES // layout.largest_chunk))
         self._run_rows = run_chunks * layout.chunk_rows
         self._run_chunks = run_chunks
         self._scratches: deque[_Scratch] = deque()
@@ -82,7 +82,9 @@ class ShardedArray:
     @property
     def scratch_bytes(self) -> int:
         """Bytes that each thread needs for itself; what a server sends is for a moment there thrice."""
-        return self._run_rows * self.layout.row_bytes * (1 if self._files.is_local else 4)
+        stored = self._run_chunks * self.layout.largest_chunk
+        decoded = 0 if self.layout.codec == "none" else self._run_chunks * self.layout.chunk_bytes
+        return stored * (1 if self._files.is_local else 4) + decoded
 
     def empty(self, rows: int) -> NDArray[Any]:
         """A buffer for so many rows, as stored."""
@@ -175,14 +177,21 @@ class ShardedArray:
         row, rows, position = span
         layout = self.layout
         chunk, skipped = divmod(row % layout.shard_rows, layout.chunk_rows)
-        chunks = layout.chunks(skipped + rows)
-        if chunk + chunks > len(expected):
+        end = chunk + layout.chunks(skipped + rows)
+        if end > len(expected):
             raise DamageError(f"chunk {len(expected)} was never written", len(expected))
-        if target.direct is not None and rows == chunks * layout.chunk_rows:
-            content = target.direct[position : position + rows].reshape(chunks, -1).view(np.uint8)
-            ChunkBuffer(content).fill(file, chunk, expected[chunk : chunk + chunks])
+        content = None
+        if target.direct is not None and rows == (end - chunk) * layout.chunk_rows:
+            content = target.direct[position : position + rows].reshape(end - chunk, -1).view(np.uint8)
+        if scratch.encoded is not None:
+            offsets = self._offsets[row // layout.shard_rows][chunk : end + 1]
+            into = scratch.content if content is None else content
+            scratch.encoded.decode(file, chunk, offsets, expected[chunk:end], into)
         else:
-            scratch.buffer.fill(file, chunk, expected[chunk : chunk + chunks])
+            (scratch.buffer if content is None else ChunkBuffer(content)).fill(
+                file, chunk, expected[chunk:end]
+            )
+        if content is None:
             copy_values(scratch.rows[skipped : skipped + rows], target.rows[position : position + rows])
 
     def _expected(self, shard: int, file: ByteSource) -> UInt32[np.ndarray, "chunk"]:
@@ -190,11 +199,13 @@ class ShardedArray:
         expected = self._checksums.of(self.layout.shard_file(shard))
         if shard not in self._indexed:
             try:
-                chunks = indexed_chunks(file.read_tail(self.layout.index_bytes), self.layout)
+                offsets = chunk_offsets(file.read_tail(self.layout.index_bytes), self.layout)
             except ValueError as error:
                 raise DamageError(str(error)) from None
-            if chunks != len(expected):
-                raise DamageError(f"has an index of {chunks} chunks, {len(expected)} were written")
+            if len(offsets) - 1 != len(expected):
+                raise DamageError(f"has an index of {len(offsets) - 1} chunks, {len(expected)} were written")
+            if self.layout.codec != "none":
+                self._offsets[shard] = offsets
             self._indexed.add(shard)
         return expected
 
@@ -215,10 +226,11 @@ class _Scratch:
     """Memory that one thread at a time uses for chunks that do not go to the caller's buffer as they are."""
 
     def __init__(self, chunks: int, layout: ShardedLayout) -> None:
-        self._content = np.empty((chunks, layout.chunk_bytes), np.uint8)
-        self.rows = as_tensor(self._content.reshape(-1).view(layout.dtype).reshape(-1, *layout.row_shape))
+        self.content = np.empty((chunks, layout.chunk_bytes), np.uint8)
+        self.rows = as_tensor(self.content.reshape(-1).view(layout.dtype).reshape(-1, *layout.row_shape))
+        self.encoded = None if layout.codec == "none" else EncodedChunks(layout, chunks)
 
     @functools.cached_property
     def buffer(self) -> ChunkBuffer:
         """The same memory as chunks."""
-        return ChunkBuffer(self._content)
+        return ChunkBuffer(self.content)

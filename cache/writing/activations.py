@@ -10,10 +10,11 @@ from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 
 from cache.errors import ShardContentError
+from cache.format.codecs import CODECS
 from cache.format.manifest import Manifest
 from cache.format.quantisation import quantise
-from cache.format.storage import Calibration, StoredRows, as_tensor, clipped, rounded
-from cache.format.storage_dtype import StorageDtype
+from cache.format.storage import LARGEST, Calibration, StoredRows, as_tensor, clipped, rounded
+from cache.format.storage_options import StorageCodec, StorageDtype
 
 
 class ShardActivations(NamedTuple):
@@ -120,12 +121,15 @@ def refuse_non_finite(activations: ShardActivations, samples: pa.Table, where: s
             )
 
 
-def stored_shard(activations: ShardActivations, dtype: StorageDtype) -> StoredShard:
-    """Cast finite activations to the storage dtype; values beyond its range are clipped and counted."""
+def stored_shard(activations: ShardActivations, dtype: StorageDtype, codec: StorageCodec) -> StoredShard:
+    """Cast finite activations to the storage dtype; values beyond its range are clipped and counted.
+
+    Tokens are rounded, too, if `codec` rounds.
+    """
     vision, vision_overflow = _stored_side(
-        "vision", activations.vision_tokens, activations.vision_pooled, dtype
+        "vision", activations.vision_tokens, activations.vision_pooled, dtype, codec
     )
-    text, text_overflow = _stored_side("text", activations.text_tokens, activations.text_pooled, dtype)
+    text, text_overflow = _stored_side("text", activations.text_tokens, activations.text_pooled, dtype, codec)
     token_ids = {"text/token_ids": activations.token_ids.astype(np.int64)}
     return StoredShard({**vision, **text, **token_ids}, vision_overflow, text_overflow)
 
@@ -135,16 +139,17 @@ def _stored_side(
     tokens: Float[np.ndarray, "... channel"],
     pooled: Float[np.ndarray, "row embedding"],
     dtype: StorageDtype,
+    codec: StorageCodec,
 ) -> tuple[dict[str, NDArray[np.generic]], int]:
     """The stored arrays of one side by name, and how many values were clipped."""
     pooled_dtype: StorageDtype = "float16" if dtype == "int8" else dtype
-    tokens, clipped_tokens = clipped(tokens, dtype)
-    pooled, clipped_pooled = clipped(pooled, pooled_dtype)
+    tokens, clipped_tokens = clipped(tokens, CODECS[codec].largest(LARGEST[dtype]))
+    pooled, clipped_pooled = clipped(pooled, LARGEST[pooled_dtype])
     stored: dict[str, NDArray[np.generic]] = {"pooled": rounded(pooled, pooled_dtype)}
     if dtype == "int8":
         stored |= quantise(tokens)._asdict()
     else:
-        stored["tokens"] = rounded(tokens, dtype)
+        stored["tokens"] = CODECS[codec].rounded(rounded(tokens, dtype))
     arrays = {f"{side}/{name}": array for name, array in stored.items()}
     return arrays, clipped_tokens + clipped_pooled
 

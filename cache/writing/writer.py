@@ -213,7 +213,7 @@ class CacheWriter:
             where,
         )
         refuse_non_finite(activations, table, where)
-        stored = stored_shard(activations, self.manifest.storage_dtype)
+        stored = stored_shard(activations, self.manifest.storage_dtype, self.manifest.codec)
         with self._writing_alone(where):
             self._records[shard] = commit_shard(self.path, self.manifest, shard, stored, table)
 

@@ -1,8 +1,10 @@
 """The options of stage one."""
 
-from pydantic import Field
+from typing import Self
 
-from cache import StorageDtype
+from pydantic import Field, model_validator
+
+from cache import StorageCodec, StorageDtype, refuse_codec
 from pipeline.config import Options
 
 
@@ -13,6 +15,9 @@ class EncodeOptions(Options):
 
     batch_size: int = Field(default=64, gt=0, description="images, and captions, in one forward pass")
     storage_dtype: StorageDtype = Field(default="float16", description="dtype in the cache")
+    codec: StorageCodec = Field(
+        default="none", description="what makes tokens in the cache smaller; bitround loses some of each"
+    )
     shard_images: int = Field(
         default=1024, gt=0, le=1 << 24, description="images in a shard, the unit of writing and resuming"
     )
@@ -22,3 +27,8 @@ class EncodeOptions(Options):
         description="threads that decode and preprocess images; null is one for every core that the backbone leaves: "
         "more would slow it down",
     )
+
+    @model_validator(mode="after")
+    def _codec_takes_the_dtype(self) -> Self:
+        refuse_codec(self.codec, self.storage_dtype)
+        return self

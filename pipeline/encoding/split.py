@@ -95,6 +95,7 @@ def cache_manifest(dataset: PairDataset, backbone: "Backbone", options: EncodeOp
             "batch_size": options.batch_size,
         },
         storage_dtype=options.storage_dtype,
+        codec=options.codec,
         images=len(captions),
         captions=sum(captions),
         shard_captions=captions_of_shards(captions, options.shard_images),

@@ -30,6 +30,7 @@ class Example:
     embedding: int = 3
     context_length: int = 9
     storage_dtype: str = "float16"
+    codec: str = "none"
     seed: int = 0
     backbone: dict = field(default_factory=lambda: dict(BACKBONE))
 
@@ -39,6 +40,7 @@ class Example:
             backbone=self.backbone,
             dataset={"name": "example", "split": "train", "root": "data/example", "fingerprint": "12" * 32},
             storage_dtype=self.storage_dtype,
+            codec=self.codec,
             images=len(self.caption_counts),
             captions=sum(self.caption_counts),
             patches=self.grid[0] * self.grid[1],

@@ -16,18 +16,32 @@ from cache import STORAGE_DTYPES
 ARRAYS = ["vision/tokens", "vision/pooled", "text/tokens", "text/pooled"]
 
 
+FORMS = [
+    *((dtype, "none") for dtype in STORAGE_DTYPES),
+    *[
+        ("float16", "zstd"),
+        ("int8", "zstd"),
+        ("bfloat16", "pcodec"),
+        ("float32", "pcodec"),
+        ("float16", "bitround"),
+    ],
+]
+
+
 @pytest.fixture(autouse=True)
 def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr version 3 specification")
         yield
 
 
-@pytest.fixture(scope="module", params=STORAGE_DTYPES)
+@pytest.fixture(scope="module", params=FORMS, ids="-".join)
 def stored(request, Example, tmp_path_factory):  # noqa: N803
-    """The default example in every storage dtype."""
+    """The default example in every storage dtype, and with every codec."""
     path = tmp_path_factory.mktemp("interchange") / "example.zarr"
-    return Example(storage_dtype=request.param).write(path)
+    dtype, codec = request.param
+    return Example(storage_dtype=dtype, codec=codec).write(path)
 
 
 def rows_in_use(cache, name):

@@ -22,7 +22,7 @@ def decoded(tokens, dtype="int8"):
     """`tokens` [token, channel] as a reader gets them back, float64."""
     one = np.zeros((1, 1), np.float32)
     activations = ShardActivations(tokens, one, tokens[:1], np.array([1]), np.array([0]), one)
-    return stored_shard(activations, dtype).tokens("vision").decoded().double().numpy()
+    return stored_shard(activations, dtype, "none").tokens("vision").decoded().double().numpy()
 
 
 def half_steps(quantised):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from cache import STORAGE_DTYPES, CacheWriter, PairLoader, disk_budget
+from cache.format.storage import LARGEST as STORED_LARGEST
 from cache.format.storage import StoredRows, as_tensor, clipped, rounded
 from cache.loading.resident import resident_bytes
 from cache.writing.activations import stored_shard
@@ -30,7 +31,7 @@ def nearest(values, bits, smallest_exponent):
 
 def through(values, dtype):
     """What is read back of `values`, and how many were clipped."""
-    kept, overflow = clipped(values, dtype)
+    kept, overflow = clipped(values, STORED_LARGEST[dtype])
     return StoredRows(as_tensor(rounded(kept, dtype))).decoded().double().numpy(), overflow
 
 
@@ -88,7 +89,7 @@ def written(request, Example, tmp_path_factory):  # noqa: N803
 
 def test_the_reader_reads_what_the_writer_stored(written):
     example, cache = written
-    shards = [stored_shard(example.shard(k)[0], example.storage_dtype) for k in range(3)]
+    shards = [stored_shard(example.shard(k)[0], example.storage_dtype, "none") for k in range(3)]
     batch = cache.read_pairs(np.arange(cache.pairs))
     for side, found in (("vision", batch.vision_tokens), ("text", batch.text_tokens)):
         stored = torch.cat([shard.tokens(side).decoded() for shard in shards])

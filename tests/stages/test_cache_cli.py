@@ -143,7 +143,7 @@ def test_subset_merge_convert_and_export_follow_each_other(source, tmp_path):
     ("arguments", "told"),
     [
         (["subset", "{source}", "t.zarr"], "--pairs, --pairs-file or --where"),
-        (["convert", "{source}", "t.zarr"], "--dtype or --shard-images"),
+        (["convert", "{source}", "t.zarr"], "--codec or --shard-images"),
         (["convert", "{source}", "t.zarr", "--dtype", "float8"], "float8"),
         (["export", "{source}", "t", "--format", "pickle"], "pickle"),
     ],

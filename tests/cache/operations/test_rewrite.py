@@ -175,10 +175,10 @@ def test_an_interrupted_rewrite_is_resumed_to_the_same_bytes(cache, tmp_path, di
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(cache, tmp_path / "resumed.zarr", "float32", 2, interrupt)
+        convert(cache, tmp_path / "resumed.zarr", "float32", None, 2, interrupt)
     progress = []
-    convert(cache, tmp_path / "resumed.zarr", "float32", 2, lambda *done: progress.append(done))
-    convert(cache, tmp_path / "at_once.zarr", "float32", 2)
+    convert(cache, tmp_path / "resumed.zarr", "float32", None, 2, lambda *done: progress.append(done))
+    convert(cache, tmp_path / "at_once.zarr", "float32", None, 2)
     assert progress[0] == (3, 6)
     assert digests(tmp_path / "resumed.zarr") == digests(tmp_path / "at_once.zarr")
 
@@ -190,9 +190,9 @@ def test_a_rewrite_is_not_resumed_from_a_source_of_other_values(example, cache, 
     other = dataclasses.replace(example, seed=1).write(tmp_path / "other.zarr")
     assert other.manifest == cache.manifest
     with pytest.raises(KeyboardInterrupt):
-        convert(cache, tmp_path / "new.zarr", "float32", 2, interrupt)
+        convert(cache, tmp_path / "new.zarr", "float32", None, 2, interrupt)
     with pytest.raises(CacheIdentityError, match="content_blake3"):
-        convert(other, tmp_path / "new.zarr", "float32", 2)
+        convert(other, tmp_path / "new.zarr", "float32", None, 2)
 
 
 def test_another_cache_in_the_way_is_refused(cache, path):
