@@ -5,13 +5,12 @@ from pathlib import Path
 
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
+from pipeline.datasets.coco import CocoDataset
 from pipeline.datasets.pictures import read_upright
-from pipeline.language_models.examples import read_examples
+from pipeline.language_models.examples import captioned_examples
 from pipeline.language_models.loading import load_decoder
 from pipeline.language_models.options import PollingOptions, StateOptions
-from pipeline.language_models.polling import read_objects
-from pipeline.runs.files import replace_file
-from pipeline.runs.json_text import write_json
+from pipeline.language_models.polling import objects_by_image
 from pipeline.world.instruction_tuning.alignment import align_with_siglip
 from pipeline.world.instruction_tuning.architecture import create_processor, create_tiny_llava
 from pipeline.world.instruction_tuning.conversations import vocabulary
@@ -45,7 +44,7 @@ def train_decoder(
     options = options or InstructionTuningOptions()
     if not (root / "annotations" / "captions_train.json").is_file():
         draw_companions(options, root)
-    examples = read_examples(root, "train")
+    examples = captioned_examples(CocoDataset.open(root, "train", captions_per_image="all"))
     processor = create_processor(vocabulary())
     model = create_tiny_llava(create_model(backbone), len(processor.tokenizer), options)
     with progress_bar("look at the pictures", "images") as advance:
@@ -62,19 +61,22 @@ def train_decoder(
             scratch / "checkpoint.safetensors",
             lambda record: advance(int(record["step"]), options.steps),
         )
-    replace_file(scratch / LOG_FILE, "".join(json.dumps(record) + "\n" for record in history).encode())
+    scratch.mkdir(parents=True, exist_ok=True)
+    (scratch / LOG_FILE).write_text(
+        "".join(json.dumps(record) + "\n" for record in history), encoding="utf-8"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     processor.save_pretrained(folder)
     figures = _measure(folder, root, options.polling)
-    write_json(folder / EVALUATION_FILE, figures)
+    (folder / EVALUATION_FILE).write_text(
+        json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     Terminal().print_json(data=figures)
 
 
 def _measure(folder: Path, root: Path, polling: PollingOptions) -> dict[str, dict[str, float]]:
     decoder = load_decoder(StateOptions(model=str(folder), layer=0))
-    shown, trained = (
-        read_objects(root / "annotations" / f"instances_{split}.json") for split in ("val", "train")
-    )
+    shown, trained = (objects_by_image(CocoDataset.open(root, split)) for split in ("val", "train"))
     return evaluate(decoder, shown, trained, lambda name: read_upright(root / "val" / name), polling)

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.datasets.layouts import open_split
 from pipeline.datasets.options import DatasetOptions
-from pipeline.errors import ConfigError
 from pipeline.language_models.concept_edit import ConceptEdit
-from pipeline.language_models.examples import read_examples
+from pipeline.language_models.examples import captioned_examples
 from pipeline.language_models.hallucination import score_polls
 from pipeline.language_models.learned_edit import learn_edit
 from pipeline.language_models.loading import load_decoder
 from pipeline.language_models.options import HallucinationOptions
-from pipeline.language_models.polling import read_objects
+from pipeline.language_models.polling import objects_by_image
 from pipeline.language_models.polls import build_polls, read_polls, usable_examples, usable_polls
 from pipeline.language_models.questions import write_questions
 from pipeline.language_models.table import SCORE_COLUMNS, poll_title, polls_by_kind, score_rows
@@ -50,16 +50,14 @@ def measure_hallucination(
 def _measure(
     options: HallucinationOptions, dataset: DatasetOptions, run: Path, question_files: Sequence[Path]
 ) -> None:
-    train, val = (_split(dataset, name) for name in ("train", "val"))
-    pictures = dataset.root / val
+    pictures = dataset.root / dataset.split_of_files("val")
+    training = open_split(dataset.model_copy(update={"captions_per_image": "all"}), "train")
     if question_files:
         polls = read_polls(question_files, pictures)
     else:
-        annotations = dataset.root / "annotations"
-        shown, trained = (read_objects(annotations / f"instances_{split}.json") for split in (val, train))
-        polls = build_polls(options, shown, trained)
+        polls = build_polls(options, objects_by_image(open_split(dataset, "val")), objects_by_image(training))
     decoder = load_decoder(options.states)
-    examples = usable_examples(read_examples(dataset.root, train)[: options.pairs], note)
+    examples = usable_examples(captioned_examples(training)[: options.pairs], note)
     polls = usable_polls(polls, pictures, note)
     learned = learn_edit(decoder, options, examples, run, progress_bar)
     edit = ConceptEdit(*learned, options.edit)
@@ -72,11 +70,3 @@ def _measure(
         rows = [(strategy, *cells) for strategy, cells in score_rows(of_kind).items()]
         caption = "mean ± standard deviation" if len(of_kind) > 1 else ""
         Terminal().print(table(poll_title(kind, of_kind), SCORE_COLUMNS, rows, caption), soft_wrap=False)
-
-
-def _split(dataset: DatasetOptions, name: str) -> str:
-    if name not in dataset.splits:
-        raise ConfigError(
-            f"dataset.splits: the edit is learned from 'train' and questions are about 'val'; there is no {name!r}"
-        )
-    return dataset.splits[name]

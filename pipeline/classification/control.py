@@ -2,6 +2,7 @@
 
 from cache import ActivationCache
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae
 
 
@@ -10,7 +11,7 @@ def before_training(sae: SparseAutoencoder, cache: ActivationCache, count: int) 
 
     The scales and means that they take from the cache are included.
     """
-    statistics = sae.reader.statistics(cache)
+    statistics = input_statistics(cache, sae.inputs)
     drawn = []
     for seed in range(count):
         new = build_sae(sae.options, sae.vision_channels, sae.text_channels, seed)

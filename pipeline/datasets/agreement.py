@@ -1,9 +1,7 @@
 """A captions file and an instances file of one split, which must mean the same images by the same ids."""
 
-from pathlib import PurePosixPath
-
 from cache import shown_value
-from pipeline.datasets.annotation_file import AnnotationFile
+from pipeline.datasets.annotation_file import AnnotationFile, ImageEntry
 from pipeline.errors import DatasetError
 
 
@@ -16,26 +14,21 @@ def refuse_disagreement(captions: AnnotationFile, instances: AnnotationFile) -> 
     Raises:
         DatasetError: they differ; the message names both files, the id and both values.
     """
-    for image_id in captions.images:
-        one = _name_and_size(captions, image_id)
-        if image_id not in instances.images:
+    for image_id, one in captions.images.items():
+        other = instances.images.get(image_id)
+        if other is None:
             raise DatasetError(
-                f"{captions.path} lists image {image_id}, {_shown(*one)}, and {instances.path} does not; both files "
+                f"{captions.path} lists image {image_id}, {_shown(one)}, and {instances.path} does not; both files "
                 "must be of the same images, also of those without objects"
             )
-        other = _name_and_size(instances, image_id)
-        if one != other:
+        same_name = one.file_name == other.file_name or captions.file_name(one) == instances.file_name(other)
+        if not same_name or (one.width, one.height) != (other.width, other.height):
             raise DatasetError(
-                f"{captions.path} and {instances.path} disagree about image {image_id}: it is {_shown(*one)} in the "
-                f"first and {_shown(*other)} in the second; boxes could go to the wrong picture, so "
+                f"{captions.path} and {instances.path} disagree about image {image_id}: it is {_shown(one)} in the "
+                f"first and {_shown(other)} in the second; boxes could go to the wrong picture, so "
                 "export both from one source"
             )
 
 
-def _name_and_size(file: AnnotationFile, image_id: int) -> tuple[PurePosixPath, tuple[int, int]]:
-    """What both files must say of an image."""
-    return file.file_name(file.images[image_id]), file.sizes[image_id]
-
-
-def _shown(name: PurePosixPath, size: tuple[int, int]) -> str:
-    return f"{shown_value(str(name))} of {size[0]} x {size[1]} px"
+def _shown(image: ImageEntry) -> str:
+    return f"{shown_value(image.file_name)} of {image.width} x {image.height} px"

@@ -1,26 +1,101 @@
-"""A COCO annotation file, read with checks that name the file, the entry and the key in every complaint."""
+"""A COCO annotation file, read entry by entry: every complaint names the file, the entry, the key and the value.
 
+Entries are decoded one at a time, and outlines only when they are asked for: a file of a million of them takes little
+more memory than its bytes.
+"""
+
+import contextlib
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from array import array
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+import numpy as np
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
+from msgspec.json import Decoder
 
 from cache import shown_value
-from pipeline.datasets.masks import are_coordinates, refuse_malformed
+from pipeline.datasets.masks import Coordinate, Extent
 from pipeline.datasets.regular_file import read_regular_file
-from pipeline.datasets.strict_json import checked_value, is_text, parse_json
+from pipeline.datasets.strict_json import (
+    Identifier,
+    decode_json,
+    parse_json,
+    refuse_repeated_keys,
+    split_lists,
+    utf8,
+)
 from pipeline.errors import DatasetError
 
-Entry = Mapping[str, Any]
-_Value = TypeVar("_Value", int, str, list[Any])
+Pixels = Annotated[int, Meta(gt=0, lt=2**31)]
+Concepts = tuple[str, ...] | UnsetType
 
-_LARGEST_SIZE = 2**31 - 1
+
+class Entry(Struct, frozen=True, gc=False):
+    """What every entry has; each kind of entry stands under one key of the file."""
+
+    KEY: ClassVar[str]
+
+    id: Identifier
+
+
+class ImageEntry(Entry, frozen=True, gc=False):
+    """An image, with width and height in pixels."""
+
+    KEY: ClassVar[str] = "images"
+
+    file_name: str
+    width: Pixels
+    height: Pixels
+    concepts: Concepts = UNSET
+
+
+class CaptionEntry(Entry, frozen=True, gc=False):
+    """A caption of an image."""
+
+    KEY: ClassVar[str] = "annotations"
+
+    image_id: Identifier
+    caption: str
+    concepts: Concepts = UNSET
+
+
+class InstanceEntry(Entry, frozen=True, gc=False):
+    """An object of an image, or a crowd; the box is left, top, width, height in pixels."""
+
+    KEY: ClassVar[str] = "annotations"
+
+    image_id: Identifier
+    category_id: Identifier
+    bbox: tuple[Coordinate, Coordinate, Extent, Extent]
+    iscrowd: bool | Literal[0, 1] = False
+    segmentation: Raw = Raw(b"null")
+    concepts: Concepts = UNSET
+
+
+class CategoryEntry(Entry, frozen=True, gc=False):
+    """A category of objects."""
+
+    KEY: ClassVar[str] = "categories"
+
+    name: str
+
+
+class _Lists(Struct):
+    """The lists of a file, their entries not decoded yet."""
+
+    images: list[Raw]
+    annotations: list[Raw]
+    categories: list[Raw] = []
+
+
+_Entry = TypeVar("_Entry", bound=Entry)
+_Annotation = TypeVar("_Annotation", CaptionEntry, InstanceEntry)
 
 
 class AnnotationFile:
-    """A parsed annotation file.
+    """An opened annotation file.
 
     Attributes:
         path: where it lies.
@@ -36,136 +111,68 @@ class AnnotationFile:
                 methods.
         """
         data = read_regular_file(path)
-        try:
-            content = parse_json(data)
-        except ValueError as error:
-            raise DatasetError(f"{path}: not valid JSON: {error}; download or export it again") from None
-        if not isinstance(content, dict):
-            raise DatasetError(f"{path}: not in COCO layout: its top level must be an object")
         self.path = path
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._content = content
-        self.images = self.by_id("images")
+        try:
+            self._lists = structs.asdict(split_lists(utf8(data), _Lists))
+        except ValueError as error:
+            raise DatasetError(
+                f"{path}: not JSON in COCO layout: {error}; download or export it again"
+            ) from None
+        self.images = {entry.id: entry for entry in self.entries(ImageEntry)}
 
-    def by_id(self, key: str) -> dict[int, Entry]:
-        """The entries under a top-level key by their ids, in order; a repeated id is refused."""
-        found: dict[int, Entry] = {}
-        for entry in self._entries(key):
-            identifier = self.value(entry, "id", int)
-            if identifier in found:
-                raise DatasetError(f"{self.path}: {key} id {identifier} occurs twice")
-            found[identifier] = entry
-        return found
+    def entries(self, kind: type[_Entry]) -> Iterator[_Entry]:
+        """Decode the entries under a kind's key, in order, once: their text is let go. A repeated id is refused."""
+        decoder = Decoder(kind)
+        ids = array("q")
+        for position, text in enumerate(self._lists.pop(kind.KEY)):
+            try:
+                refuse_repeated_keys(bytes(text))
+                entry = decode_json(text, decoder)
+            except ValueError as error:
+                raise self._error(f"{kind.KEY}{_place(text, position)}", str(error)) from None
+            ids.append(entry.id)
+            yield entry
+        in_order = np.sort(np.asarray(ids))
+        repeated = in_order[1:][in_order[1:] == in_order[:-1]]
+        if len(repeated):
+            raise DatasetError(f"{self.path}: {kind.KEY} id {repeated[0]} occurs twice")
 
-    def annotations(self) -> Iterator[tuple[int, int, Entry]]:
-        """Annotation id, image id and entry of every annotation; its image must be listed."""
-        for identifier, entry in self.by_id("annotations").items():
-            image_id = self.value(entry, "image_id", int)
-            if image_id not in self.images:
-                raise self.error(entry, f"names image {image_id}, missing from 'images'")
-            yield identifier, image_id, entry
+    def annotations(self, kind: type[_Annotation]) -> Iterator[_Annotation]:
+        """Decode the annotations, in order; the image of each must be listed."""
+        for entry in self.entries(kind):
+            if entry.image_id not in self.images:
+                raise self.error(entry, f"names image {entry.image_id}, missing from 'images'")
+            yield entry
 
     def categories(self) -> dict[int, str]:
         """The names of the categories by their ids."""
-        names = {
-            identifier: self.value(entry, "name", str)
-            for identifier, entry in self.by_id("categories").items()
-        }
-        for entry in self._entries("categories"):
-            if not entry["name"].strip():
+        names = {}
+        for entry in self.entries(CategoryEntry):
+            if not entry.name.strip():
                 raise self.error(entry, "'name' is blank; give the category a name")
+            names[entry.id] = entry.name
         return names
 
-    def value(self, entry: Entry, key: str, kind: type[_Value]) -> _Value:
-        """The value under `key`, of the given type."""
-        try:
-            return checked_value(entry, key, kind)
-        except ValueError as error:
-            raise self.error(entry, str(error)) from None
-
-    def flag(self, entry: Entry, key: str) -> bool:
-        """The flag under `key`: 0, 1, false or true; an absent one is false."""
-        value = entry.get(key, False)
-        if not isinstance(value, int) or value not in (0, 1):
-            raise self.error(entry, f"{key!r} must be 0 or 1, got {shown_value(value)}")
-        return bool(value)
-
-    @cached_property
-    def sizes(self) -> dict[int, tuple[int, int]]:
-        """Width and height of every image by its id: positive whole numbers."""
-        return {image_id: self._size(entry) for image_id, entry in self.images.items()}
-
-    def file_name(self, entry: Entry) -> PurePosixPath:
-        """The path under "file_name", which stays below the folder that it is relative to."""
-        name = self.value(entry, "file_name", str)
-        path = PurePosixPath(name)
+    def file_name(self, entry: ImageEntry) -> PurePosixPath:
+        """The path of an image, which stays below the folder that it is relative to."""
+        path = PurePosixPath(entry.file_name)
         if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise self.error(entry, f"'file_name' {shown_value(name)} leaves the split's folder")
+            raise self.error(entry, f"'file_name' {shown_value(entry.file_name)} leaves the split's folder")
         return path
 
-    def box(self, entry: Entry) -> tuple[float, float, float, float]:
-        """Left, top, width, height under "bbox"; width and height are not negative."""
-        box = self.value(entry, "bbox", list)
-        if len(box) != 4 or not are_coordinates(box) or min(box[2:]) < 0:
-            raise self.error(
-                entry,
-                "'bbox' must be [x, y, width, height] in pixels, width and height not negative, "
-                f"got {shown_value(box)}",
-            )
-        left, top, width, height = map(float, box)
-        return left, top, width, height
-
-    def segmentation(self, entry: Entry) -> str:
-        """What is under "segmentation" of an instance as compact JSON text; "" if there is nothing."""
-        segmentation = entry.get("segmentation")
-        if segmentation is None or segmentation == []:
-            return ""
-        try:
-            refuse_malformed(segmentation, self.sizes[entry["image_id"]])
-        except DatasetError as error:
-            raise self.error(entry, f"'segmentation': {error}") from None
-        return json.dumps(segmentation, separators=(",", ":"))
-
-    def concepts(self, entry: Entry) -> tuple[str, ...] | None:
-        """The strings under "concepts", None where there is no such key."""
-        if "concepts" not in entry:
-            return None
-        concepts = self.value(entry, "concepts", list)
-        if not all(map(is_text, concepts)):
-            raise self.error(entry, f"'concepts' must be a list of strings, got {shown_value(concepts)}")
-        return tuple(concepts)
-
     def error(self, entry: Entry, complaint: str) -> DatasetError:
-        """The error to raise about an entry, which is named by its id, or by its place if it has none."""
-        key, position = next(
-            (key, position)
-            for key, entries in self._content.items()
-            if isinstance(entries, list)
-            for position, one in enumerate(entries)
-            if one is entry
-        )
-        identifier = entry.get("id")
-        has_id = isinstance(identifier, int) and not isinstance(identifier, bool)
-        place = f"{key}, entry {shown_value(identifier)}" if has_id else f"{key}[{position}]"
+        """The error to raise about an entry."""
+        return self._error(f"{entry.KEY}, entry {entry.id}", complaint)
+
+    def _error(self, place: str, complaint: str) -> DatasetError:
         return DatasetError(f"{self.path}: {place}: {complaint}")
 
-    def _size(self, entry: Entry) -> tuple[int, int]:
-        width, height = (self.value(entry, key, int) for key in ("width", "height"))
-        for key, value in (("width", width), ("height", height)):
-            if value <= 0:
-                raise self.error(entry, f"{key!r} must be positive, got {value}")
-            if value > _LARGEST_SIZE:
-                raise self.error(entry, f"{key!r} must be at most {_LARGEST_SIZE}, got {value}")
-        return width, height
 
-    def _entries(self, key: str) -> Sequence[Entry]:
-        entries = self._content.get(key)
-        if not isinstance(entries, list):
-            raise DatasetError(f"{self.path}: not in COCO layout: {key!r} must be a list of objects")
-        for position, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                raise DatasetError(
-                    f"{self.path}: not in COCO layout: {key!r} must be a list of objects, "
-                    f"{key}[{position}] is {shown_value(entry)}"
-                )
-        return entries
+def _place(text: Raw, position: int) -> str:
+    """How an entry that is no good is named: by its id, or by its place if it has none."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        identifier = parse_json(bytes(text))["id"]
+        if type(identifier) is int:
+            return f", entry {shown_value(identifier)}"
+    return f"[{position}]"

@@ -12,10 +12,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from msgspec import Raw, UnsetType
+
 from cache import shown_value
 from pipeline.datasets.agreement import refuse_disagreement
-from pipeline.datasets.annotation_file import AnnotationFile, Entry
+from pipeline.datasets.annotation_file import (
+    AnnotationFile,
+    CaptionEntry,
+    Concepts,
+    ImageEntry,
+    InstanceEntry,
+)
 from pipeline.datasets.fingerprint import fingerprint
+from pipeline.datasets.masks import read_segmentation
 from pipeline.datasets.options import CaptionsPerImage
 from pipeline.datasets.pairs import Caption, ImageRecord, ObjectAnnotation, choose_captions
 from pipeline.datasets.regular_file import ImpossibleNameError, IrregularFileError, file_size
@@ -56,27 +65,51 @@ class CocoDataset:
         """
         captions_path, instances_path = find_annotations(root, split)
         captions = AnnotationFile(captions_path)
-        instances = AnnotationFile(instances_path) if os.path.lexists(instances_path) else None
         if not captions.images:
             raise DatasetError(f"{captions_path}: 'images' is empty; there is nothing to encode")
         problems = [_file_problem(captions, entry, root / split) for entry in captions.images.values()]
-        if instances is not None:
-            refuse_disagreement(captions, instances)
         if all(problems):
             looked_for = root / split / captions.file_name(next(iter(captions.images.values())))
             raise DatasetError(
                 f"{root / split}: none of the {len(problems)} images of {captions_path} is there to be read; the first "
                 f"was looked for at {looked_for} ({problems[0]})"
             )
+        texts = {
+            image_id: choose_captions(of_image, captions_per_image, caption_seed, image_id)
+            for image_id, of_image in _captions_by_image(captions).items()
+        }
+        instances = AnnotationFile(instances_path) if os.path.lexists(instances_path) else None
+        if instances is not None:
+            refuse_disagreement(captions, instances)
+        objects, unlocated = _objects_by_image(instances) if instances else ({}, {})
+        images = [
+            ImageRecord(
+                image_id=entry.id,
+                file=Path(split, captions.file_name(entry)),
+                width=entry.width,
+                height=entry.height,
+                captions=texts.get(entry.id, ()),
+                objects=tuple(objects.pop(entry.id, ())),
+                concepts=_stated(entry.concepts),
+                unlocated=tuple(unlocated.get(entry.id, ())),
+                unusable=problem,
+            )
+            for entry, problem in zip(captions.images.values(), problems, strict=True)
+        ]
         return cls(
             name=root.resolve().name,
             split=split,
             root=root,
             captions_per_image=captions_per_image,
             caption_seed=caption_seed,
-            images=_image_records(captions, instances, problems, split, captions_per_image, caption_seed),
+            images=images,
             annotation_hashes=(captions.sha256, instances.sha256 if instances else None),
         )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the split's image files."""
+        return self.root / self.split
 
     @property
     def has_objects(self) -> bool:
@@ -118,67 +151,57 @@ def _what_exists(path: Path) -> str:
     return f"{parent} holds {shown or 'nothing'}"
 
 
-def _image_records(
-    captions: AnnotationFile,
-    instances: AnnotationFile | None,
-    problems: Sequence[str | None],
-    split: str,
-    captions_per_image: CaptionsPerImage,
-    caption_seed: int,
-) -> list[ImageRecord]:
-    texts = _captions_by_image(captions)
-    objects = _objects_by_image(instances) if instances else {}
-    return [
-        ImageRecord(
-            image_id=image_id,
-            file=Path(split, captions.file_name(entry)),
-            width=captions.sizes[image_id][0],
-            height=captions.sizes[image_id][1],
-            captions=choose_captions(texts.get(image_id, ()), captions_per_image, caption_seed, image_id),
-            objects=tuple(objects.get(image_id, ())),
-            concepts=captions.concepts(entry),
-            unusable=problem,
-        )
-        for (image_id, entry), problem in zip(captions.images.items(), problems, strict=True)
-    ]
-
-
 def _captions_by_image(file: AnnotationFile) -> dict[int, list[Caption]]:
     captions: dict[int, list[Caption]] = defaultdict(list)
-    for caption_id, image_id, entry in file.annotations():
-        captions[image_id].append(
-            Caption(caption_id, file.value(entry, "caption", str), file.concepts(entry))
-        )
+    for entry in file.annotations(CaptionEntry):
+        captions[entry.image_id].append(Caption(entry.id, entry.caption, _stated(entry.concepts)))
     return captions
 
 
-def _objects_by_image(file: AnnotationFile) -> dict[int, list[ObjectAnnotation]]:
+def _objects_by_image(
+    file: AnnotationFile,
+) -> tuple[dict[int, list[ObjectAnnotation]], dict[int, dict[str, None]]]:
+    """The objects of images, and the categories that are shown in crowds or without a place."""
     names = file.categories()
     objects: dict[int, list[ObjectAnnotation]] = defaultdict(list)
-    for _, image_id, entry in file.annotations():
-        category_id = file.value(entry, "category_id", int)
-        if category_id not in names:
-            raise file.error(entry, f"names category {category_id}, missing from 'categories'")
-        box = file.box(entry)
-        if file.flag(entry, "iscrowd") or 0 in box[2:]:
+    unlocated: dict[int, dict[str, None]] = defaultdict(dict)
+    for entry in file.annotations(InstanceEntry):
+        if entry.category_id not in names:
+            raise file.error(entry, f"names category {entry.category_id}, missing from 'categories'")
+        if entry.iscrowd or not (entry.bbox[2] and entry.bbox[3]):
+            unlocated[entry.image_id][names[entry.category_id]] = None
             continue
-        objects[image_id].append(
+        objects[entry.image_id].append(
             ObjectAnnotation(
-                category=names[category_id],
-                box=box,
-                segmentation=file.segmentation(entry),
-                concepts=file.concepts(entry) or (),
+                category=names[entry.category_id],
+                box=entry.bbox,
+                segmentation=_segmentation(file, entry),
+                concepts=_stated(entry.concepts) or (),
             )
         )
-    return objects
+    return objects, unlocated
 
 
-def _file_problem(captions: AnnotationFile, entry: Entry, folder: Path) -> str | None:
+def _stated(concepts: Concepts) -> tuple[str, ...] | None:
+    return None if isinstance(concepts, UnsetType) else concepts
+
+
+def _segmentation(file: AnnotationFile, entry: InstanceEntry) -> Raw:
+    """The outline as the file has it, checked; empty where there is none."""
+    image = file.images[entry.image_id]
+    try:
+        outlined = read_segmentation(entry.segmentation, (image.width, image.height))
+    except DatasetError as error:
+        raise file.error(entry, f"'segmentation': {error}") from None
+    return entry.segmentation if len(outlined) else Raw()
+
+
+def _file_problem(captions: AnnotationFile, entry: ImageEntry, folder: Path) -> str | None:
     """Why an image's file cannot be an image; None if it may be one."""
     try:
         size = file_size(folder / captions.file_name(entry))
     except ImpossibleNameError as error:
-        raise captions.error(entry, f"'file_name' {shown_value(entry['file_name'])} {error.reason}") from None
+        raise captions.error(entry, f"'file_name' {shown_value(entry.file_name)} {error.reason}") from None
     except IrregularFileError as error:
         return f"image file cannot be used: {error.reason}"
     return "image file missing" if size is None else None

@@ -5,7 +5,6 @@ grid. Areas are intersected with that rectangle in the image's own pixels, so th
 resolution; the backbone's rounding to whole pixels while resizing (under one input pixel) is left out.
 """
 
-import json
 from typing import Literal
 
 import numpy as np
@@ -59,8 +58,7 @@ def mask_coverage(
     Raises:
         DatasetError: the segmentation is malformed or of another size than the image.
     """
-    mask = segmentation_mask(json.loads(segmentation), image_size)
-    return coverage_of_mask(mask, grid, resize_mode)
+    return coverage_of_mask(segmentation_mask(segmentation, image_size), grid, resize_mode)
 
 
 def coverage_of_mask(

@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 from pipeline.datasets.coco import CocoDataset, find_annotations
 from pipeline.datasets.options import CaptionsPerImage, DatasetOptions, LayoutName
 from pipeline.datasets.pairs import PairDataset
-from pipeline.errors import ConfigError
 
 
 class OpenSplit(Protocol):
@@ -41,7 +40,7 @@ def find_split(options: DatasetOptions, split: str) -> None:
         ConfigError: there is no such split.
         DatasetError: one is missing; the message lists what exists.
     """
-    LAYOUTS[options.layout].find(options.root, _split_of_files(options, split))
+    LAYOUTS[options.layout].find(options.root, options.split_of_files(split))
 
 
 def open_split(options: DatasetOptions, split: str) -> PairDataset:
@@ -53,14 +52,7 @@ def open_split(options: DatasetOptions, split: str) -> PairDataset:
     """
     return LAYOUTS[options.layout].open(
         options.root,
-        _split_of_files(options, split),
+        options.split_of_files(split),
         captions_per_image=options.captions_per_image,
         caption_seed=options.caption_seed,
     )
-
-
-def _split_of_files(options: DatasetOptions, split: str) -> str:
-    if split not in options.splits:
-        known = ", ".join(sorted(options.splits))
-        raise ConfigError(f"dataset.splits: no split {split!r}; the splits are {known}")
-    return options.splits[split]

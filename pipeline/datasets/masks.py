@@ -1,132 +1,107 @@
 """COCO segmentations as pixel masks: polygons, run lengths, and run lengths in COCO's compressed text."""
 
-import math
-from typing import Any
+from typing import Annotated
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
+from msgspec import Meta, Raw, Struct
+from msgspec.json import Decoder
+from pycocotools import mask as coco_mask
 
 from cache import shown_value
+from pipeline.datasets.strict_json import decode_json
 from pipeline.errors import DatasetError
 
-_LARGEST = 2**31
-"""Largest coordinate in pixels."""
+_LARGEST = 2**16
+"""Largest coordinate in pixels, as of a JPEG."""
+
+_ALWAYS_DRAWN, _LONGEST = 2**9, 2**26
+"""Numbers of a polygon up to which it is drawn, and otherwise that number times the pixels that they span: pycocotools
+takes 20 bytes for every pixel along an outline, and counts fifths of pixels in 32 bits.
+"""
+
+Coordinate = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
+Extent = Annotated[float, Meta(ge=0, le=_LARGEST)]
 
 
-def segmentation_mask(segmentation: Any, image_size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
-    """Rasterise a parsed COCO segmentation.
+class _RunLengths(Struct):
+    """Lengths of alternating runs of pixels, background first, down the columns of a mask of `size` (height, width)."""
 
-    Args:
-        segmentation: a list of polygons `[x0, y0, x1, y1, ...]` (united), or
-            `{"size": [height, width], "counts": ...}` with run lengths as a list or as COCO's compressed string.
-        image_size: width and height of the image in pixels.
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+_SEGMENTATION = Decoder(list[list[Coordinate]] | _RunLengths | None)
+
+
+def segmentation_mask(text: str, image_size: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    """Rasterise a COCO segmentation by the rule of COCO's own API; several polygons are united.
 
     Raises:
-        DatasetError: the segmentation is malformed or of another size than the image.
+        DatasetError: as `read_segmentation`.
     """
-    refuse_malformed(segmentation, image_size)
     width, height = image_size
-    if isinstance(segmentation, list):
-        mask = np.zeros((height, width), dtype=bool)
-        for polygon in segmentation:
-            mask |= polygon_mask(np.array(polygon, dtype=np.float64).reshape(-1, 2), image_size)
-        return mask
-    return run_length_mask(_run_lengths(segmentation["counts"]), image_size)
+    segmentation = read_segmentation(text.encode(), image_size)
+    runs = segmentation if isinstance(segmentation, np.ndarray) else _rasterised(segmentation, height, width)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
-def refuse_malformed(segmentation: Any, image_size: tuple[int, int]) -> None:
-    """Check a parsed COCO segmentation without making a mask of it.
+def read_segmentation(
+    text: bytes | Raw, image_size: tuple[int, int]
+) -> list[list[float]] | Int64[np.ndarray, "run"]:
+    """Decode a COCO segmentation and check it, without making a mask of it.
 
     Polygons with one or two corners, which occur in COCO, are accepted: they cover nothing.
 
-    Raises:
-        DatasetError: it is neither a list of polygons nor RLE, or RLE of another size than the image.
-    """
-    if isinstance(segmentation, list):
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) % 2 or not are_coordinates(polygon):
-                raise DatasetError(
-                    f"polygon {shown_value(polygon)}: must be a list of numbers x0, y0, x1, y1, ..."
-                )
-        return
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise DatasetError(
-            f"segmentation {shown_value(segmentation)}: neither polygons nor RLE (size, counts)"
-        )
-    width, height = image_size
-    size = segmentation["size"]
-    if size != [height, width] or set(map(type, size)) != {int}:
-        raise DatasetError(f"RLE of height, width {shown_value(size)} in an image of {[height, width]}")
-    _refuse_other_length(_run_lengths(segmentation["counts"]), image_size)
-
-
-def polygon_mask(
-    corners: Float[np.ndarray, "corner 2"], image_size: tuple[int, int]
-) -> Bool[np.ndarray, "height width"]:
-    """The pixels whose centres lie inside a polygon, by the even-odd rule.
-
-    Every edge toggles, in each row of pixel centres that it crosses, all pixels to the right of the crossing.
-    Unlike drawing libraries, which also paint each pixel that the outline touches, this does not enlarge small
-    objects.
-
     Args:
-        corners: x and y in pixels; the last is joined to the first.
-        image_size: width and height of the mask.
-    """
-    width, height = image_size
-    x, y = corners.T
-    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-    centres = np.arange(height)[:, None] + 0.5
-    row, edge = np.nonzero((y <= centres) != (next_y <= centres))
-    slope = (next_x - x)[edge] / (next_y - y)[edge]
-    crossing = x[edge] + (centres[row, 0] - y[edge]) * slope
-    toggles = np.zeros((height, width + 1), dtype=np.uint8)  # wrapping at 256 keeps what counts: odd or even
-    np.add.at(toggles, (row, np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)), 1)
-    return (np.cumsum(toggles[:, :width], axis=1, dtype=np.uint8) & 1).astype(bool)
+        text: JSON: a list of polygons `[x0, y0, x1, y1, ...]`, `{"size": [height, width], "counts": ...}` with run
+            lengths as a list or as COCO's compressed string, or null.
+        image_size: width and height of the image in pixels.
 
-
-def run_length_mask(
-    lengths: Int64[np.ndarray, "run"], image_size: tuple[int, int]
-) -> Bool[np.ndarray, "height width"]:
-    """Mask from the lengths of alternating runs, background first, down the columns (COCO's order).
+    Returns:
+        Polygons, none of them for null; or the lengths of alternating runs, background first.
 
     Raises:
-        DatasetError: the runs do not add up to the image.
+        DatasetError: it is none of these, or of another size than the image.
     """
-    width, height = image_size
-    _refuse_other_length(lengths, image_size)
-    values = np.arange(len(lengths)) % 2 == 1
-    return np.repeat(values, lengths).reshape(width, height).T
-
-
-def _refuse_other_length(lengths: Int64[np.ndarray, "run"], image_size: tuple[int, int]) -> None:
-    width, height = image_size
-    total = sum(lengths.tolist())  # in Python, where no sum is too large
-    if np.any(lengths < 0) or total != width * height:
-        raise DatasetError(f"RLE runs add up to {total} pixels, the image has {width * height}")
-
-
-def _run_lengths(counts: Any) -> Int64[np.ndarray, "run"]:
-    """Run lengths from RLE counts, a list or COCO's compressed text."""
-    if isinstance(counts, str):
-        return decompress_runs(counts)
-    if not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
-        raise DatasetError(f"RLE counts {shown_value(counts)}: must be a list or a string, of whole numbers")
-    return _int64(counts)
-
-
-def _int64(lengths: list[int]) -> Int64[np.ndarray, "run"]:
     try:
-        return np.array(lengths, dtype=np.int64)
-    except OverflowError:
-        raise DatasetError("an RLE run is longer than any image") from None
+        segmentation = decode_json(text, _SEGMENTATION)
+    except ValueError as error:
+        raise DatasetError(str(error)) from None
+    if isinstance(segmentation, _RunLengths):
+        return _checked_runs(segmentation, image_size)
+    for polygon in segmentation or ():
+        if len(polygon) % 2:
+            raise DatasetError(f"polygon {shown_value(polygon)}: must be x0, y0, x1, y1, ...")
+        if len(polygon) > _ALWAYS_DRAWN and (max(polygon) - min(polygon)) * len(polygon) > _LONGEST:
+            raise DatasetError(f"polygon {shown_value(polygon)}: its outline is too long to be drawn")
+    return segmentation or []
 
 
-def decompress_runs(text: str) -> Int64[np.ndarray, "run"]:
+def _rasterised(polygons: list[list[float]], height: int, width: int) -> Int64[np.ndarray, "run"]:
+    with_area = [polygon for polygon in polygons if len(polygon) > 4]
+    if not with_area:
+        return np.array([height * width])
+    united = coco_mask.merge(coco_mask.frPyObjects(with_area, height, width))
+    return np.array(decompress_runs(united["counts"].decode()))
+
+
+def _checked_runs(runs: _RunLengths, image_size: tuple[int, int]) -> Int64[np.ndarray, "run"]:
+    width, height = image_size
+    if runs.size != (height, width):
+        raise DatasetError(f"RLE of height, width {list(runs.size)} in an image of {[height, width]}")
+    lengths = decompress_runs(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    total = sum(lengths)
+    if min(lengths, default=0) < 0 or total != width * height:
+        raise DatasetError(f"RLE runs add up to {shown_value(total)} pixels, the image has {width * height}")
+    return np.array(lengths, dtype=np.int64)
+
+
+def decompress_runs(text: str) -> list[int]:
     """Run lengths from COCO's compressed text.
 
     Each character holds 5 bits, low bits first, and a flag (32) that more follow; from the fourth on, a number
-    is the difference to the run two before it (`rleFrString` of the COCO API).
+    is the difference to the run two before it (`rleFrString` of the COCO API, which checks nothing).
 
     Raises:
         DatasetError: the text stops inside a number or has a character outside COCO's 64.
@@ -147,14 +122,4 @@ def decompress_runs(text: str) -> Int64[np.ndarray, "run"]:
         value = shift = 0
     if shift:
         raise DatasetError("compressed RLE stops inside a number")
-    return _int64(lengths)
-
-
-def are_coordinates(values: list[Any]) -> bool:
-    """Whether all are numbers in the range of pixels; COCO has tens of millions of them, so there is no loop here."""
-    if not set(map(type, values)) <= {int, float}:
-        return False
-    # NaN may hide behind other numbers from min and max, but not from a sum.
-    return not values or (
-        min(values) >= -_LARGEST and max(values) <= _LARGEST and math.isfinite(math.fsum(values))
-    )
+    return lengths

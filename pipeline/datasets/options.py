@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config import Name, Options
+from pipeline.errors import ConfigError
 
 LayoutName = Literal["coco"]
 CaptionsPerImage = Literal["one", "all"]
@@ -27,3 +28,14 @@ class DatasetOptions(Options):
         description="one: the caption that caption_seed and the image id choose; all: each is a pair",
     )
     caption_seed: int = Field(default=0, ge=0, description="seeds the choice of the one caption")
+
+    def split_of_files(self, split: str) -> str:
+        """Name in the data set's own files of the split that the pipeline calls `split`.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
+        if split not in self.splits:
+            known = ", ".join(sorted(self.splits))
+            raise ConfigError(f"dataset.splits: no split {split!r}; the splits are {known}")
+        return self.splits[split]

@@ -2,32 +2,32 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Raw, Struct
 
 from pipeline.datasets.options import CaptionsPerImage
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectAnnotation:
+class ObjectAnnotation(Struct, frozen=True, gc=False):
     """One object of an image.
 
     Attributes:
         category: its noun, as the data set spells it.
         box: left, top, width, height in pixels of the annotated image size.
-        segmentation: its outline as the JSON text of a COCO segmentation (polygons or RLE); "" when unknown.
+        segmentation: its outline as a COCO segmentation (polygons or RLE) in JSON, as the data set's file has it; empty
+            when unknown.
         concepts: ground-truth concepts as "kind:value"; empty when the data set states none.
     """
 
     category: str
     box: tuple[float, float, float, float]
-    segmentation: str
+    segmentation: Raw
     concepts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Caption:
+class Caption(Struct, frozen=True, gc=False):
     """One sentence about an image; `concepts` is None when the data set states no ground truth."""
 
     caption_id: int
@@ -35,8 +35,7 @@ class Caption:
     concepts: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(Struct, frozen=True, gc=False):
     """One image and all that is said of it.
 
     Attributes:
@@ -46,6 +45,7 @@ class ImageRecord:
         captions: in the data set's order; may be empty.
         objects: in the data set's order; may be empty.
         concepts: ground-truth concepts of the picture, None when the data set states none.
+        unlocated: categories that it shows in crowds or in boxes without area; they may not be in `objects`.
         unusable: why the file cannot be an image (it is missing, or a folder), found out when the data set is opened.
     """
 
@@ -56,7 +56,13 @@ class ImageRecord:
     captions: tuple[Caption, ...]
     objects: tuple[ObjectAnnotation, ...]
     concepts: tuple[str, ...] | None
+    unlocated: tuple[str, ...] = ()
     unusable: str | None = None
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """Everything that the image shows, as far as the data set says."""
+        return frozenset(self.unlocated).union(one.category for one in self.objects)
 
 
 class PairDataset(Protocol):
@@ -73,6 +79,10 @@ class PairDataset(Protocol):
     @property
     def root(self) -> Path:
         """The folder that image files are relative to."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the split's image files."""
 
     @property
     def fingerprint(self) -> str:

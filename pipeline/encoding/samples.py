@@ -9,6 +9,8 @@ import pyarrow as pa
 from cache import SAMPLES_SCHEMA
 from pipeline.datasets.pairs import Caption, ImageRecord
 
+_SPACES = b" \t\r\n"
+
 
 @dataclass
 class Sample:
@@ -60,7 +62,7 @@ def _objects(image: ImageRecord) -> list[dict[str, Any]]:
         {
             "category": annotation.category,
             "box": annotation.box,
-            "segmentation": annotation.segmentation,
+            "segmentation": bytes(annotation.segmentation).translate(None, _SPACES).decode(),
             "concepts": annotation.concepts,
         }
         for annotation in image.objects

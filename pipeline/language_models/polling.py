@@ -8,11 +8,10 @@ one that usually stands beside what this picture shows ("adversarial").
 import random
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from cache import shown_value
-from pipeline.datasets.annotation_file import AnnotationFile
+from pipeline.datasets.pairs import PairDataset
 from pipeline.errors import DatasetError
 from pipeline.language_models.options import PollingOptions
 from pipeline.language_models.questions import Question
@@ -24,29 +23,21 @@ ObjectsByImage: TypeAlias = Mapping[str, frozenset[str]]
 """Per image file the names of what it shows."""
 
 
-def read_objects(path: Path) -> dict[str, frozenset[str]]:
-    """What each image shows, from a COCO instances file; an image without annotations shows nothing.
+def objects_by_image(dataset: PairDataset) -> ObjectsByImage:
+    """What each image of a data set shows; one without annotations shows nothing.
 
     Raises:
-        DatasetError: the file is missing or not in COCO layout, or two images are in one file.
+        DatasetError: the data set has no objects, or two images are in one file.
     """
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file; it must be an instances file in COCO layout")
-    file = AnnotationFile(path)
-    names = file.categories()
-    shown: dict[int, set[str]] = {image: set() for image in file.images}
-    for _, image, entry in file.annotations():
-        category = file.value(entry, "category_id", int)
-        if category not in names:
-            raise file.error(entry, f"names category {category}, missing from 'categories'")
-        shown[image].add(names[category])
-    objects: dict[str, frozenset[str]] = {}
-    for image, entry in file.images.items():
-        name = str(file.file_name(entry))
-        if name in objects:
-            raise file.error(entry, f"'file_name' {shown_value(name)} is another image's too")
-        objects[name] = frozenset(shown[image])
-    return objects
+    if not dataset.has_objects:
+        raise DatasetError(f"{dataset.root}: no objects are annotated in {dataset.split} to be asked about")
+    shown: dict[str, frozenset[str]] = {}
+    for image in dataset.images:
+        name = (dataset.root / image.file).relative_to(dataset.folder).as_posix()
+        if name in shown:
+            raise DatasetError(f"{dataset.folder}: {shown_value(name)} is the file of two images")
+        shown[name] = image.categories
+    return shown
 
 
 def build_questions(

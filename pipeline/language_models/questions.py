@@ -7,16 +7,18 @@
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
+
+from msgspec import Struct
+from msgspec.json import Decoder
 
 from cache import shown_value
 from pipeline.datasets.regular_file import read_regular_file
-from pipeline.datasets.strict_json import checked_value, parse_json
+from pipeline.datasets.strict_json import Identifier, decode_json, refuse_repeated_keys
 from pipeline.errors import DatasetError
 from pipeline.runs.files import replace_file
 
 Answer = Literal["yes", "no"]
-_KEYS: dict[str, type] = {"question_id": int, "image": str, "text": str, "label": str}
 
 
 class Question(NamedTuple):
@@ -27,6 +29,16 @@ class Question(NamedTuple):
     """The picture's file, relative to the folder of pictures."""
     text: str
     label: Answer
+
+
+class _Line(Struct):
+    question_id: Identifier
+    image: str
+    text: str
+    label: str
+
+
+_LINE = Decoder(_Line)
 
 
 def read_questions(path: Path, images: Collection[str] | None = None) -> list[Question]:
@@ -75,18 +87,11 @@ def write_questions(path: Path, questions: Iterable[Question]) -> None:
 
 def _parse(line: bytes, where: str) -> Question:
     try:
-        entry = parse_json(line)
+        refuse_repeated_keys(line)
+        entry = decode_json(line, _LINE)
     except ValueError as error:
-        raise DatasetError(f"{where}: not valid JSON: {error}; every line must be one question") from None
-    if not isinstance(entry, dict):
-        raise DatasetError(
-            f"{where}: must be an object with the keys {', '.join(_KEYS)}, got {shown_value(entry)}"
-        )
-    try:
-        values: dict[str, Any] = {key: checked_value(entry, key, kind) for key, kind in _KEYS.items()}
-    except ValueError as error:
-        raise DatasetError(f"{where}: {error}") from None
-    label = values["label"].strip().lower()
+        raise DatasetError(f"{where}: not one question in JSON: {error}") from None
+    label = entry.label.strip().lower()
     if label not in get_args(Answer):
-        raise DatasetError(f"{where}: 'label' must be yes or no, got {shown_value(values['label'])}")
-    return Question(values["question_id"], values["image"], values["text"], cast(Answer, label))
+        raise DatasetError(f"{where}: 'label' must be yes or no, got {shown_value(entry.label)}")
+    return Question(entry.question_id, entry.image, entry.text, cast(Answer, label))

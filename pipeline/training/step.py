@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from cache import PairBatch
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.pairs import Pairs
+from pipeline.sae.extents import Extents
 from pipeline.training.options import TrainOptions
 
 
@@ -23,24 +24,26 @@ class TrainingStep:
         self._halved = options.precision == "bfloat16"
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Set the learning rate of the steps that follow."""
+        """Of all steps from now on."""
         for group in self.optimizer.param_groups:
             group["lr"].fill_(learning_rate)
 
-    def __call__(self, pairs: Pairs) -> dict[str, Tensor]:
+    def __call__(self, batch: PairBatch, extents: Extents | None = None) -> dict[str, Tensor]:
         """Learn from a batch.
+
+        With `extents`, nothing waits for a GPU on the way, so the step can be recorded.
 
         Returns:
             The loss, "total", and its terms before their weights; detached scalars on the device.
         """
-        with torch.autocast(pairs.vision.device.type, torch.bfloat16, enabled=self._halved):
-            losses = self.sae.losses(pairs)
+        with torch.autocast(batch.vision_tokens.device.type, torch.bfloat16, enabled=self._halved):
+            losses = self.sae.losses(batch, extents=extents)
         self.optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]
-        self.sae.after_backward()
+        self.sae.project_gradients()
         nn.utils.clip_grad_norm_(self.sae.parameters(), self._clip_norm)
         self.optimizer.step()
-        self.sae.after_step()
+        self.sae.normalise_weights()
         return {"total": losses.total.detach(), **losses.terms}
 
 

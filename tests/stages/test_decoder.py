@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from pipeline.datasets.coco import CocoDataset
 from pipeline.language_models.options import PollingOptions
-from pipeline.language_models.polling import read_objects
 from pipeline.world.instruction_tuning.options import InstructionTuningOptions
 from stages.decoder import train_decoder
 
@@ -23,7 +23,7 @@ OPTIONS = InstructionTuningOptions(
 def test_it_ends_in_a_model_its_figures_and_the_pictures_it_learned_from(tmp_path: Path) -> None:
     for name in ("a", "b"):
         train_decoder(tmp_path / name, OPTIONS, tmp_path / "companions", tmp_path / f"scratch-{name}")
-    assert len(read_objects(tmp_path / "companions/annotations/instances_train.json")) == 4
+    assert len(CocoDataset.open(tmp_path / "companions", "train").images) == 4
     figures = json.loads((tmp_path / "a/evaluation.json").read_text())
     assert set(figures) == {"random", "popular", "adversarial", "blind"}
     written = {path.name for path in (tmp_path / "a").iterdir()}

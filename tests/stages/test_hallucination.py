@@ -218,8 +218,8 @@ def test_the_documented_values_of_the_paper_are_a_section_that_is_understood(tmp
         ({"model": "none"}, "states.model: 'none' is no folder; to download a model write hf-hub:OWNER/NAME"),
         ({"model": "local-dir:."}, "states.model: 'local-dir:.' is no vision-language decoder that can be"),
         ({"model": ""}, "hallucination.states.model: no vision-language decoder is named"),
-        ({"val": "validation"}, "questions are about 'val'; there is no 'val'"),
-        ({"--root": "elsewhere"}, "elsewhere/val: no pictures there to ask about"),
+        ({"val": "validation"}, "dataset.splits: no split 'val'; the splits are train, validation"),
+        ({"--root": "elsewhere"}, "elsewhere: no such folder;"),
     ],
 )
 def test_a_mistake_ends_the_command_in_one_clear_line(

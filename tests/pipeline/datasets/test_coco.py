@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from pycocotools.coco import COCO
 from pydantic import ValidationError
 
 from pipeline.datasets.coco import CocoDataset
@@ -36,7 +37,7 @@ def test_images_captions_and_objects_come_in_the_files_order_with_paths_below_th
     assert first.objects == ()
     assert second.objects[0].category == "dog"
     assert second.objects[0].box == (1.0, 2.0, 3.5, 4.0)
-    assert json.loads(second.objects[0].segmentation) == [[1, 2, 4.5, 2, 4.5, 6, 1, 6]]
+    assert json.loads(bytes(second.objects[0].segmentation)) == [[1, 2, 4.5, 2, 4.5, 6, 1, 6]]
     assert second.concepts is None and second.captions[0].concepts is None
 
 
@@ -145,24 +146,30 @@ def test_a_file_that_lists_no_images_is_refused(folder):
     ("damage", "complaint"),
     [
         (lambda f: f.captions["annotations"][0].update(image_id=99), "entry 1: names image 99"),
-        (lambda f: f.captions["annotations"][0].pop("caption"), r"entry 1: 'caption' must be str, got None"),
-        (lambda f: f.captions["images"][0].pop("width"), r"entry 1: 'width' must be int"),
-        (lambda f: f.captions["images"][0].update(height=0), r"entry 1: 'height' must be positive, got 0"),
-        (lambda f: f.captions["images"][0].update(id="one"), r"'id' must be int, got 'one'"),
+        (
+            lambda f: f.captions["annotations"][0].pop("caption"),
+            r"entry 1: .* missing required field `caption`",
+        ),
+        (lambda f: f.captions["images"][0].pop("width"), r"entry 1: .* missing required field `width`"),
+        (lambda f: f.captions["images"][0].update(height=0), r"entry 1: 'height' is 0: Expected `int` >= 1"),
+        (lambda f: f.captions["images"][0].update(id="one"), r"'id' is 'one': Expected `int`"),
         (lambda f: f.captions["images"].append(f.captions["images"][0]), "images id 1 occurs twice"),
         (lambda f: f.captions["images"][0].update(file_name="../x.jpg"), "leaves the split's folder"),
         (lambda f: f.captions["images"][0].update(file_name="/x.jpg"), "leaves the split's folder"),
-        (lambda f: f.captions.pop("annotations"), "'annotations' must be a list of objects"),
-        (lambda f: f.captions["images"].append(3), "'images' must be a list of objects"),
+        (lambda f: f.captions.pop("annotations"), "missing required field `annotations`"),
+        (lambda f: f.captions["images"].append(3), r"images\[1\]: 3: Expected `object`"),
         (lambda f: f.instances["annotations"][0].update(category_id=8), "entry 1: names category 8"),
         (lambda f: f.instances["annotations"][0].update(image_id=99), "entry 1: names image 99"),
-        (lambda f: f.instances["annotations"][0].update(bbox=[1, 2]), r"'bbox' must be .* got \[1, 2\]"),
+        (
+            lambda f: f.instances["annotations"][0].update(bbox=[1, 2]),
+            r"'bbox' is .*: Expected `array` of length 4",
+        ),
         (
             lambda f: f.instances["annotations"][0].update(segmentation=[[1, 2, 3]]),
-            r"entry 1: 'segmentation': polygon \[1, 2, 3\]",
+            r"entry 1: 'segmentation': polygon \[1.0, 2.0, 3.0\]",
         ),
-        (lambda f: f.instances["categories"][0].pop("name"), "'name' must be str"),
-        (lambda f: f.captions["images"][0].update(concepts=[1]), "'concepts' must be a list of strings"),
+        (lambda f: f.instances["categories"][0].pop("name"), "missing required field `name`"),
+        (lambda f: f.captions["images"][0].update(concepts=[1]), r"'concepts' is \[1\]: Expected `str`"),
     ],
 )
 def test_malformed_annotations_are_refused_naming_file_and_entry(folder, damage, complaint):
@@ -179,7 +186,7 @@ def test_files_that_are_not_coco_json_are_refused(folder, content):
     folder.add(1)
     path = folder.write() / "annotations" / "captions_train.json"
     path.write_text(content, encoding="latin-1")
-    with pytest.raises(DatasetError, match=r"captions_train.json: not (valid JSON|in COCO layout)"):
+    with pytest.raises(DatasetError, match=r"captions_train.json: not JSON in COCO layout: "):
         open_all(folder.root)
 
 
@@ -277,20 +284,16 @@ def test_a_file_that_cannot_be_read_is_an_error_not_a_skip(tmp_path):
     assert not isinstance(error.value, UnusableImageError)
 
 
-def test_real_coco_annotations_agree_with_their_own_areas():
+def test_objects_of_real_coco_are_those_of_cocos_own_api():
     root = os.environ.get("CONCORD_COCO_MINI")
     if not root:
         pytest.skip(
             "set CONCORD_COCO_MINI to a folder in COCO layout with a split train2017 to run this test"
         )
-    dataset = open_all(Path(root), "train2017")
-    content = json.loads((Path(root) / "annotations" / "instances_train2017.json").read_bytes())
-    areas = [one["area"] for one in content["annotations"] if not one["iscrowd"]]
-    assert sum(len(image.objects) for image in dataset.images) == len(areas)
-    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    rasterised = [
-        segmentation_mask(one["segmentation"], sizes[one["image_id"]]).sum()
-        for one in content["annotations"]
-        if not one["iscrowd"]
-    ]
-    assert sum(rasterised) == pytest.approx(sum(areas), rel=1e-3)
+    api = COCO(Path(root, "annotations", "instances_train2017.json"))
+    for image in open_all(Path(root), "train2017").images:
+        expected = api.loadAnns(api.getAnnIds(image.image_id, iscrowd=False))
+        assert [list(one.box) for one in image.objects] == [one["bbox"] for one in expected]
+        for found, annotation in zip(image.objects, expected, strict=True):
+            mask = segmentation_mask(bytes(found.segmentation).decode(), (image.width, image.height))
+            np.testing.assert_array_equal(mask, api.annToMask(annotation))

@@ -1,16 +1,18 @@
-import json
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
+from pipeline.datasets.coco import CocoDataset
+from pipeline.datasets.pairs import ImageRecord, ObjectAnnotation
 from pipeline.errors import DatasetError
 from pipeline.language_models.options import PollingOptions
 from pipeline.language_models.polling import (
     NEGATIVES,
     Negatives,
     build_questions,
+    objects_by_image,
     question_text,
-    read_objects,
 )
 from pipeline.language_models.questions import Question
 
@@ -93,31 +95,20 @@ def test_the_article_fits_the_name() -> None:
     assert question_text("hat") == "Is there a hat in the image?"
 
 
-def test_objects_are_read_from_a_coco_file(tmp_path: Path) -> None:
-    path = tmp_path / "instances.json"
-    content = {
-        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
-        "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 5},
-            {"id": 2, "image_id": 1, "category_id": 5},
-            {"id": 3, "image_id": 1, "category_id": 6},
-        ],
-        "categories": [{"id": 5, "name": "cat"}, {"id": 6, "name": "dog"}],
-    }
-    path.write_text(json.dumps(content))
-    assert read_objects(path) == {"a.jpg": {"cat", "dog"}, "b.jpg": frozenset()}
-    content["categories"] = [{"id": 5, "name": "cat"}]
-    path.write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="entry 3: names category 6, missing from 'categories'"):
-        read_objects(path)
-    with pytest.raises(DatasetError, match="no such file"):
-        read_objects(tmp_path / "none.json")
-    content["annotations"] = []
-    for name, complaint in (
-        ("a.jpg", "entry 2: 'file_name' 'a.jpg' is another image's too"),
-        ("../b.jpg", "leaves"),
-    ):
-        content["images"][1]["file_name"] = name
-        path.write_text(json.dumps(content))
-        with pytest.raises(DatasetError, match=complaint):
-            read_objects(path)
+def dataset_of(root: Path, *images: ImageRecord, instances: str | None = "") -> CocoDataset:
+    return CocoDataset("pets", "val", root, "one", 0, images, ("", instances))
+
+
+def image(number: int, file: str, *categories: str, unlocated: tuple[str, ...] = ()) -> ImageRecord:
+    objects = tuple(ObjectAnnotation(name, (0, 0, 1, 1), Raw(), ()) for name in categories)
+    return ImageRecord(number, Path(file), 8, 8, (), objects, None, unlocated)
+
+
+def test_objects_are_those_of_the_data_set_also_of_crowds(tmp_path: Path) -> None:
+    images = image(1, "val/a.jpg", "cat", "cat", unlocated=("dog",)), image(2, "val/more/b.jpg")
+    shown = objects_by_image(dataset_of(tmp_path, *images))
+    assert shown == {"a.jpg": {"cat", "dog"}, "more/b.jpg": frozenset()}
+    with pytest.raises(DatasetError, match=r"val: 'a\.jpg' is the file of two images"):
+        objects_by_image(dataset_of(tmp_path, images[0], images[0]))
+    with pytest.raises(DatasetError, match="no objects are annotated in val"):
+        objects_by_image(dataset_of(tmp_path, *images, instances=None))

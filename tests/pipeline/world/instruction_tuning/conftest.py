@@ -11,7 +11,8 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
-from pipeline.language_models.examples import Example, read_examples
+from pipeline.datasets.coco import CocoDataset
+from pipeline.language_models.examples import Example, captioned_examples
 from pipeline.world.instruction_tuning.alignment import align_with_siglip
 from pipeline.world.instruction_tuning.architecture import create_processor, create_tiny_llava
 from pipeline.world.instruction_tuning.companions import companion_scene
@@ -51,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def examples(root: Path) -> list[Example]:
-    return read_examples(root, "train")
+    return captioned_examples(CocoDataset.open(root, "train", captions_per_image="all"))
 
 
 @pytest.fixture(scope="session")
