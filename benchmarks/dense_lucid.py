@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cache import PairBatch
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import Side
 
 
-def dense_losses(sae: LucidSAE, batch: PairBatch, text_length: int) -> Tensor:
-    """`sae.losses(batch).total`, captions padded to `text_length` tokens; also advances the clock of dead latents."""
+def dense_losses(sae: LucidSAE, pairs: Pairs, text_length: int) -> Tensor:
+    """`sae.losses(pairs).total`, captions padded to `text_length` tokens; also advances the clock of dead latents."""
     options, width = sae.options, sae.shared_width
     vision, text = sae.dictionary("vision"), sae.dictionary("text")
-    patches = vision.scaled(batch.vision_tokens)
-    tokens, valid = _pad(text.scaled(batch.text_tokens), batch.text_offsets, text_length)
+    patches = vision.scaled(pairs.vision)
+    tokens, valid = _pad(text.scaled(pairs.text), pairs.text_offsets, text_length)
     everywhere = torch.ones(patches.shape[:2], dtype=torch.bool)
     captioned = valid.any(dim=1)
 
@@ -77,9 +77,9 @@ def _decode(dictionary: Dictionary, codes: Tensor) -> Tensor:
     return codes @ dictionary.decoder[: codes.shape[-1]] + dictionary.decoder_bias
 
 
-def _masked_mse(prediction: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    squared = (prediction - target).square() * counted[..., None]
-    return squared.sum() / (counted.sum() * target.shape[-1]).clamp_min(1)
+def _masked_mse(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    squared = (prediction - target).square() * mask[..., None]
+    return squared.sum() / (mask.sum() * target.shape[-1]).clamp_min(1)
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def _plan(sae: LucidSAE, vision: Tensor, text: Tensor, valid: Tensor) -> Tensor:
 
 
 def _auxiliary(
-    sae: LucidSAE, side: Side, scaled: Tensor, codes: Tensor, rebuilt: Tensor, counted: Tensor
+    sae: LucidSAE, side: Side, scaled: Tensor, codes: Tensor, rebuilt: Tensor, mask: Tensor
 ) -> Tensor:
     """AuxK (arXiv 2406.04093): the k best dead latents against the error, k being half the channels."""
     dictionary, clock = sae.dictionary(side), sae.activity[side].pairs_since_fired
@@ -111,8 +111,8 @@ def _auxiliary(
     k, count = scaled.shape[2] // 2, int(dead.sum())
     if not count:
         return scaled.new_zeros(())
-    error = (scaled - rebuilt).detach()[counted]
-    centred = scaled[counted] - dictionary.decoder_bias.detach()
+    error = (scaled - rebuilt).detach()[mask]
+    centred = scaled[mask] - dictionary.decoder_bias.detach()
     scores = F.linear(centred, dictionary.encoder[dead], dictionary.encoder_bias[dead])
     explained = _keep(scores, min(k, count)) @ dictionary.decoder[dead]
     variance = (error - error.mean(dim=0)).square().mean()

@@ -33,7 +33,7 @@ from pipeline.training.options import TrainOptions
 from pipeline.training.replay import CudaGraphs, Record, ReplayedStep
 from pipeline.training.step import TrainingStep
 from pipeline.transport.coupling import couple
-from pipeline.transport.options import GuidanceOptions
+from pipeline.transport.options import TransportOptions
 from pipeline.transport.plan import token_places
 
 BARS = {
@@ -149,7 +149,7 @@ def replay_agreement(shape: Shape, device: torch.device, record: Record) -> Agre
         step = TrainingStep(sae, TrainOptions())
         take = ReplayedStep(step, record) if recorded else step
         for batch in batches:
-            take(batch)
+            take(sae.reader.pairs(batch))
         weights.append(torch.cat([parameter.detach().flatten() for parameter in sae.parameters()]))
     error = float((weights[0] - weights[1]).norm() / weights[1].norm())
     return Agreement("recorded step", "Triton kernel", error, FLOAT32_TOLERANCE)
@@ -208,10 +208,8 @@ def transport(shape: Shape, device: torch.device, backward: bool) -> Work:
             text,
             tokens,
             shape.patches,
-            width=width,
-            epsilon=options.epsilon,
-            iterations=options.iterations,
-            guidance=GuidanceOptions(),
+            width,
+            TransportOptions(options.epsilon, options.iterations, options.guidance),
             detach_plan=False,
         )
         if backward:

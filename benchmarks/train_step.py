@@ -26,15 +26,14 @@ from benchmarks.dense_lucid import dense_losses
 from benchmarks.measurement import Spread, interleaved, paired_ratio, seconds, write_result
 from benchmarks.peers import PEERS, Step
 from benchmarks.synthetic import CONTEXT_LENGTH, FEWEST_TOKENS, GRID, MOST_TOKENS
-from cache import PairBatch
 from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.dictionary import Dictionary
-from pipeline.sae.extents import Extents
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.options import AuxiliaryOptions
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES
 from pipeline.sparse.top_k import Group
 from pipeline.training.options import TrainOptions
@@ -83,15 +82,15 @@ class SingleSide(nn.Module):
             subtract_decoder_bias=True,
             generator=torch.Generator().manual_seed(0),
         )
-        self.activity = LatentActivity(shape.latents)
+        self.activity = LatentActivity(shape.latents, AuxiliaryOptions().dead_after_pairs)
 
-    def losses(self, batch: PairBatch, extents: Extents | None = None) -> Losses:
+    def losses(self, pairs: Pairs) -> Losses:
         """Squared error and AuxK of the patches."""
         options = AuxiliaryOptions()
-        scaled = self.dictionary.scaled(batch.vision_tokens.flatten(0, 1))
+        scaled = self.dictionary.scaled(pairs.rows("vision"))
         codes, reconstruction = self.dictionary.autoencode(scaled, [self.group])
-        self.activity.record(codes, pairs=len(batch.vision_tokens))
-        dead = self.activity.dead(options.dead_after_pairs)
+        self.activity.record(codes, len(pairs))
+        dead = self.activity.dead()
         terms = {
             "self": mean_squared_error(reconstruction, scaled),
             "auxiliary": auxiliary_loss(
@@ -100,11 +99,11 @@ class SingleSide(nn.Module):
         }
         return weighted_sum(terms, {"self": 1.0, "auxiliary": options.coefficient})
 
-    def project_gradients(self) -> None:
+    def after_backward(self) -> None:
         """As LUCID's."""
         self.dictionary.project_gradients()
 
-    def normalise_weights(self) -> None:
+    def after_step(self) -> None:
         """As LUCID's."""
         self.dictionary.normalise_weights()
 
@@ -112,24 +111,19 @@ class SingleSide(nn.Module):
 class DenseLucid(LucidSAE):
     """LUCID with dense codes and padded text."""
 
-    def losses(self, batch: PairBatch, extents: Extents | None = None) -> Losses:
+    def losses(self, pairs: Pairs) -> Losses:
         """The same total as LUCID's; no terms."""
-        return Losses(dense_losses(self, batch, CONTEXT_LENGTH), {})
+        return Losses(dense_losses(self, pairs, CONTEXT_LENGTH), {})
 
 
-def random_batch(shape: Shape) -> PairBatch:
+def random_pairs(shape: Shape) -> Pairs:
     """Normally distributed activations; captions of the lengths of real ones."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(FEWEST_TOKENS, MOST_TOKENS + 1, (shape.pairs,), generator=generator)
-    tokens = int(lengths.sum())
-    return PairBatch(
-        pair=torch.arange(shape.pairs),
-        vision_tokens=torch.randn(shape.pairs, GRID[0] * GRID[1], shape.channels, generator=generator),
-        text_tokens=torch.randn(tokens, shape.channels, generator=generator),
-        text_offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
-        token_ids=torch.zeros(tokens, dtype=torch.int64),
-        vision_pooled=torch.zeros(shape.pairs, shape.channels),
-        text_pooled=torch.zeros(shape.pairs, shape.channels),
+    return Pairs(
+        torch.randn(shape.pairs, GRID[0] * GRID[1], shape.channels, generator=generator),
+        torch.randn(int(lengths.sum()), shape.channels, generator=generator),
+        torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
     )
 
 
@@ -151,14 +145,14 @@ def kill_latents(dictionary: Dictionary, activity: nn.Module, count: int) -> Non
 
 def make_steps(shape: Shape, peers: Iterable[str]) -> tuple[dict[str, Step], dict[str, str]]:
     """The steps to be timed, by name, and why those that cannot be are left out."""
-    batch = random_batch(shape)
-    tokens = batch.vision_tokens.flatten(0, 1)
-    refuse_disagreement(lucid(shape), batch)
+    pairs = random_pairs(shape)
+    tokens = pairs.rows("vision")
+    refuse_disagreement(lucid(shape), pairs)
     single = SingleSide(shape)
     kill_latents(single.dictionary, single.activity, shape.dead)
     ours = {"LUCID": lucid(shape), "dense": lucid(shape, DenseLucid), "single side": single}
     steps: dict[str, Step] = {
-        name: partial(TrainingStep(cast(SparseAutoencoder, model), TrainOptions()), batch)
+        name: partial(TrainingStep(cast(SparseAutoencoder, model), TrainOptions()), pairs)
         for name, model in ours.items()
     }
     left_out = {}
@@ -170,11 +164,11 @@ def make_steps(shape: Shape, peers: Iterable[str]) -> tuple[dict[str, Step], dic
     return steps, left_out
 
 
-def refuse_disagreement(sae: LucidSAE, batch: PairBatch) -> None:
+def refuse_disagreement(sae: LucidSAE, pairs: Pairs) -> None:
     """Make sure that the dense step computes what the sparse one does."""
     results = []
     clocks = {side: sae.activity[side].pairs_since_fired.clone() for side in SIDES}
-    for loss in (lambda: sae.losses(batch).total, lambda: dense_losses(sae, batch, CONTEXT_LENGTH)):
+    for loss in (lambda: sae.losses(pairs).total, lambda: dense_losses(sae, pairs, CONTEXT_LENGTH)):
         for side in SIDES:
             sae.activity[side].pairs_since_fired.copy_(clocks[side])
         total = loss()

@@ -1,10 +1,10 @@
 """Train the embedded backbone anew: render its scenes, train, measure."""
 
-import json
 from pathlib import Path
 
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.options import BackboneOptions
+from pipeline.runs.json_text import write_json
 from pipeline.world.pretraining.architecture import CONTEXT_LENGTH, WEIGHTS_FILE, write_config
 from pipeline.world.pretraining.evaluation import evaluate
 from pipeline.world.pretraining.loop import train
@@ -47,7 +47,5 @@ def train_backbone(
             lambda record: advance(int(record["step"]), options.steps),
         )
     figures = evaluate(load_backbone(BackboneOptions(model=f"local-dir:{folder}")), EVALUATION_SEED)
-    (folder / EVALUATION_FILE).write_text(
-        json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    write_json(folder / EVALUATION_FILE, figures)
     Terminal().print_json(data=figures)

@@ -11,6 +11,8 @@ from pipeline.language_models.examples import captioned_examples
 from pipeline.language_models.loading import load_decoder
 from pipeline.language_models.options import PollingOptions, StateOptions
 from pipeline.language_models.polling import objects_by_image
+from pipeline.runs.files import replace_file
+from pipeline.runs.json_text import write_json
 from pipeline.world.instruction_tuning.alignment import align_with_siglip
 from pipeline.world.instruction_tuning.architecture import create_processor, create_tiny_llava
 from pipeline.world.instruction_tuning.conversations import vocabulary
@@ -61,18 +63,13 @@ def train_decoder(
             scratch / "checkpoint.safetensors",
             lambda record: advance(int(record["step"]), options.steps),
         )
-    scratch.mkdir(parents=True, exist_ok=True)
-    (scratch / LOG_FILE).write_text(
-        "".join(json.dumps(record) + "\n" for record in history), encoding="utf-8"
-    )
+    replace_file(scratch / LOG_FILE, "".join(json.dumps(record) + "\n" for record in history).encode())
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     processor.save_pretrained(folder)
     figures = _measure(folder, root, options.polling)
-    (folder / EVALUATION_FILE).write_text(
-        json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    write_json(folder / EVALUATION_FILE, figures)
     Terminal().print_json(data=figures)
 
 

@@ -6,15 +6,17 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from pipeline.backbone.model import Activations, Backbone
-from pipeline.errors import ConfigError, RunError
+from pipeline.errors import ConfigError
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.sides import SIDES, Side
+from pipeline.sae.sides import Side
+
+_REMEDY = "give `backbone` the options that the dictionary's cache was encoded with"
 
 
 class Features(NamedTuple):
@@ -53,7 +55,10 @@ class ConceptEncoder:
         batch_size: int = 64,
     ) -> None:
         for sae in saes:
-            _refuse_other_widths(sae, backbone)
+            widths = sae.vision_channels, sae.text_channels
+            sae.reader.refuse_other_widths(
+                widths, backbone, f"backbone {backbone.identity['model']}", _REMEDY
+            )
         self.backbone = backbone
         self._saes, self._pooling, self._batch_size = saes, pooling, batch_size
         self._device = next(saes[0].parameters()).device
@@ -62,8 +67,7 @@ class ConceptEncoder:
     def images(self, pixels: Float[Tensor, "image 3 height width"]) -> list[Features]:
         """What pictures, preprocessed, are compared by, per dictionary."""
         activations = self.backbone.encode_images(pixels)
-        every_patch = torch.ones(activations.tokens.shape[:2], dtype=torch.bool)
-        return self._features("vision", activations, every_patch)
+        return self._features("vision", activations)
 
     @torch.inference_mode()
     def classes(self, prompts: Sequence[Sequence[str]]) -> list[Features]:
@@ -94,26 +98,25 @@ class ConceptEncoder:
         return [Features(*map(torch.cat, zip(*of_dictionary, strict=True))) for of_dictionary in parts]
 
     def _features(
-        self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]
+        self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"] | None = None
     ) -> list[Features]:
         refuse_not_finite(f"the backbone's {side} embeddings", activations.pooled)
         embedding = normalize(activations.pooled.to(self._device), dim=-1)
-        valid = valid.to(activations.tokens.device)
         return [
             Features(embedding, normalize(self._concepts(sae, side, activations, valid), dim=-1))
             for sae in self._saes
         ]
 
     def _concepts(
-        self, sae: SparseAutoencoder, side: Side, activations: Activations, valid: Bool[Tensor, "item token"]
+        self,
+        sae: SparseAutoencoder,
+        side: Side,
+        activations: Activations,
+        valid: Bool[Tensor, "item token"] | None,
     ) -> Float[Tensor, "item latent"]:
-        if sae.inputs == "pooled":
-            rows, counts = activations.pooled, torch.ones_like(valid[:, 0], dtype=torch.int64)
-        else:
-            rows, counts = activations.tokens[valid], valid.sum(dim=1)
-        codes = sae.encode(side, rows.to(self._device), "shared")
+        rows, offsets = (part.to(self._device) for part in sae.reader.rows(activations, valid))
+        codes = sae.encode(side, rows, "shared")
         refuse_not_finite(f"the dictionary's {side} codes", codes.values)
-        offsets = pad(counts.cumsum(dim=0), (1, 0)).to(self._device)
         return pool(codes, offsets, sae.shared_width, self._pooling)
 
 
@@ -127,19 +130,3 @@ def _refuse_same_tokens(prompt: str, other: str) -> None:
             f"the backbone's tokenizer cannot tell {prompt!r} from {other!r}: it knows neither's words, or cuts them "
             "off; rename or leave out one of the classes, or choose another backbone"
         )
-
-
-def _refuse_other_widths(sae: SparseAutoencoder, backbone: Backbone) -> None:
-    made = (
-        {"vision": backbone.embedding, "text": backbone.embedding}
-        if sae.inputs == "pooled"
-        else {"vision": backbone.vision_channels, "text": backbone.text_channels}
-    )
-    read = {"vision": sae.vision_channels, "text": sae.text_channels}
-    for side in SIDES:
-        if made[side] != read[side]:
-            raise RunError(
-                f"the dictionary reads {side} activations {read[side]} wide, and backbone "
-                f"{backbone.identity['model']} makes them {made[side]} wide; give `backbone` the options that the "
-                "dictionary's cache was encoded with"
-            )

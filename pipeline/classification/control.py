@@ -2,7 +2,6 @@
 
 from cache import ActivationCache
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae
 
 
@@ -11,7 +10,7 @@ def before_training(sae: SparseAutoencoder, cache: ActivationCache, count: int) 
 
     The scales and means that they take from the cache are included.
     """
-    statistics = input_statistics(cache, sae.inputs)
+    statistics = sae.reader.statistics(cache)
     drawn = []
     for seed in range(count):
         new = build_sae(sae.options, sae.vision_channels, sae.text_channels, seed)

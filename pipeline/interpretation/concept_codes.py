@@ -13,7 +13,6 @@ from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sparse.codes import SparseCodes
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
@@ -71,7 +70,8 @@ def encode_concepts(
     codes = []
     for start in range(0, len(terms), batch_terms):
         texts = [prompt.replace("{term}", term) for term in terms[start : start + batch_terms]]
-        token_codes, offsets = _encode_texts(sae, backbone, texts, device)
+        rows, offsets = (part.to(device) for part in sae.reader.texts(backbone, texts))
+        token_codes = sae.encode("text", rows, "shared")
         refuse_not_finite(f"the codes of the concepts '{texts[0]}' to '{texts[-1]}'", token_codes.values)
         codes.append(pool(token_codes, offsets, sae.shared_width, pooling).clamp(min=0))
         if progress is not None:
@@ -79,17 +79,3 @@ def encode_concepts(
     pooled = torch.cat(codes)
     idf = inverse_document_frequency(pooled) if weighted else torch.ones_like(pooled[0])
     return ConceptCodes(pooled, idf)
-
-
-def _encode_texts(
-    sae: SparseAutoencoder, backbone: "Backbone", texts: list[str], device: torch.device
-) -> tuple[SparseCodes, Tensor]:
-    """Shared codes of the texts' tokens, packed, and the offsets of the texts."""
-    token_ids, valid = backbone.tokenize(texts)
-    activations = backbone.encode_texts(token_ids)
-    if sae.inputs == "pooled":
-        tokens, lengths = activations.pooled, torch.ones(len(texts), dtype=torch.int64)
-    else:
-        tokens, lengths = activations.tokens[valid.to(activations.tokens.device)], valid.sum(dim=1)
-    offsets = torch.nn.functional.pad(lengths.cumsum(dim=0), (1, 0)).to(device)
-    return sae.encode("text", tokens.to(device), "shared"), offsets

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.backbone.spelling import Spelling, Word, over_words
 from pipeline.errors import ConfigError
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.crossing import transport_plan
 from pipeline.sparse.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -76,37 +77,40 @@ def explain(
     Raises:
         ConfigError: the dictionary reads whole pictures, or the text has no words or too many.
     """
-    if sae.inputs != "tokens":
+    if not sae.reader.knows_places:
         raise ConfigError(
             "this dictionary reads pooled embeddings and knows no places; explain a variant that reads tokens, such as "
             "lucid"
         )
     pixels = backbone.preprocess(picture)
-    patches = backbone.encode_images(pixels[None]).tokens[0]
+    patches = sae.reader.rows(backbone.encode_images(pixels[None])).rows
     vision = sae.encode("vision", patches, "shared")
     spelling, tokens = (
-        _text_tokens(backbone, text) if text else (None, patches.new_zeros(0, sae.text_channels))
+        _text_tokens(sae, backbone, text) if text else (None, patches.new_zeros(0, sae.text_channels))
     )
     words = spelling.words() if spelling else []
     spoken = sae.encode("text", tokens, "shared")
     plan = None
     if words:
         offsets = torch.tensor([0, len(tokens)], device=tokens.device)
-        of_tokens = sae.transport(vision, spoken, offsets, len(patches)).plan[0].cpu().numpy()
-        plan = over_words(np.add, of_tokens, words).reshape(*backbone.grid, -1)
+        moved = transport_plan(sae, vision, spoken, offsets, len(patches)).plan[0].cpu().numpy()
+        plan = over_words(np.add, moved, words).reshape(*backbone.grid, -1)
     latents = _firing(vision, spoken, words, sae.shared_width, backbone.grid)
     unknown = set(spelling.unknown) if spelling else set()
     return Explanation(latents, words, plan, sum(not unknown.isdisjoint(word.tokens) for word in words))
 
 
-def _text_tokens(backbone: "Backbone", text: str) -> tuple[Spelling, Float[Tensor, "token channel"]]:
+def _text_tokens(
+    sae: SparseAutoencoder, backbone: "Backbone", text: str
+) -> tuple[Spelling, Float[Tensor, "token channel"]]:
     count, context = backbone.count_tokens([text])[0], backbone.context_length
     if count > context:
         raise ConfigError(f"text: has {count} tokens and the backbone reads {context}; shorten it")
     token_ids, valid = backbone.tokenize([text])
     if not valid.any():
         raise ConfigError("text: has no words that the backbone knows; leave it out or write some")
-    return backbone.spelling(token_ids[valid]), backbone.encode_texts(token_ids).tokens[valid]
+    rows = sae.reader.rows(backbone.encode_texts(token_ids), valid).rows
+    return backbone.spelling(token_ids[valid]), rows
 
 
 def _firing(

@@ -146,7 +146,7 @@ def image_records(
 ) -> list[list[dict[str, object]]]:
     """The rows of `top_images`, per latent."""
     file = cache.read_pair_samples(["file"])["file"].to_pylist()
-    has_places = sae.inputs == "tokens"
+    has_places = sae.reader.knows_places
     return [
         [
             {
@@ -171,7 +171,7 @@ def caption_records(
     """The rows of `top_captions`, per latent; reads just these captions once more for their words."""
     caption = cache.read_pair_samples(["caption"])["caption"].to_pylist()
     ranked = [top.ranked(latent) for latent in range(len(top.item))]
-    if sae.inputs == "pooled":
+    if not sae.reader.knows_places:
         whole: dict[str, object] = {"position": None, "words": [], "activations": []}
         return [
             [

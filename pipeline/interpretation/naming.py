@@ -102,7 +102,7 @@ def _metadata(
 ) -> dict[str, Any]:
     silent = (concepts.weight == 0).tolist()
     return {
-        "inputs": sae.inputs,
+        "inputs": sae.reader.inputs,
         "dictionary_sha256": dictionary_sha256(sae),
         "cache_sha256": cache.manifest.sha256,
         "split": cache.manifest.dataset["split"],

@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.sides import Side
-from pipeline.sparse.codes import SparseCodes
+from pipeline.sae.sides import SIDES
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def nearest_latents(
 ) -> dict[int, tuple[Neighbour, ...]]:
     """The `count` latents of highest mean cosine with each of `latents`, among `latents`, the nearest first."""
     order = torch.tensor(list(latents), dtype=torch.int64)
-    vision, text = (_cosines(decoder_directions(sae, side).cpu()[order]) for side in ("vision", "text"))
+    vision, text = (_cosines(sae.directions(side).cpu()[order]) for side in SIDES)
     likeness = ((vision + text) / 2).fill_diagonal_(-torch.inf)
     chosen = likeness.topk(min(count, max(len(order) - 1, 0)), dim=1).indices.tolist()
     return {
@@ -43,14 +42,6 @@ def nearest_latents(
         )
         for row, latent in enumerate(latents)
     }
-
-
-def decoder_directions(sae: SparseAutoencoder, side: Side) -> Float[Tensor, "shared_latent channel"]:
-    """What one unit of each shared latent adds to a side's activations, whatever the architecture."""
-    latent = torch.arange(sae.shared_width, device=next(sae.parameters()).device)[:, None]
-    one = torch.ones_like(latent, dtype=torch.float32)
-    nothing = SparseCodes(one[:1] * 0, latent[:1])
-    return sae.decode(side, SparseCodes(one, latent)) - sae.decode(side, nothing)
 
 
 def _cosines(directions: Float[Tensor, "latent channel"]) -> Float[Tensor, "latent latent"]:

@@ -15,7 +15,6 @@ from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks, peaks
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import select_inputs
 from pipeline.sae.sides import Side
 from pipeline.sparse.codes import SparseCodes
 
@@ -55,17 +54,17 @@ def scan_cache(
     captions = TopPeaks(width, options.top_captions, device)
     new_image = torch.from_numpy(np.isin(np.arange(cache.pairs), first_pairs(cache)))
     done = 0
-    for stored in cache.iterate(options.batch_pairs):
-        batch = select_inputs(stored, sae.inputs)
+    for batch in cache.iterate(options.batch_pairs):
+        pairs = sae.reader.pairs(batch)
         new = new_image[batch.pair]
-        activations = batch.vision_tokens[new].to(device)
+        activations = pairs.vision[new].to(device)
         codes = _encode(sae, "vision", activations.flatten(0, 1), batch.pair)
         in_images = image_peaks(codes, len(activations), width)
         found = index.match(codes, in_images.activation, options.threshold)
         hits += count_hits(found, width, len(concepts.codes))
         images.add(in_images, batch.pair[new].to(device))
-        codes = _encode(sae, "text", batch.text_tokens.to(device), batch.pair)
-        captions.add(peaks(codes, batch.text_offsets.to(device), width), batch.pair.to(device))
+        codes = _encode(sae, "text", pairs.text.to(device), batch.pair)
+        captions.add(peaks(codes, pairs.text_offsets.to(device), width), batch.pair.to(device))
         done += len(batch.pair)
         if progress is not None:
             progress(done, cache.pairs)

@@ -8,13 +8,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from cache import ActivationCache
 from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import select_inputs
 from pipeline.sae.sides import SIDES, Side
 
 
@@ -150,16 +148,11 @@ def _peaks(
     device = next(sae.parameters()).device
     columns = torch.from_numpy(latents.astype(np.int64)).to(device)
     found: dict[Side, list[Float[np.ndarray, "pair latent"]]] = {side: [] for side in SIDES}
-    for stored in cache.iterate(batch_pairs):
-        batch = select_inputs(stored, sae.inputs)
-        pairs, patches, _ = batch.vision_tokens.shape
-        packed: dict[Side, tuple[Tensor, Tensor]] = {
-            "vision": (batch.vision_tokens.flatten(0, 1), torch.arange(pairs + 1) * patches),
-            "text": (batch.text_tokens, batch.text_offsets),
-        }
-        for side, (tokens, offsets) in packed.items():
-            codes = sae.encode(side, tokens.to(device), "shared")
-            peaks = pool(codes, offsets.to(device), sae.shared_width, "max")
+    for batch in cache.iterate(batch_pairs):
+        pairs = sae.reader.pairs(batch).to(device)
+        for side in SIDES:
+            codes = sae.encode(side, pairs.rows(side), "shared")
+            peaks = pool(codes, pairs.offsets(side), sae.shared_width, "max")
             found[side].append(peaks[:, columns].cpu().numpy())
     return found
 

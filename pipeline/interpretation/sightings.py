@@ -13,8 +13,6 @@ from cache import ActivationCache, PairBatch
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import select_inputs
-from pipeline.sae.options import Inputs
 
 Ranking = list[tuple[int, int | None, float]]
 """(pair, peak patch, activation), strongest first; no patch where whole pictures were read."""
@@ -71,12 +69,12 @@ class SplitSightings:
     @property
     def units(self) -> tuple[str, str]:
         """What the dictionary reads of each side, in the plural."""
-        return units_of(self._sae.inputs)
+        return self._sae.reader.units
 
     @property
     def whole(self) -> bool:
         """Whether the dictionary reads whole pictures and knows no places in them."""
-        return self._sae.inputs == "pooled"
+        return not self._sae.reader.knows_places
 
     @torch.inference_mode()
     def search(self, ranks: int, images_at_most: int) -> TopPeaks:
@@ -88,8 +86,8 @@ class SplitSightings:
         pairs = first_pairs(self._cache)
         chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, images_at_most).round().astype(np.int64))]
         for batch in _read(self._cache, chosen):
-            activations = select_inputs(batch, self._sae.inputs).vision_tokens.to(self._device)
-            codes = self._sae.encode("vision", activations.flatten(0, 1), "shared")
+            rows = self._sae.reader.pairs(batch).rows("vision").to(self._device)
+            codes = self._sae.encode("vision", rows, "shared")
             peaks = image_peaks(codes, len(batch.pair), self._sae.shared_width)
             top.add(peaks, batch.pair.to(self._device))
         return top
@@ -135,11 +133,6 @@ class SplitSightings:
                     heat = (codes.values * (codes.indices == latent)).sum(dim=1).cpu().numpy()
                     found[latent][pair] = heat.reshape(self._cache.manifest.grid)
         return found
-
-
-def units_of(inputs: Inputs) -> tuple[str, str]:
-    """What a dictionary with these inputs reads of pictures and of captions, in the plural."""
-    return ("patches", "tokens") if inputs == "tokens" else ("pictures", "captions")
 
 
 def crop_around(row: int, column: int, grid: tuple[int, int]) -> Window:

@@ -12,6 +12,8 @@ from cache import ActivationCache, PairBatch
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.metrics.naming import is_named
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.crossing import transport_plan
+from pipeline.sae.sides import SIDES
 
 
 def words_of_captions(latents: pa.Table) -> dict[int, tuple[Word, ...]]:
@@ -56,10 +58,9 @@ def word_plans(
     plans = {}
     device = next(sae.parameters()).device
     for batch in _batches(cache, sorted(pairs)):
-        patches = batch.vision_tokens.shape[1]
-        vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1).to(device), "shared")
-        text = sae.encode("text", batch.text_tokens.to(device), "shared")
-        plans_of_batch = sae.transport(vision, text, batch.text_offsets.to(device), patches)
+        read = sae.reader.pairs(batch).to(device)
+        vision, text = (sae.encode(side, read.rows(side), "shared") for side in SIDES)
+        plans_of_batch = transport_plan(sae, vision, text, read.text_offsets, read.patches)
         matrices = zip(batch.pair.tolist(), plans_of_batch.plan, plans_of_batch.valid, strict=True)
         for pair, matrix, is_token in matrices:
             columns = over_words(np.add, matrix[:, is_token].cpu().numpy(), words[pair]).T

@@ -16,6 +16,7 @@ from pipeline.metrics.heat_maps import (
     transport_maps,
 )
 from pipeline.metrics.prompts import PromptEncoder
+from pipeline.sae.crossing import transport_plan
 from pipeline.sparse.codes import SparseCodes
 
 
@@ -84,7 +85,7 @@ class CategoryMaps:
     ) -> Float[Tensor, "question patch"]:
         """The frozen model's own cosine of each patch and the category's prompt."""
         asked = sorted({question.position for question in questions})
-        tokens = encoded.batch.vision_tokens
+        tokens = encoded.pairs.vision
         embeddings = self._prompts.backbone.patch_embeddings(tokens[asked]).to(tokens.device)
         patches = dict(zip(asked, embeddings, strict=True))
         maps = [
@@ -99,7 +100,7 @@ class CategoryMaps:
         patches, shared = encoded.patches, encoded.codes["vision"]["shared"]
         pairs = torch.tensor([question.position for question in questions], device=shared.values.device)
         vision = SparseCodes(*(by_pair(part, patches)[pairs].flatten(0, 1) for part in shared))
-        plan = self._prompts.sae.transport(vision, spoken.codes, spoken.offsets, patches).plan
+        plan = transport_plan(self._prompts.sae, vision, spoken.codes, spoken.offsets, patches).plan
         named = [
             self._prompts.naming_tokens(token_ids, category)
             for token_ids, (_, _, category) in zip(spoken.token_ids, questions, strict=True)

@@ -11,8 +11,9 @@ from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
-from pipeline.sae.inputs import select_inputs
-from pipeline.sae.sides import Side
+from pipeline.sae.crossing import transport_plan
+from pipeline.sae.pairs import Pairs
+from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.plan import TransportPlan
 
@@ -21,7 +22,8 @@ class EncodedBatch(NamedTuple):
     """Codes and plan of a batch, on the dictionary's device.
 
     Attributes:
-        batch: The activations that the dictionary reads: with pooled inputs one patch and one token per pair.
+        batch: The pairs as they are cached.
+        pairs: What the dictionary reads of them, on its device.
         codes: Codes of every token per side and mode; vision tokens pair by pair, text tokens packed.
         full_mode: The mode that uses all a dictionary has: `full_joint`, or `full_global` without private latents.
         plan: Transport plans, from the shared codes alone.
@@ -29,6 +31,7 @@ class EncodedBatch(NamedTuple):
     """
 
     batch: PairBatch
+    pairs: Pairs
     codes: dict[Side, dict[EncodeMode, SparseCodes]]
     full_mode: EncodeMode
     plan: TransportPlan
@@ -37,17 +40,15 @@ class EncodedBatch(NamedTuple):
     @property
     def patches(self) -> int:
         """Patches per pair."""
-        return self.batch.vision_tokens.shape[1]
+        return self.pairs.patches
 
     def activations(self, side: Side) -> Float[Tensor, "token channel"]:
         """Every valid token of a side, in the order of the codes."""
-        return self.batch.text_tokens if side == "text" else self.batch.vision_tokens.flatten(0, 1)
+        return self.pairs.rows(side)
 
     def offsets(self, side: Side) -> Int64[Tensor, "pair+1"]:
         """Where each pair's tokens of a side begin."""
-        if side == "text":
-            return self.batch.text_offsets
-        return torch.arange(len(self.batch.pair) + 1, device=self.batch.pair.device) * self.patches
+        return self.pairs.offsets(side)
 
     def pooled(self, side: Side, pooling: Pooling) -> Float[Tensor, "pair shared_latent"]:
         """Shared codes pooled over each pair's tokens of a side."""
@@ -77,17 +78,17 @@ def encode_batch(sae: SparseAutoencoder, batch: PairBatch, device: torch.device)
     Raises:
         RunError: an activation, a code or the plan is not finite.
     """
-    batch = PairBatch(*(part.to(device) for part in select_inputs(batch, sae.inputs)))
-    pairs = f"of the pairs {int(batch.pair[0])} to {int(batch.pair[-1])}"
-    for side, activations in (("vision", batch.vision_tokens), ("text", batch.text_tokens)):
-        refuse_not_finite(f"the {side} activations {pairs}", activations)
-    vision = encode_modes(sae, "vision", batch.vision_tokens.flatten(0, 1))
-    text = encode_modes(sae, "text", batch.text_tokens)
-    patches = batch.vision_tokens.shape[1]
-    plan = sae.transport(vision["shared"], text["shared"], batch.text_offsets, patches)
-    for side, modes in (("vision", vision), ("text", text)):
-        for codes in modes.values():
-            refuse_not_finite(f"the {side} codes {pairs}", codes.values)
-    refuse_not_finite(f"the transport plans {pairs}", plan.plan)
-    full_mode = next(iter(vision))
-    return EncodedBatch(batch, {"vision": vision, "text": text}, full_mode, plan, sae.shared_width)
+    pairs = sae.reader.pairs(batch).to(device)
+    which = f"of the pairs {int(batch.pair[0])} to {int(batch.pair[-1])}"
+    codes: dict[Side, dict[EncodeMode, SparseCodes]] = {}
+    for side in SIDES:
+        rows = pairs.rows(side)
+        refuse_not_finite(f"the {side} activations {which}", rows)
+        codes[side] = encode_modes(sae, side, rows)
+    vision, text = (codes[side]["shared"] for side in SIDES)
+    plan = transport_plan(sae, vision, text, pairs.text_offsets, pairs.patches)
+    for side, modes in codes.items():
+        for one in modes.values():
+            refuse_not_finite(f"the {side} codes {which}", one.values)
+    refuse_not_finite(f"the transport plans {which}", plan.plan)
+    return EncodedBatch(batch, pairs, codes, next(iter(codes["vision"])), plan, sae.shared_width)

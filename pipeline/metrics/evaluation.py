@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
-from jaxtyping import Float64
 
 from cache import ActivationCache
 from pipeline.datasets.geometry import ResizeMode
-from pipeline.errors import RunError
 from pipeline.metrics.alignment import AlignmentMeter
 from pipeline.metrics.concepts import ConceptMeter
 from pipeline.metrics.consistency import ConsistencyMeter
@@ -24,12 +21,12 @@ from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.sides import SIDES, Side
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
 
 
+_REMEDY = "evaluate on a cache of the backbone it was trained with"
 _NO_PLACES = NotDefined("the dictionary reads one embedding of a whole image, which has no place in it")
 
 
@@ -76,10 +73,11 @@ def evaluate(
         DatasetError: a segmentation in the samples is malformed.
     """
     refuse_weights_not_finite(sae)
-    _check_widths(sae, cache)
+    widths = sae.vision_channels, sae.text_channels
+    sae.reader.refuse_other_widths(widths, cache.manifest, str(cache), _REMEDY)
     sae.eval()
     device = next(sae.parameters()).device
-    grounding = _grounding_meter(sae, cache, backbone, options) if sae.inputs == "tokens" else None
+    grounding = _grounding_meter(sae, cache, backbone, options) if sae.reader.knows_places else None
     meters = _other_meters(sae, cache, options) | ({"grounding": grounding} if grounding else {})
     done = 0
     for batch in cache.iterate(options.batch_pairs):
@@ -109,13 +107,13 @@ def _other_meters(
     items, latents, pooling = read_items(cache), sae.shared_width, options.concept_pooling
     judge = CachedJudge(_judge_cache(cache, options), cache, options.batch_pairs)
     return {
-        "reconstruction": ReconstructionMeter(sae, _centres(sae, cache), cache.manifest.storage_dtype),
+        "reconstruction": ReconstructionMeter(sae, sae.reader.centres(cache), cache.manifest.storage_dtype),
         "degeneracy": DegeneracyMeter(
             cache.pair_images, latents, sae.private_width, options.degeneracy_pooling
         ),
         "concepts": ConceptMeter(
             cache.samples,
-            grid if sae.inputs == "tokens" else None,
+            grid if sae.reader.knows_places else None,
             resize_mode,
             pooling,
             options.least_positives,
@@ -130,27 +128,6 @@ def _other_meters(
 
 def _judge_cache(cache: ActivationCache, options: EvaluateOptions) -> ActivationCache:
     return ActivationCache.open(options.judge) if options.judge else cache
-
-
-def _centres(sae: SparseAutoencoder, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
-    """Near the mean of what the dictionary explains; a cache has no statistics of pooled embeddings."""
-    if sae.inputs == "tokens":
-        return {side: cache.statistics[side].mean for side in SIDES}
-    return {side: np.zeros(cache.manifest.embedding) for side in SIDES}
-
-
-def _check_widths(sae: SparseAutoencoder, cache: ActivationCache) -> None:
-    manifest = cache.manifest
-    pooled = manifest.embedding if sae.inputs == "pooled" else None
-    for side, trained, cached in (
-        ("vision", sae.vision_channels, pooled or manifest.vision_channels),
-        ("text", sae.text_channels, pooled or manifest.text_channels),
-    ):
-        if trained != cached:
-            raise RunError(
-                f"{cache}: {cached} {side} channels, but the dictionary was trained on {trained}; "
-                "evaluate on a cache of the backbone it was trained with"
-            )
 
 
 def _patch_layout(cache: ActivationCache) -> tuple[tuple[int, int], ResizeMode]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.nn.functional import pad
 
 from pipeline.metrics.naming import names
 from pipeline.metrics.pooling import pool
@@ -66,11 +65,10 @@ class PromptEncoder:
         token_ids, valid = self.backbone.tokenize(list(texts))
         activations = self.backbone.encode_texts(token_ids)
         device = next(self.sae.parameters()).device
-        tokens = activations.tokens[valid.to(activations.tokens.device)].to(device)
-        offsets = pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)).to(device)
+        rows, offsets = (part.to(device) for part in self.sae.reader.rows(activations, valid))
         kept = [ids[mask] for ids, mask in zip(token_ids, valid, strict=True)]
         return EncodedTexts(
-            self.sae.encode("text", tokens, "shared"), offsets, kept, activations.pooled.to(device)
+            self.sae.encode("text", rows, "shared"), offsets, kept, activations.pooled.to(device)
         )
 
     def naming_tokens(self, token_ids: Int64[Tensor, "token"], category: str) -> list[int]:

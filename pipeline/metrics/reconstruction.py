@@ -12,6 +12,7 @@ from cache import StorageDtype
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
+from pipeline.sae.crossing import cross_reconstruct
 from pipeline.sae.sides import SIDES, Side, other_side
 
 ROUNDING: Mapping[StorageDtype, float] = {
@@ -110,7 +111,7 @@ class ReconstructionMeter:
                 meter.update(f"{side}/{mode}", target, self._sae.decode(side, codes))
             cross_modes: dict[str, EncodeMode] = {"shared": "shared", "full": encoded.full_mode}
             for name, mode in cross_modes.items():
-                crossed = self._sae.cross_reconstruct(side, encoded.codes[other][mode], encoded.plan)
+                crossed = cross_reconstruct(self._sae, side, encoded.codes[other][mode], encoded.plan)
                 meter.update(f"{other}_to_{side}/{name}", target, crossed)
 
     def result(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline.report.pages import assets, list_pages, overview, templates
 from pipeline.report.pictures import PictureShelf
 from pipeline.report.side_by_side import SideBySide, compare_variants
 from pipeline.results.run import Run, read_run
+from pipeline.sae.reader import READERS
 
 Advance = Callable[[int, int], None]
 
@@ -86,7 +87,7 @@ def _comparison(
     """All variants on pairs of an interpreted split; None if no captions were spelled, or their cache is missing."""
     folders = {run.name: run.folder for run in runs}
     for dictionary in dictionaries:
-        if dictionary.inputs == "tokens" and dictionary.split is not None:
+        if READERS[dictionary.inputs].knows_places and dictionary.split is not None:
             table = folders[dictionary.variant] / LATENTS_FILE
             cache = caches[dictionary.split]
             return compare_variants(runs, dictionary.split, cache, table, shelf, options.compared_pairs)

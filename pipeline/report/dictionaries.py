@@ -11,13 +11,14 @@ from pipeline.interpretation.interpreted_run import open_interpreted_run, rankin
 from pipeline.interpretation.latent import Latent, specimens
 from pipeline.interpretation.latent_table import LATENTS_FILE
 from pipeline.interpretation.neighbours import nearest_latents
-from pipeline.interpretation.sightings import Ranking, SplitSightings, units_of
+from pipeline.interpretation.sightings import Ranking, SplitSightings
 from pipeline.report.evidence import Evidence, show
 from pipeline.report.latent_page import LatentPage
 from pipeline.report.options import ReportOptions
 from pipeline.report.pictures import PictureShelf
 from pipeline.results.run import Run
 from pipeline.sae.options import Inputs
+from pipeline.sae.reader import READERS
 
 _TAKEN = {"", "images", "scripts", "style.css", "index.html", "compare.html", "report.json"}
 _LONGEST_NAME = 100
@@ -65,7 +66,7 @@ class DictionaryPages:
     @property
     def units(self) -> tuple[str, str]:
         """What it reads of each side, in the plural."""
-        return units_of(self.inputs)
+        return READERS[self.inputs].units
 
     @property
     def pages(self) -> tuple[LatentPage, ...]:
@@ -170,7 +171,7 @@ class _Reader:
         return DictionaryPages(
             variant=run.name,
             folder=self._folder,
-            inputs=interpreted.sae.inputs,
+            inputs=interpreted.sae.reader.inputs,
             metadata=interpreted.metadata,
             score=run.naming or interpreted.metadata.get("score"),
             split=split,

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from cache import CacheLockedError, WriterLock
 from pipeline.errors import RunError, os_error_reason
-from pipeline.runs.files import replace_file
 from pipeline.runs.json_text import parse_json, write_json
 
 MARKER = "report.json"
@@ -149,4 +148,4 @@ def _empty(folder: Path) -> None:
 
 
 def _write_list(folder: Path, files: Set[str]) -> None:
-    replace_file(folder / MARKER, write_json({"files": sorted(files)}, folder / MARKER))
+    write_json(folder / MARKER, {"files": sorted(files)})

@@ -137,7 +137,7 @@ def _dictionaries(runs: Sequence[Run]) -> tuple[dict[str, SparseAutoencoder], di
             missing[run.name] = "is not trained"
             continue
         sae = load_sae(run.folder)
-        if sae.inputs == "tokens":
+        if sae.reader.knows_places:
             saes[run.name] = sae
         else:
             missing[run.name] = "reads one embedding of a whole picture, so its plan joins no patch to a word"

@@ -48,64 +48,28 @@ RECONSTRUCTION = Section(
     "tables 2 and 6); 0 is as good as the activations' mean, below 0 is worse. Cross means that one side is "
     "rebuilt from the other side's shared codes through the transport plan; leak is what full codes add to that.",
     (
-        Figure(
-            "reconstruction.vision.full_joint",
-            "Vision, shared + private",
-            column="V self",
-            paper={"lucid": 0.4606},
-        ),
-        Figure(
-            "reconstruction.vision.full_global",
-            "Vision, one global Top-K",
-            column="V self",
-            paper={"shared_only": 0.4045},
-        ),
-        Figure(
-            "reconstruction.vision.shared", "Vision, shared only", column="V shared", paper={"lucid": 0.2705}
-        ),
-        Figure("reconstruction.vision.private", "Vision, private only", "", paper={"lucid": 0.2445}),
-        Figure(
-            "reconstruction.text.full_joint",
-            "Text, shared + private",
-            column="T self",
-            paper={"lucid": 0.6684},
-        ),
-        Figure(
-            "reconstruction.text.full_global",
-            "Text, one global Top-K",
-            column="T self",
-            paper={"shared_only": 0.5737},
-        ),
-        Figure("reconstruction.text.shared", "Text, shared only", column="T shared", paper={"lucid": 0.5088}),
-        Figure("reconstruction.text.private", "Text, private only", "", paper={"lucid": 0.2550}),
-        Figure(
-            "reconstruction.text_to_vision.shared",
-            "Vision from text, shared",
-            column="V cross (T→V)",
-            paper={"lucid": 0.1171},
-        ),
-        Figure(
-            "reconstruction.text_to_vision.full",
-            "Vision from text, full",
-            "",
-            paper={"shared_only": 0.0552, "lucid": 0.1131},
-        ),
+        Figure("reconstruction.vision.full_joint", "Vision, shared + private", "higher", "V self", {"lucid": 0.4606}),
+        Figure("reconstruction.vision.full_global", "Vision, one global Top-K", "higher", "V self",
+               {"shared_only": 0.4045}),
+        Figure("reconstruction.vision.shared", "Vision, shared only", "higher", "V shared", {"lucid": 0.2705}),
+        Figure("reconstruction.vision.private", "Vision, private only", "", "", {"lucid": 0.2445}),
+        Figure("reconstruction.text.full_joint", "Text, shared + private", "higher", "T self", {"lucid": 0.6684}),
+        Figure("reconstruction.text.full_global", "Text, one global Top-K", "higher", "T self",
+               {"shared_only": 0.5737}),
+        Figure("reconstruction.text.shared", "Text, shared only", "higher", "T shared", {"lucid": 0.5088}),
+        Figure("reconstruction.text.private", "Text, private only", "", "", {"lucid": 0.2550}),
+        Figure("reconstruction.text_to_vision.shared", "Vision from text, shared", "higher", "V cross (T→V)",
+               {"lucid": 0.1171}),
+        Figure("reconstruction.text_to_vision.full", "Vision from text, full", "", "",
+               {"shared_only": 0.0552, "lucid": 0.1131}),
         Figure("reconstruction.text_to_vision.leak", "Vision from text, leak", "", "V leak"),
-        Figure(
-            "reconstruction.vision_to_text.shared",
-            "Text from vision, shared",
-            column="T cross (V→T)",
-            paper={"lucid": 0.4055},
-        ),
-        Figure(
-            "reconstruction.vision_to_text.full",
-            "Text from vision, full",
-            "",
-            paper={"shared_only": 0.3220, "lucid": 0.3971},
-        ),
+        Figure("reconstruction.vision_to_text.shared", "Text from vision, shared", "higher", "T cross (V→T)",
+               {"lucid": 0.4055}),
+        Figure("reconstruction.vision_to_text.full", "Text from vision, full", "", "",
+               {"shared_only": 0.3220, "lucid": 0.3971}),
         Figure("reconstruction.vision_to_text.leak", "Text from vision, leak", "", "T leak"),
     ),
-)
+)  # fmt: skip
 
 GROUNDING = Section(
     "Grounding",
@@ -113,29 +77,17 @@ GROUNDING = Section(
     "inside the object's box, point@1 how often the hottest patch is, IoU@10 the overlap of the hottest tenth. Two "
     "heat maps are measured, the transport plan's and the codes'.",
     (
-        Figure(
-            "grounding.transport.mass_at_object",
-            "mass@obj, transport",
-            column="mass@obj",
-            paper={"ot_only": 0.4020, "share_k": 0.4039, "share_k_gsl": 0.4097, "lucid": 0.4106},
-        ),
-        Figure(
-            "grounding.transport.point_at_1",
-            "point@1, transport",
-            column="point@1",
-            paper={"ot_only": 0.4730, "share_k": 0.5501, "share_k_gsl": 0.5578, "lucid": 0.6002},
-        ),
-        Figure(
-            "grounding.transport.iou_at_10",
-            "IoU@10, transport",
-            column="IoU@10",
-            paper={"ot_only": 0.2746, "share_k": 0.2800, "share_k_gsl": 0.2913, "lucid": 0.2984},
-        ),
+        Figure("grounding.transport.mass_at_object", "mass@obj, transport", "higher", "mass@obj",
+               {"ot_only": 0.4020, "share_k": 0.4039, "share_k_gsl": 0.4097, "lucid": 0.4106}),
+        Figure("grounding.transport.point_at_1", "point@1, transport", "higher", "point@1",
+               {"ot_only": 0.4730, "share_k": 0.5501, "share_k_gsl": 0.5578, "lucid": 0.6002}),
+        Figure("grounding.transport.iou_at_10", "IoU@10, transport", "higher", "IoU@10",
+               {"ot_only": 0.2746, "share_k": 0.2800, "share_k_gsl": 0.2913, "lucid": 0.2984}),
         Figure("grounding.code.mass_at_object", "mass@obj, code"),
         Figure("grounding.code.point_at_1", "point@1, code", column="point@1, code"),
         Figure("grounding.code.iou_at_10", "IoU@10, code"),
     ),
-)
+)  # fmt: skip
 
 CONTROLS = Section(
     "Grounding controls",
@@ -158,26 +110,16 @@ DEGENERACY = Section(
     "How often the busiest shared latent fires (maxfreq; paper's table 4). A latent that fires for everything "
     "means nothing; where nothing fires, it is 0. Dead latents never fire on the pairs that were evaluated.",
     (
-        Figure(
-            "degeneracy.text_to_image",
-            "maxfreq, text to image",
-            "lower",
-            "maxfreq t2i",
-            {"ot_only": 0.7958, "share_k": 0.6516, "share_k_gsl": 0.4590, "lucid": 0.3538},
-        ),
-        Figure(
-            "degeneracy.image_to_text",
-            "maxfreq, image to text",
-            "lower",
-            "maxfreq i2t",
-            {"ot_only": 0.3810, "share_k": 0.2055, "share_k_gsl": 0.1240, "lucid": 0.0740},
-        ),
+        Figure("degeneracy.text_to_image", "maxfreq, text to image", "lower", "maxfreq t2i",
+               {"ot_only": 0.7958, "share_k": 0.6516, "share_k_gsl": 0.4590, "lucid": 0.3538}),
+        Figure("degeneracy.image_to_text", "maxfreq, image to text", "lower", "maxfreq i2t",
+               {"ot_only": 0.3810, "share_k": 0.2055, "share_k_gsl": 0.1240, "lucid": 0.0740}),
         Figure("degeneracy.dead_shared.vision", "Dead shared latents, vision", "lower", "dead shared V"),
         Figure("degeneracy.dead_shared.text", "Dead shared latents, text", "lower", "dead shared T"),
         Figure("degeneracy.dead_private.vision", "Dead private latents, vision", "lower"),
         Figure("degeneracy.dead_private.text", "Dead private latents, text", "lower"),
     ),
-)
+)  # fmt: skip
 
 ALIGNMENT = Section(
     "Alignment of the sides",
@@ -192,7 +134,7 @@ ALIGNMENT = Section(
         Figure("consistency.matched", "Cosine of a pair's codes", "", "matched"),
         Figure("consistency.mismatched", "Cosine of other codes", "", "mismatched"),
     ),
-)
+)  # fmt: skip
 
 RECOVERY = Section(
     "Concept recovery",
@@ -213,7 +155,7 @@ RECOVERY = Section(
         Figure("concepts.patch_ap.mean", "Patches of the concept", column="patch AP"),
         Figure("concepts.patch_ap.prevalence", "Patches of the concept, prevalence", ""),
     ),
-)
+)  # fmt: skip
 
 NAMES = Section(
     "Names of shared latents",
@@ -225,7 +167,7 @@ NAMES = Section(
         Figure("interpretation.correct_in_captions", "", column="right about captions"),
         Figure("interpretation.same_on_both_sides", "", column="same concept on both sides"),
     ),
-)
+)  # fmt: skip
 
 SECTIONS = (RECONSTRUCTION, GROUNDING, CONTROLS, DEGENERACY, ALIGNMENT, RECOVERY, NAMES)
 """In the order in which they are shown."""

@@ -1,13 +1,24 @@
 """Results as JSON: finite numbers only, on writing and on reading. Python's own NaN and Infinity are no JSON."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError
+from pipeline.runs.files import replace_file
 
 
-def write_json(values: Any, where: object) -> bytes:
-    """UTF-8, two spaces of indent, a newline at the end.
+def write_json(path: Path, values: Any) -> None:
+    """Replace `path` by `json_bytes` of plain JSON values.
+
+    Raises:
+        RunError: a number is not finite, or the file cannot be written.
+    """
+    replace_file(path, json_bytes(values, path))
+
+
+def json_bytes(values: Any, where: object) -> bytes:
+    """Encode in UTF-8, with two spaces of indent and a newline at the end.
 
     Args:
         values: Plain JSON values.

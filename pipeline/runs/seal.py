@@ -15,7 +15,7 @@ from blake3 import blake3
 from cache import regular_file
 from pipeline.errors import RunError, os_error_reason
 from pipeline.runs.files import replace_file
-from pipeline.runs.json_text import parse_json, write_json
+from pipeline.runs.json_text import json_bytes, parse_json
 
 MARK = "concord-blake3:"
 _DIGITS = 64
@@ -75,7 +75,7 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         RunError: a number is not finite, or the file cannot be written.
     """
-    replace_file(path, sealed(write_json({**values, SEAL_KEY: [UNSEALED]}, path)))
+    replace_file(path, sealed(json_bytes({**values, SEAL_KEY: [UNSEALED]}, path)))
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:

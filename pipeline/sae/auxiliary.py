@@ -16,12 +16,16 @@ from pipeline.sparse.top_k import Group, top_k
 
 
 class LatentActivity(nn.Module):
-    """For every latent of a side: how many pairs of training went by since it last fired."""
+    """Counts for every latent of a side how many pairs of training went by since it last fired."""
 
     pairs_since_fired: Int64[Tensor, " latent"]
+    most_dead: int | None = None
+    """Upper bound of the dead in the next step; None if a GPU may be waited for to count them."""
 
-    def __init__(self, latents: int) -> None:
+    def __init__(self, latents: int, dead_after_pairs: int) -> None:
+        """Watch new latents, of which those count as dead that missed the last `dead_after_pairs` pairs or more."""
         super().__init__()
+        self._dead_after_pairs = dead_after_pairs
         self.register_buffer("pairs_since_fired", torch.zeros(latents, dtype=torch.int64))
 
     @torch.no_grad()
@@ -34,13 +38,17 @@ class LatentActivity(nn.Module):
         fired.index_fill_(0, codes.indices.masked_fill(codes.values == 0, latents).flatten(), True)
         self.pairs_since_fired.masked_fill_(fired[:-1], 0)
 
-    def dead(self, after_pairs: int) -> Bool[Tensor, " latent"]:
-        """Which latents have missed the last `after_pairs` pairs or more."""
-        return self.pairs_since_fired >= after_pairs
+    def dead(self) -> Bool[Tensor, " latent"]:
+        """Tell which latents are dead."""
+        return self.pairs_since_fired >= self._dead_after_pairs
 
-    def most_dead(self, after_pairs: int, pairs: int) -> Int64[Tensor, ""]:
-        """How many would be dead if none fired in the next `pairs` pairs."""
-        return self.dead(after_pairs - pairs).sum()
+    def count_dead(self, pairs: int) -> Int64[Tensor, ""]:
+        """Count those that would be dead if none fired in the next `pairs` pairs."""
+        return (self.pairs_since_fired >= self._dead_after_pairs - pairs).sum()
+
+    def bound(self, pairs: int) -> int:
+        """Bound the number of the dead from above, for a step of so many pairs."""
+        return int(self.count_dead(pairs)) if self.most_dead is None else self.most_dead
 
 
 def auxiliary_loss(
@@ -50,7 +58,7 @@ def auxiliary_loss(
     dead: Bool[Tensor, " latent"],
     k: int,
     most_dead: int,
-    counted: Bool[Tensor, " token"] | None = None,
+    mask: Bool[Tensor, " token"] | None = None,
 ) -> Float[Tensor, ""]:
     """AuxK: share of the reconstruction's error that the k best dead latents fail to explain.
 
@@ -61,7 +69,7 @@ def auxiliary_loss(
 
     Args:
         most_dead: upper bound of how many are dead. Living latents fill up to it and have code 0.
-        counted: which rows are tokens, by default all.
+        mask: which rows are tokens, by default all.
     """
     if not most_dead or not len(scaled):
         return scaled.new_zeros(())
@@ -69,18 +77,18 @@ def auxiliary_loss(
     error = (scaled - reconstruction).detach()
     codes = _dense_codes(dictionary, scaled, latents, ~dead[latents], k)
     explained = codes @ select_rows(dictionary.decoder, latents)
-    mean = _mean_row(error, counted)
-    variance = mean_squared_error(error, mean.expand_as(error), counted)
-    unexplained = mean_squared_error(explained, error, counted)
+    mean = _mean_row(error, mask)
+    variance = mean_squared_error(error, mean.expand_as(error), mask)
+    unexplained = mean_squared_error(explained, error, mask)
     varies = variance > torch.finfo(error.dtype).eps * mean.square().mean()  # beyond the rounding of the mean
     share = unexplained / variance.masked_fill(~varies, torch.inf)
     return share * (dead.sum() / k).clamp_max(1.0).to(share.dtype)
 
 
-def _mean_row(rows: Tensor, counted: Tensor | None) -> Float[Tensor, " channel"]:
-    if counted is None:
+def _mean_row(rows: Tensor, mask: Tensor | None) -> Float[Tensor, " channel"]:
+    if mask is None:
         return rows.mean(dim=0)
-    return counted.to(rows.dtype) @ rows / counted.sum().clamp_min(1)
+    return mask.to(rows.dtype) @ rows / mask.sum().clamp_min(1)
 
 
 def _dense_codes(

@@ -1,42 +1,58 @@
-"""What every SAE of pairs answers: encode and decode a side, the losses of a batch, care for its weights."""
+"""What every SAE of pairs answers: encode a side, decode it, the losses of a batch of pairs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-from jaxtyping import Float, Int64
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.sae.dictionary import SideMoments
-from pipeline.sae.extents import Extents
+from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses
-from pipeline.sae.options import ArchitectureOptions, Inputs
+from pipeline.sae.options import ArchitectureOptions
+from pipeline.sae.pairs import Pairs
+from pipeline.sae.reader import READERS, PairReader
 from pipeline.sae.sides import Side
 from pipeline.sparse.codes import SparseCodes
-from pipeline.transport.plan import TransportPlan
-
-if TYPE_CHECKING:
-    from cache import PairBatch
-
+from pipeline.transport.options import TransportOptions
 
 EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
+
+
+class SideMoments(Protocol):
+    """What a dictionary needs of a cache's statistics: exact float64 moments per channel."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean activation [channel], raw cache units."""
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of the activations [channel], raw cache units squared."""
 
 
 class SparseAutoencoder(nn.Module, ABC):
     """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units."""
 
     options: ArchitectureOptions
-    inputs: Inputs = "tokens"
-    """What it reads of a pair; with "pooled" a side's tokens below are its pooled embeddings, one per pair."""
     vision_channels: int
     """Width of what it reads of an image; `text_channels` of a caption."""
     text_channels: int
     shared_width: int
     """Number of latents that mean the same on both sides: columns 0 .. shared_width - 1 of either."""
-    private_width: int
+    private_width: int = 0
     """Number of latents per side that follow them."""
+    transport_options: TransportOptions = TransportOptions()
+    """How a pair's patches and tokens are matched by their shared codes."""
+
+    @property
+    def reader(self) -> PairReader:
+        """What reads pairs for it."""
+        return READERS[self.options.reads]
 
     @abstractmethod
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
@@ -46,53 +62,30 @@ class SparseAutoencoder(nn.Module, ABC):
     def encode(
         self, side: Side, activations: Float[Tensor, "token channel"], mode: EncodeMode = "full_joint"
     ) -> SparseCodes:
-        """Codes of a side's activations [token, channel], float32, raw cache units.
+        """Encode a side's activations [token, channel], float32, raw cache units.
 
         Raises:
             ConfigError: the model has no codes of this mode.
         """
 
     @abstractmethod
+    def decoder(self, side: Side) -> LinearDecoder:
+        """Hand out what decodes a side."""
+
+    @abstractmethod
+    def losses(self, pairs: Pairs) -> Losses:
+        """Compute everything that a training step needs of a batch of pairs."""
+
     def decode(self, side: Side, codes: SparseCodes) -> Float[Tensor, "token channel"]:
-        """Reconstructed activations of a side, raw cache units."""
+        """Reconstruct a side's activations, raw cache units."""
+        return self.decoder(side).decode(codes)
 
-    @abstractmethod
-    def transport(
-        self,
-        vision_codes: SparseCodes,
-        text_codes: SparseCodes,
-        text_offsets: Int64[Tensor, " pair_plus_1"],
-        patches: int,
-    ) -> TransportPlan:
-        """How each pair's patches and tokens are matched, by their shared codes."""
+    def directions(self, side: Side) -> Float[Tensor, "latent channel"]:
+        """Show which way each latent moves a side's activations; how far is up to the dictionary."""
+        return self.decoder(side).directions
 
-    @abstractmethod
-    def cross_reconstruct(
-        self, target: Side, codes: SparseCodes, plan: TransportPlan
-    ) -> Float[Tensor, "target_token channel"]:
-        """The target side's activations, raw cache units, from the other side's codes through the plan."""
+    def after_backward(self) -> None:
+        """Care for the gradients, between `backward` and gradient clipping; by default not at all."""
 
-    @abstractmethod
-    def extents(self, batch: PairBatch) -> Extents:
-        """The sizes of a training step on this batch; a GPU has to be waited for."""
-
-    @abstractmethod
-    def losses(
-        self,
-        batch: PairBatch,
-        extents: Extents | None = None,
-    ) -> Losses:
-        """Everything a training step needs of a batch of pairs.
-
-        Args:
-            batch: `text_tokens` may have rows after `text_offsets[-1]`, of any finite content; they are not counted.
-            extents: by default those of the batch; larger ones change no result beyond rounding.
-        """
-
-    @abstractmethod
-    def project_gradients(self) -> None:
-        """To be called between `backward` and gradient clipping."""
-
-    @abstractmethod
-    def normalise_weights(self) -> None:
-        """To be called after the optimiser's step."""
+    def after_step(self) -> None:
+        """Care for the weights after the optimiser's step; by default not at all."""

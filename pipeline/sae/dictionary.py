@@ -1,30 +1,19 @@
 """One side's dictionary: a linear encoder and a linear decoder over one set of latents."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.sae.base import SideMoments
+from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.encode import sparse_autoencode, sparse_encode
-from pipeline.sparse.products import gather_sum, sampled_dot
+from pipeline.sparse.products import sampled_dot
 from pipeline.sparse.top_k import Group
-
-
-class SideMoments(Protocol):
-    """What a dictionary needs of a cache's statistics: exact float64 moments per channel."""
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean activation [channel], raw cache units."""
-
-    @property
-    def variance(self) -> NDArray[np.float64]:
-        """Variance of the activations [channel], raw cache units squared."""
 
 
 class Autoencoding(NamedTuple):
@@ -95,20 +84,9 @@ class Dictionary(nn.Module):
         """What the encoder subtracts first: the decoder's bias, or nothing."""
         return self.decoder_bias if self.subtract_decoder_bias else torch.zeros_like(self.decoder_bias)
 
-    def decode(self, codes: SparseCodes) -> Float[Tensor, "token channel"]:
-        """Reconstruction in scaled units, bias included."""
-        return self.combine(codes) + self.decoder_bias
-
-    def combine(self, codes: SparseCodes) -> Float[Tensor, "token channel"]:
-        """The decoder's directions weighted by the codes, without the bias. Codes are never written out densely."""
-        return gather_sum(codes.values, codes.indices, self.decoder)
-
-    def decode_dense(self, codes: Float[Tensor, "item latent"]) -> Float[Tensor, "item channel"]:
-        """Reconstruction, in scaled units, of a few codes that are dense anyway: pooled or mixed ones.
-
-        Codes may be over the first latents only.
-        """
-        return torch.addmm(self.decoder_bias, codes, self.decoder[: codes.shape[1]])
+    def linear_decoder(self) -> LinearDecoder:
+        """Hand out its decoder and its scale."""
+        return LinearDecoder(self.decoder, self.decoder_bias, self.scale)
 
     @torch.no_grad()
     def project_gradients(self) -> None:

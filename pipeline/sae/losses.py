@@ -1,7 +1,7 @@
-"""The losses of LUCID (arXiv 2602.07311, 3.2.3, 3.3.2, 3.4).
+"""What the losses of every SAE are made of.
 
-Every term is a mean per element in scaled units, not the sum that the paper prints **[open]**: so its weight
-does not depend on batch size, caption length or width, and 1 is the error of always predicting the mean.
+Every term is a mean per element in scaled units, not the sum that papers print **[open]**: so its weight does not
+depend on batch size, caption length or width, and 1 is the error of always predicting the mean.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
-
-from pipeline.transport.coupling import Coupling
 
 
 class Losses(NamedTuple):
@@ -25,7 +23,7 @@ class Losses(NamedTuple):
 
 
 def weighted_sum(terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Losses:
-    """`sum weights[name] * terms[name]`."""
+    """Compute `sum weights[name] * terms[name]`."""
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     return Losses(total, {name: term.detach() for name, term in terms.items()})
 
@@ -33,16 +31,10 @@ def weighted_sum(terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, f
 def mean_squared_error(
     prediction: Float[Tensor, "item channel"],
     target: Float[Tensor, "item channel"],
-    counted: Bool[Tensor, " item"] | None = None,
+    mask: Bool[Tensor, " item"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over channels and over the items that count, by default all; 0 of nothing."""
-    if counted is None:
+    """Average over channels and over the items of the mask, by default all; 0 of nothing."""
+    if mask is None:
         return F.mse_loss(prediction, target, reduction="sum") / max(target.numel(), 1)
     per_item = (prediction - target).square().mean(dim=1)
-    return (per_item * counted).sum() / counted.sum().clamp_min(1)
-
-
-def transport_cost(coupling: Coupling) -> Float[Tensor, ""]:
-    """`<C, P>` per pair, the alignment loss before the lock: plain `1 - cos`, whatever guided the plan."""
-    counted = coupling.plan.valid.any(dim=1).sum().clamp_min(1)
-    return (coupling.cost * coupling.plan.plan).sum() / counted
+    return (per_item * mask).sum() / mask.sum().clamp_min(1)

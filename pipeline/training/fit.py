@@ -10,9 +10,8 @@ from pipeline.errors import ConfigError
 from pipeline.runs.checkpoint import Record
 from pipeline.runs.config import training_identity
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.inputs import input_channels, input_statistics
+from pipeline.sae.initial import initial_sae
 from pipeline.sae.options import ArchitectureOptions
-from pipeline.sae.registry import build_sae
 from pipeline.training.loop import Trainee, refuse_different_streams, resolve_device, train
 from pipeline.training.options import TrainOptions
 
@@ -96,8 +95,7 @@ def fit(
     loader = PairLoader(cache, options.batch_pairs, options.seed, options.placement, device)
     saes, trainees = {}, []
     for name, training in trainings.items():
-        sae = build_sae(training.sae, *input_channels(training.sae, cache.manifest), training.train.seed)
-        sae.initialise(input_statistics(cache, sae.inputs))
+        sae = initial_sae(training.sae, cache, training.train.seed)
         saes[name] = sae.to(device)
         trainees.append(
             Trainee(sae, training.train, training.checkpoint, training.identity(cache), training.record)

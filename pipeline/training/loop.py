@@ -113,7 +113,7 @@ class Trainee:
         options = self.options
         factor = learning_rate_factor(self.step, self.total_steps, options.warmup_steps)
         self._step.set_learning_rate(options.learning_rate * factor)
-        terms = self._learn(batch)
+        terms = self._learn(self._step.sae.reader.pairs(batch))
         if not torch.isfinite(terms["total"]):
             pairs = ", ".join(map(str, batch.pair[:8].tolist()))
             remedy = _DIVERGED if self.step else _NEVER_FINITE

@@ -7,21 +7,52 @@ copied into buffers of a few sizes (`Extents.rounded_up`), and there is one grap
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from cache import PairBatch
-from pipeline.sae.extents import Extents
-from pipeline.sae.inputs import select_inputs
+from pipeline.sae.auxiliary import LatentActivity
+from pipeline.sae.pairs import Pairs
 from pipeline.sparse.availability import triton_reason
 from pipeline.training.step import TrainingStep
-
-_LEARNED_FROM = ("vision_tokens", "text_tokens", "text_offsets", "vision_pooled", "text_pooled")
 
 Work = Callable[[], dict[str, Tensor]]
 Record = Callable[[Work], Work]
 """Takes down what some work would do, without doing it; the result does it, and returns the same tensors each time."""
+
+_ROWS = 512
+_FEWEST_PLACES = 16
+_FEWEST_DEAD = 64
+
+
+class Extents(NamedTuple):
+    """Upper bounds of all sizes that a step depends on besides the options.
+
+    With them given, no size depends on what the tensors hold, so that a GPU works through a whole step without being
+    asked anything, and one recording of it serves all batches of the same extents.
+    """
+
+    text_rows: int
+    """Packed rows of text, those that no caption has included."""
+    longest_caption: int
+    """Places of a caption when it is padded; at least 1."""
+    most_dead: tuple[int, ...] = ()
+    """Latents that can be dead in this step, for every clock of the dictionary."""
+
+    def rounded_up(self) -> "Extents":
+        """Round to one of few: rows to the next 512, captions to a power of two from 16, the dead to one from 64."""
+        return Extents(
+            -(-self.text_rows // _ROWS) * _ROWS,
+            _power_of_two(self.longest_caption, _FEWEST_PLACES),
+            tuple(_power_of_two(count, _FEWEST_DEAD) if count else 0 for count in self.most_dead),
+        )
+
+
+def _power_of_two(size: int, least: int) -> int:
+    """The smallest power of two that is not below either."""
+    return max(least, 1 << (size - 1).bit_length())
 
 
 class ReplayedStep:
@@ -33,44 +64,52 @@ class ReplayedStep:
     def __init__(self, step: TrainingStep, record: Record) -> None:
         """Replay `step`, as recorded by `record`, which may raise RuntimeError: then it goes on without."""
         self._step = step
+        self._clocks = [module for module in step.sae.modules() if isinstance(module, LatentActivity)]
         self._record: Record | None = record
-        self._buffers: dict[int, PairBatch] = {}
+        self._buffers: dict[int, Pairs] = {}
         self._works: dict[Extents, Work] = {}
         self._recordings: dict[Extents, Work] = {}
 
-    def __call__(self, batch: PairBatch) -> dict[str, Tensor]:
+    def __call__(self, pairs: Pairs) -> dict[str, Tensor]:
         """Learn from a batch; all batches have as many pairs and patches.
 
         Returns:
             As `TrainingStep`; the tensors are overwritten by the next step.
         """
-        sae = self._step.sae
-        seen = select_inputs(batch, sae.inputs)
-        extents = sae.extents(seen).rounded_up()
-        buffer = self._filled(seen, extents.text_rows)
+        extents = self.extents(pairs).rounded_up()
+        buffer = self._filled(pairs, extents.text_rows)
         if extents in self._recordings:
             return self._recordings[extents]()
+        for clock, most_dead in zip(self._clocks, extents.most_dead, strict=True):
+            clock.most_dead = most_dead
         if extents not in self._works:
-            self._works[extents] = lambda: self._step(buffer, extents)
+            self._works[extents] = lambda: self._step(
+                replace(buffer, longest_caption=extents.longest_caption)
+            )
             return self._works[extents]()
         return self._recorded(extents)()
 
-    def _filled(self, batch: PairBatch, text_rows: int) -> PairBatch:
-        """A batch at the same place in memory as all others of so many rows of text."""
+    def extents(self, pairs: Pairs) -> Extents:
+        """Find the sizes of a step on this batch; a GPU has to be waited for."""
+        asked = [pairs.text_offsets.diff().max(), *(clock.count_dead(len(pairs)) for clock in self._clocks)]
+        longest, *most_dead = torch.stack(asked).tolist()  # in one go
+        return Extents(len(pairs.text), max(1, longest), tuple(most_dead))
+
+    def _filled(self, pairs: Pairs, text_rows: int) -> Pairs:
+        """Copy a batch to the same place in memory as all others of so many rows of text."""
         if text_rows not in self._buffers:
-            self._buffers[text_rows] = self._new_buffer(batch, text_rows)
+            self._buffers[text_rows] = self._new_buffer(pairs, text_rows)
         buffer = self._buffers[text_rows]
-        for name in _LEARNED_FROM:
-            source = getattr(batch, name)
-            getattr(buffer, name)[: len(source)].copy_(source, non_blocking=True)
+        buffer.vision.copy_(pairs.vision, non_blocking=True)
+        buffer.text[: len(pairs.text)].copy_(pairs.text, non_blocking=True)
+        buffer.text_offsets.copy_(pairs.text_offsets, non_blocking=True)
         return buffer
 
-    def _new_buffer(self, batch: PairBatch, text_rows: int) -> PairBatch:
-        first = next(iter(self._buffers.values()), batch)
-        buffer = {name: torch.empty_like(getattr(batch, name)) for name in _LEARNED_FROM}
-        buffer["vision_tokens"] = buffer["vision_tokens"] if first is batch else first.vision_tokens
-        buffer["text_tokens"] = batch.text_tokens.new_zeros(text_rows, batch.text_tokens.shape[1])
-        return batch._replace(**buffer)
+    def _new_buffer(self, pairs: Pairs, text_rows: int) -> Pairs:
+        first = next(iter(self._buffers.values()), None)
+        vision = first.vision if first else torch.empty_like(pairs.vision)
+        text = pairs.text.new_zeros(text_rows, pairs.text.shape[1])
+        return Pairs(vision, text, torch.empty_like(pairs.text_offsets))
 
     def _recorded(self, extents: Extents) -> Work:
         work = self._works[extents]

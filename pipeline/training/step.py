@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from cache import PairBatch
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.extents import Extents
+from pipeline.sae.pairs import Pairs
 from pipeline.training.options import TrainOptions
 
 
@@ -24,26 +23,24 @@ class TrainingStep:
         self._halved = options.precision == "bfloat16"
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Of all steps from now on."""
+        """Set the learning rate of the steps that follow."""
         for group in self.optimizer.param_groups:
             group["lr"].fill_(learning_rate)
 
-    def __call__(self, batch: PairBatch, extents: Extents | None = None) -> dict[str, Tensor]:
+    def __call__(self, pairs: Pairs) -> dict[str, Tensor]:
         """Learn from a batch.
-
-        With `extents`, nothing waits for a GPU on the way, so the step can be recorded.
 
         Returns:
             The loss, "total", and its terms before their weights; detached scalars on the device.
         """
-        with torch.autocast(batch.vision_tokens.device.type, torch.bfloat16, enabled=self._halved):
-            losses = self.sae.losses(batch, extents=extents)
+        with torch.autocast(pairs.vision.device.type, torch.bfloat16, enabled=self._halved):
+            losses = self.sae.losses(pairs)
         self.optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]
-        self.sae.project_gradients()
+        self.sae.after_backward()
         nn.utils.clip_grad_norm_(self.sae.parameters(), self._clip_norm)
         self.optimizer.step()
-        self.sae.normalise_weights()
+        self.sae.after_step()
         return {"total": losses.total.detach(), **losses.terms}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.cost import code_length, code_similarity
 from pipeline.transport.guidance import column_mass, context_weights, tilt_cost
-from pipeline.transport.options import GuidanceOptions
+from pipeline.transport.options import TransportOptions
 from pipeline.transport.plan import TokenPlaces, TransportPlan
 from pipeline.transport.sinkhorn import sinkhorn
 
@@ -27,11 +27,9 @@ def couple(
     text: SparseCodes,
     tokens: TokenPlaces,
     patches: int,
-    *,
     width: int,
-    epsilon: float,
-    iterations: int,
-    guidance: GuidanceOptions,
+    options: TransportOptions,
+    *,
     detach_plan: bool,
 ) -> Coupling:
     """Couple every pair's patches [pair * patch, k] with its packed tokens [token, k] by their codes.
@@ -39,9 +37,11 @@ def couple(
     Args:
         vision: codes over latents 0 .. width - 1 only; likewise `text`, 0 in rows that are no tokens.
         tokens: where the rows of `text` stand.
+        width: number of latents.
+        options: see `TransportOptions`.
         detach_plan: treat the plan as a constant; the cost stays differentiable.
     """
-    valid = tokens.valid
+    valid, guidance = tokens.valid, options.guidance
     similarity = code_similarity(vision, text, tokens, width)
     cost = similarity.cost()
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_plan):
@@ -54,5 +54,5 @@ def couple(
             weights = context_weights(similarity, code_length(context))
             guided = tilt_cost(guided, weights, guidance.lambda_global)
             columns = column_mass(weights, columns)
-        plan = sinkhorn(guided, valid, rows, columns, epsilon, iterations)
+        plan = sinkhorn(guided, valid, rows, columns, options.epsilon, options.iterations)
     return Coupling(TransportPlan(plan, tokens), cost)

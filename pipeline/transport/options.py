@@ -1,5 +1,7 @@
 """The options of guided transport."""
 
+from typing import NamedTuple
+
 from pydantic import Field
 
 from pipeline.config import Options
@@ -19,3 +21,17 @@ class GuidanceOptions(Options):
     lambda_global: float = Field(
         default=0.5, ge=0, description="cost of a token that does not fit the image at all"
     )
+
+
+class TransportOptions(NamedTuple):
+    """How a plan is found; by default unguided, with LUCID's numbers (A.1).
+
+    Attributes:
+        epsilon: entropic regularisation.
+        iterations: of Sinkhorn, always all of them.
+        guidance: see `GuidanceOptions`.
+    """
+
+    epsilon: float = 0.1
+    iterations: int = 10
+    guidance: GuidanceOptions = GuidanceOptions(global_context=False)

@@ -10,16 +10,16 @@ import torch
 from benchmarks import train_step
 from benchmarks.dense_lucid import dense_losses
 from benchmarks.performance_page import performance_page
-from benchmarks.train_step import Shape, lucid, random_batch
+from benchmarks.train_step import Shape, lucid, random_pairs
 
 
 @pytest.mark.parametrize("shape", [Shape(3, 192, 1536), Shape(2, 96, 6144)], ids=["small", "wide"])
 @pytest.mark.parametrize("padded", [18, 64])
 def test_loss_and_gradients_are_those_of_dense_codes_and_padded_text(shape: Shape, padded: int) -> None:
     torch.manual_seed(0)
-    sae, batch = lucid(shape), random_batch(shape)
+    sae, pairs = lucid(shape), random_pairs(shape)
     dense = copy.deepcopy(sae)
-    total, expected = sae.losses(batch).total, dense_losses(dense, batch, padded)
+    total, expected = sae.losses(pairs).total, dense_losses(dense, pairs, padded)
     total.backward()
     expected.backward()
     assert total.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -37,7 +37,7 @@ def test_the_same_batch_gives_the_same_bits() -> None:
     gradients = []
     for _ in range(2):
         sae = lucid(shape)
-        sae.losses(random_batch(shape)).total.backward()
+        sae.losses(random_pairs(shape)).total.backward()
         gradients.append([parameter.grad for parameter in sae.parameters()])
     assert all(map(torch.equal, *gradients))
 

@@ -37,7 +37,7 @@ def learn(step, take, loader):
     for number in range(STEPS):
         step.set_learning_rate(1e-2 / (1 + number))
         (batch, *_) = loader.batches(0, number % loader.steps_per_epoch)
-        losses.append({name: float(term) for name, term in take(batch).items()})
+        losses.append({name: float(term) for name, term in take(step.sae.reader.pairs(batch)).items()})
     return losses
 
 
@@ -61,7 +61,7 @@ def test_a_replayed_step_learns_what_the_step_learns(recipe, loader):
     )
     assert 1 <= len(tape.recorded) <= len(replay._works) < STEPS / 2
     if recipe == "lucid":  # what the step pads, it did pad, and what it fills up with living latents
-        assert any(max(extents.dead) for extents in replay._works)
+        assert any(max(extents.most_dead) for extents in replay._works)
     for (name, weights), expected in zip(
         replayed.sae.state_dict().items(), plain.sae.state_dict().values(), strict=True
     ):

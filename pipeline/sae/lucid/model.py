@@ -4,40 +4,37 @@
 (arXiv 2602.07311). Every variant of the paper's tables is a configuration of this one class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.sae.auxiliary import LatentActivity
-from pipeline.sae.base import EncodeMode, SparseAutoencoder
-from pipeline.sae.dictionary import Dictionary, SideMoments
-from pipeline.sae.extents import Extents
-from pipeline.sae.inputs import is_token
-from pipeline.sae.losses import Losses, transport_cost, weighted_sum
+from pipeline.sae.base import EncodeMode, SideMoments, SparseAutoencoder
+from pipeline.sae.dictionary import Dictionary
+from pipeline.sae.linear_decoder import LinearDecoder
+from pipeline.sae.losses import Losses, weighted_sum
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.lucid.terms import (
+    Encoded,
     EncodedSide,
     auxiliary_terms,
     cross_terms,
     global_lock,
     l1_terms,
     self_terms,
+    transport_cost,
 )
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group
-from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
-from pipeline.transport.plan import TokenPlaces, TransportPlan, token_places
-
-if TYPE_CHECKING:
-    from cache import PairBatch
+from pipeline.transport.options import TransportOptions
+from pipeline.transport.plan import TokenPlaces
 
 
 class LucidSAE(SparseAutoencoder):
@@ -68,10 +65,12 @@ class LucidSAE(SparseAutoencoder):
                 for side, channels in zip(SIDES, (vision_channels, text_channels), strict=True)
             }
         )
-        self.activity = nn.ModuleDict({side: LatentActivity(options.latents) for side in SIDES})
+        dead_after = options.auxiliary.dead_after_pairs
+        self.activity = nn.ModuleDict({side: LatentActivity(options.latents, dead_after) for side in SIDES})
+        self.transport_options = TransportOptions(options.epsilon, options.iterations, options.guidance)
 
     def dictionary(self, side: Side) -> Dictionary:
-        """One side's encoder and decoder."""
+        """Hand out one side's encoder and decoder."""
         return cast(Dictionary, self.dictionaries[side])
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
@@ -82,7 +81,7 @@ class LucidSAE(SparseAutoencoder):
     def encode(
         self, side: Side, activations: Float[Tensor, "token channel"], mode: EncodeMode = "full_joint"
     ) -> SparseCodes:
-        """Codes of a side's activations [token, channel], float32, raw cache units.
+        """Encode a side's activations [token, channel], float32, raw cache units.
 
         Args:
             mode: "full_joint" is the model's own code, Top-k_shared of the shared latents, then Top-k_private of
@@ -95,114 +94,68 @@ class LucidSAE(SparseAutoencoder):
         dictionary = self.dictionary(side)
         return dictionary.encode(dictionary.scaled(activations), self._groups(mode))
 
-    def decode(self, side: Side, codes: SparseCodes) -> Float[Tensor, "token channel"]:
-        """Reconstructed activations of a side, raw cache units, bias included."""
-        dictionary = self.dictionary(side)
-        return dictionary.decode(codes) * dictionary.scale
+    def decoder(self, side: Side) -> LinearDecoder:
+        """Hand out one side's decoder and its scale."""
+        return self.dictionary(side).linear_decoder()
 
-    def transport(
-        self,
-        vision_codes: SparseCodes,
-        text_codes: SparseCodes,
-        text_offsets: Int64[Tensor, " pair_plus_1"],
-        patches: int,
-    ) -> TransportPlan:
-        """The plan of every pair by its shared codes; private latents among the codes are left out.
-
-        Args:
-            vision_codes: [pair * patch, k], the pairs' patches one after another.
-            text_codes: [token, k], packed; pair p has tokens text_offsets[p] up to text_offsets[p + 1].
-        """
-        vision, text = (codes.shared_only(self.shared_width) for codes in (vision_codes, text_codes))
-        places = token_places(text_offsets, len(text.values))
-        return self._couple(vision, text, places, patches).plan
-
-    def cross_reconstruct(
-        self, target: Side, codes: SparseCodes, plan: TransportPlan
-    ) -> Float[Tensor, "target_token channel"]:
-        """The target side's activations, raw cache units, from the other side's codes through the plan.
-
-        LUCID 3.3.1, decoded by the *target's* decoder: the formula prints the source's, whose output lies in the
-        wrong space. Shared-only codes give the paper's reconstruction; with full codes the source's private
-        latents are decoded too, by the target's private directions, which measures leakage.
-        """
-        dictionary = self.dictionary(target)
-        if target == "vision":
-            crossed = mix_text_to_patches(plan, dictionary.combine(codes)) + dictionary.decoder_bias
-        else:
-            crossed = dictionary.decode_dense(mix_codes_to_text(plan, codes, self.options.latents))
-        return crossed * dictionary.scale
-
-    def extents(self, batch: PairBatch) -> Extents:
-        """The sizes of a training step on this batch; a GPU has to be waited for."""
-        auxiliary, pairs = self.options.auxiliary, len(batch.vision_tokens)
-        asked = [batch.text_offsets.diff().max()]
-        if auxiliary.coefficient:
-            asked += [self._clock(side).most_dead(auxiliary.dead_after_pairs, pairs) for side in SIDES]
-        longest, *dead = torch.stack(asked).tolist()  # in one go
-        return Extents(len(batch.text_tokens), max(1, longest), (dead[0], dead[1]) if dead else (0, 0))
-
-    def losses(
-        self,
-        batch: PairBatch,
-        extents: Extents | None = None,
-    ) -> Losses:
-        """`alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4), of a batch of pairs.
+    def losses(self, pairs: Pairs) -> Losses:
+        """Compute `alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4).
 
         In training mode this also advances `activity`, the clock of dead latents. Terms: `self_*`,
         `alignment`, `cross_*` (named by the side reconstructed), `l1_shared`, `l1_private`, `auxiliary_*`.
         """
-        extents = extents or self.extents(batch)
-        activations = {"vision": batch.vision_tokens.flatten(0, 1), "text": batch.text_tokens}
-        counted = {"vision": None, "text": is_token(batch)}
-        encoded = {side: self._encoded(side, activations[side], counted[side]) for side in SIDES}
-        dictionaries = {side: self.dictionary(side) for side in SIDES}
+        options, dictionaries = self.options, {side: self.dictionary(side) for side in SIDES}
+        encoded = {side: self._encoded(side, pairs.rows(side), pairs.mask(side)) for side in SIDES}
         # Decoding is linear, so the few text codes are decoded before they are mixed or pooled, once for both.
-        from_text = self.dictionary("vision").combine(encoded["text"].shared)
-        places = token_places(batch.text_offsets, len(batch.text_tokens), extents.longest_caption)
+        from_text = self.decoder("vision").combine(encoded["text"].shared)
+        places = pairs.places()
 
         terms = self_terms(encoded)
-        if self.options.needs_plan:
-            patches = batch.vision_tokens.shape[1]
-            vision, text = (encoded[side].shared for side in SIDES)
-            coupling = self._couple(vision, text, places, patches)
-            if self.options.aligns_by("transport_cost"):
+        if options.needs_plan:
+            coupling = self._couple(encoded, places, pairs.patches)
+            if options.aligns_by("transport_cost"):
                 terms["alignment"] = transport_cost(coupling)
-            if self.options.gamma:
+            if options.gamma:
                 terms |= cross_terms(encoded, from_text, coupling.plan, dictionaries, self.shared_width)
-        if self.options.aligns_by("global_lock"):
+        if options.aligns_by("global_lock"):
             terms["alignment"] = global_lock(encoded, from_text, places, dictionaries, self.shared_width)
-        terms |= l1_terms(encoded, self.options.term_weights)
-        clocks = {side: self._clock(side) for side in SIDES}
-        if self.training:
-            for side in SIDES:
-                clocks[side].record(encoded[side].coded.codes, pairs=len(batch.vision_tokens))
-        terms |= auxiliary_terms(encoded, dictionaries, clocks, self.options.auxiliary, extents.dead)
-        return weighted_sum(terms, self.options.term_weights)
+        terms |= l1_terms(encoded, options.term_weights)
+        terms |= self._auxiliary_terms(encoded, dictionaries, len(pairs))
+        return weighted_sum(terms, options.term_weights)
 
-    def project_gradients(self) -> None:
+    def after_backward(self) -> None:
         """With unit-norm decoders, drop the part of their gradients that would only change the norm."""
         if self.options.unit_norm_decoder:
             for side in SIDES:
                 self.dictionary(side).project_gradients()
 
-    def normalise_weights(self) -> None:
+    def after_step(self) -> None:
         """With unit-norm decoders, bring every direction back to unit length."""
         if self.options.unit_norm_decoder:
             for side in SIDES:
                 self.dictionary(side).normalise_weights()
 
-    def _clock(self, side: Side) -> LatentActivity:
-        return cast(LatentActivity, self.activity[side])
+    def _auxiliary_terms(
+        self, encoded: Encoded, dictionaries: Mapping[Side, Dictionary], pairs: int
+    ) -> dict[str, Tensor]:
+        clocks = {side: cast(LatentActivity, self.activity[side]) for side in SIDES}
+        options = self.options.auxiliary
+        most_dead = (
+            {side: clock.bound(pairs) for side, clock in clocks.items()} if options.coefficient else {}
+        )
+        if self.training:
+            for side, clock in clocks.items():
+                clock.record(encoded[side].coded.codes, pairs)
+        return auxiliary_terms(encoded, dictionaries, clocks, options, most_dead)
 
-    def _encoded(self, side: Side, activations: Tensor, counted: Tensor | None) -> EncodedSide:
+    def _encoded(self, side: Side, activations: Tensor, mask: Tensor | None) -> EncodedSide:
         dictionary = self.dictionary(side)
         scaled = dictionary.scaled(activations)
         coded = dictionary.autoencode(scaled, self._groups("full_joint"))
-        if counted is not None:
-            codes = coded.codes._replace(values=coded.codes.values * counted[:, None])
+        if mask is not None:
+            codes = coded.codes._replace(values=coded.codes.values * mask[:, None])
             coded = coded._replace(codes=codes)
-        return EncodedSide(scaled, coded, self._shared_part(coded.codes), counted)
+        return EncodedSide(scaled, coded, self._shared_part(coded.codes), mask)
 
     def _groups(self, mode: EncodeMode) -> list[Group]:
         options, shared_width = self.options, self.shared_width
@@ -230,26 +183,18 @@ class LucidSAE(SparseAutoencoder):
         k = self.options.k_shared
         return SparseCodes(codes.values[:, :k], codes.indices[:, :k])
 
-    def _couple(
-        self,
-        vision: SparseCodes,
-        text: SparseCodes,
-        places: TokenPlaces,
-        patches: int,
-    ) -> Coupling:
+    def _couple(self, encoded: Encoded, places: TokenPlaces, patches: int) -> Coupling:
         options = self.options
         unrolled = options.plan_gradient == "unrolled"
         with torch.set_grad_enabled(
-            torch.is_grad_enabled() and (unrolled or self.options.aligns_by("transport_cost"))
+            torch.is_grad_enabled() and (unrolled or options.aligns_by("transport_cost"))
         ):
             return couple(
-                vision,
-                text,
+                encoded["vision"].shared,
+                encoded["text"].shared,
                 places,
                 patches,
-                width=self.shared_width,
-                epsilon=options.epsilon,
-                iterations=options.iterations,
-                guidance=options.guidance,
+                self.shared_width,
+                self.transport_options,
                 detach_plan=not unrolled,
             )

@@ -1,6 +1,17 @@
-"""The terms of LUCID's loss (arXiv 2602.07311, 3.2.3, 3.3.2, 3.4), from a batch that is encoded already."""
+"""The terms of LUCID's loss (arXiv 2602.07311), from a batch that is encoded already.
 
-from collections.abc import Mapping, Sequence
+| term | section | equation | function |
+| --- | --- | --- | --- |
+| self reconstruction | 3.3, 3.4 | `L_self = |h_a - D_a z_a|^2 + |h_b - D_b z_b|^2` | `self_terms` |
+| alignment, by the lock | 3.2.3 | `L_align = |D_a(mean z_s^b) - mean h^a|^2` and its mirror image | `global_lock` |
+| alignment, by the cost | 3.2.1 | `L_align = <C, P>`, `C = 1 - cos(z_s^a, z_s^b)` | `transport_cost` |
+| cross reconstruction | 3.3.2 | `L_cross`, of both barycentric maps through P | `cross_terms` |
+| sparsity | 3.4 | `lambda_s |z_s|_1 + lambda_p |z_p|_1` | `l1_terms` |
+| dead latents | none: arXiv 2406.04093, 2.4 | AuxK | `auxiliary_terms` |
+| the total | 3.4 | `alpha L_self + beta L_align + gamma L_cross + ...` | `LucidSAE.losses` |
+"""
+
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -14,6 +25,7 @@ from pipeline.sae.options import AuxiliaryOptions
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
+from pipeline.transport.coupling import Coupling
 from pipeline.transport.plan import TokenPlaces, TransportPlan
 
 Dictionaries = Mapping[Side, Dictionary]
@@ -27,7 +39,7 @@ class EncodedSide(NamedTuple):
     coded: Autoencoding
     shared: SparseCodes
     """The part of the codes over shared latents."""
-    counted: Bool[Tensor, " token"] | None
+    mask: Bool[Tensor, " token"] | None
     """Which rows are tokens; None if all are. The codes of the others are 0."""
 
 
@@ -35,9 +47,9 @@ Encoded = Mapping[Side, EncodedSide]
 
 
 def self_terms(encoded: Encoded) -> Terms:
-    """How well each side is reconstructed from its own codes."""
+    """Measure how well each side is reconstructed from its own codes."""
     return {
-        f"self_{side}": mean_squared_error(one.coded.reconstruction, one.scaled, one.counted)
+        f"self_{side}": mean_squared_error(one.coded.reconstruction, one.scaled, one.mask)
         for side, one in encoded.items()
     }
 
@@ -49,7 +61,7 @@ def cross_terms(
     dictionaries: Dictionaries,
     shared_width: int,
 ) -> Terms:
-    """Both directions of 3.3.2; an image whose caption is empty has nothing to be predicted from.
+    """Measure both directions of 3.3.2; an image whose caption is empty has nothing to be predicted from.
 
     Args:
         from_text: the shared text codes by vision's decoder, without its bias.
@@ -57,13 +69,23 @@ def cross_terms(
     pairs = len(plan.valid)
     patches, text = encoded["vision"], encoded["text"]
     to_patches = mix_text_to_patches(plan, from_text) + dictionaries["vision"].decoder_bias
-    to_text = dictionaries["text"].decode_dense(mix_codes_to_text(plan, patches.shared, shared_width))
+    to_text = (
+        dictionaries["text"]
+        .linear_decoder()
+        .combine_dense(mix_codes_to_text(plan, patches.shared, shared_width))
+    )
     return {
         "cross_vision": mean_squared_error(
             to_patches.view(pairs, -1), patches.scaled.view(pairs, -1), plan.valid.any(dim=1)
         ),
-        "cross_text": mean_squared_error(to_text, text.scaled, text.counted),
+        "cross_text": mean_squared_error(to_text, text.scaled, text.mask),
     }
+
+
+def transport_cost(coupling: Coupling) -> Float[Tensor, ""]:
+    """Average `<C, P>` over the pairs: C is plain `1 - cos`, whatever guided the plan."""
+    captioned = coupling.plan.valid.any(dim=1).sum().clamp_min(1)
+    return (coupling.cost * coupling.plan.plan).sum() / captioned
 
 
 def global_lock(
@@ -73,26 +95,28 @@ def global_lock(
     dictionaries: Dictionaries,
     shared_width: int,
 ) -> Float[Tensor, ""]:
-    """The global semantic lock, 3.2.3: each side's pooled code decodes to the other's pooled activation."""
+    """Measure the global semantic lock, 3.2.3: each side's pooled code decodes to the other's pooled activation."""
     pairs = len(places.valid)
     scaled, shared = encoded["vision"].scaled, encoded["vision"].shared
     patches = len(scaled) // pairs
     patch_offsets = torch.arange(pairs + 1, device=scaled.device) * patches
     captioned = places.valid.any(dim=1)
     vision = places.mean(from_text) + dictionaries["vision"].decoder_bias
-    text = dictionaries["text"].decode_dense(pool_codes(shared, patch_offsets, shared_width))
+    text = (
+        dictionaries["text"].linear_decoder().combine_dense(pool_codes(shared, patch_offsets, shared_width))
+    )
     return mean_squared_error(
         vision, scaled.view(pairs, patches, -1).mean(dim=1), captioned
     ) + mean_squared_error(text, places.mean(encoded["text"].scaled), captioned)
 
 
 def l1_terms(encoded: Encoded, weights: Mapping[str, float]) -> Terms:
-    """Mean absolute entry of the shared and of the private codes, summed over the sides; where it has a weight."""
+    """Average the absolute entries of shared and private codes, where these have a weight; the sides are added."""
     k = encoded["vision"].shared.values.shape[1]
     parts = {"l1_shared": slice(None, k), "l1_private": slice(k, None)}
     return {
         name: torch.stack(
-            [_mean_absolute(one.coded.codes.values[:, part], one.counted) for one in encoded.values()]
+            [_mean_absolute(one.coded.codes.values[:, part], one.mask) for one in encoded.values()]
         ).sum()
         for name, part in parts.items()
         if weights[name]
@@ -104,9 +128,9 @@ def auxiliary_terms(
     dictionaries: Dictionaries,
     clocks: Mapping[Side, LatentActivity],
     options: AuxiliaryOptions,
-    most_dead: Sequence[int],
+    most_dead: Mapping[Side, int],
 ) -> Terms:
-    """AuxK of each side, of whose latents at most `most_dead` are dead."""
+    """Compute AuxK of each side, of whose latents at most `most_dead` are dead."""
     if not options.coefficient:
         return {}
     return {
@@ -114,17 +138,17 @@ def auxiliary_terms(
             dictionaries[side],
             encoded[side].scaled,
             encoded[side].coded.reconstruction,
-            clocks[side].dead(options.dead_after_pairs),
+            clocks[side].dead(),
             options.k or max(1, encoded[side].scaled.shape[1] // 2),
-            most,
-            encoded[side].counted,
+            most_dead[side],
+            encoded[side].mask,
         )
-        for side, most in zip(SIDES, most_dead, strict=True)
+        for side in SIDES
     }
 
 
-def _mean_absolute(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean of the entries of the rows that count; the others are 0."""
-    if counted is None:
+def _mean_absolute(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Average the entries of the rows of the mask; the others are 0."""
+    if mask is None:
         return values.abs().sum() / max(values.numel(), 1)
-    return values.abs().sum() / (counted.sum() * values.shape[1]).clamp_min(1)
+    return values.abs().sum() / (mask.sum() * values.shape[1]).clamp_min(1)

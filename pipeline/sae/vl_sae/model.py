@@ -4,36 +4,24 @@
 Its ablations and the baselines of its tables are configurations of this one class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
-from pipeline.sae.base import EncodeMode, SparseAutoencoder
-from pipeline.sae.dictionary import SideMoments
-from pipeline.sae.extents import Extents
-from pipeline.sae.inputs import is_token, select_inputs
+from pipeline.sae.base import EncodeMode, SideMoments, SparseAutoencoder
+from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.codes import SparseCodes
-from pipeline.sparse.products import gather_sum
-from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
-from pipeline.transport.coupling import couple
-from pipeline.transport.options import GuidanceOptions
-from pipeline.transport.plan import TransportPlan, token_places
-
-if TYPE_CHECKING:
-    from cache import PairBatch
 
 BOTH = "both"
-UNGUIDED = GuidanceOptions(global_context=False)
 
 
 class Decoder(nn.Module):
@@ -49,10 +37,6 @@ class Decoder(nn.Module):
             torch.empty(latents, channels).uniform_(-bound, bound, generator=generator)
         )
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound, generator=generator))
-
-    def combine(self, codes: SparseCodes) -> Float[Tensor, "item channel"]:
-        """The directions weighted by the codes, without the bias."""
-        return gather_sum(codes.values, codes.indices, self.weight)
 
 
 class VLSAE(SparseAutoencoder):
@@ -74,9 +58,9 @@ class VLSAE(SparseAutoencoder):
         """
         super().__init__()
         _refuse_shared_weights_of_two_widths(options, vision_channels, text_channels)
-        self.options, self.inputs = options, options.inputs
+        self.options = options
         self.vision_channels, self.text_channels = vision_channels, text_channels
-        self.shared_width, self.private_width = options.latents, 0
+        self.shared_width = options.latents
         generator = torch.Generator().manual_seed(seed)
         widths: dict[str, int] = dict(zip(SIDES, (vision_channels, text_channels), strict=True))
         shared = {BOTH: vision_channels}
@@ -96,12 +80,13 @@ class VLSAE(SparseAutoencoder):
         )
 
     def encoder(self, side: Side) -> Encoder:
-        """What encodes a side."""
+        """Hand out what encodes a side."""
         return cast(Encoder, self.encoders[BOTH if self.options.shared_encoder else side])
 
-    def decoder(self, side: Side) -> Decoder:
-        """What decodes a side."""
-        return cast(Decoder, self.decoders[BOTH if self.options.shared_decoder else side])
+    def decoder(self, side: Side) -> LinearDecoder:
+        """Hand out what decodes a side."""
+        decoder = cast(Decoder, self.decoders[BOTH if self.options.shared_decoder else side])
+        return LinearDecoder(decoder.weight, decoder.bias)
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """With `centre`, keep the mean of what is read of each side; VL-SAE itself neither scales nor centres."""
@@ -122,79 +107,17 @@ class VLSAE(SparseAutoencoder):
             raise ConfigError("no private codes: every latent of vl_sae is shared; ask for mode 'shared'")
         return self.encoder(side).encode(activations - getattr(self, f"{side}_centre"), self.options.k)
 
-    def decode(self, side: Side, codes: SparseCodes) -> Float[Tensor, "token channel"]:
-        """Reconstructed activations of a side, raw cache units."""
-        decoder = self.decoder(side)
-        return decoder.combine(codes) + decoder.bias
+    def losses(self, pairs: Pairs) -> Losses:
+        """Compute `MSE_v + MSE_t`, element means against the activations as they are cached. Nothing aligns the sides.
 
-    def transport(
-        self,
-        vision_codes: SparseCodes,
-        text_codes: SparseCodes,
-        text_offsets: Int64[Tensor, " pair_plus_1"],
-        patches: int,
-    ) -> TransportPlan:
-        """The unguided entropic plan of every pair by its codes; no part of VL-SAE, which never looks inside a side.
-
-        With pooled inputs it joins a pair's two embeddings with mass 1. With tokens it makes the codes answer the
-        questions that LUCID's answer: the cost is `1 - cos` of codes, marginals are uniform, and epsilon and
-        iterations are LUCID's (arXiv 2602.07311, A.1).
+        Terms: `self_vision` and `self_text`, each of weight 1.
         """
-        coupling = couple(
-            vision_codes,
-            text_codes,
-            token_places(text_offsets, len(text_codes.values)),
-            patches,
-            width=self.shared_width,
-            epsilon=0.1,
-            iterations=10,
-            guidance=UNGUIDED,
-            detach_plan=True,
-        )
-        return coupling.plan
-
-    def cross_reconstruct(
-        self, target: Side, codes: SparseCodes, plan: TransportPlan
-    ) -> Float[Tensor, "target_token channel"]:
-        """The target side's activations, raw cache units: the other side's codes through the target's decoder."""
-        decoder = self.decoder(target)
-        if target == "text":
-            mixed = mix_codes_to_text(plan, codes, self.shared_width)
-            return torch.addmm(decoder.bias, mixed, decoder.weight)
-        return mix_text_to_patches(plan, decoder.combine(codes)) + decoder.bias
-
-    def extents(self, batch: PairBatch) -> Extents:
-        """The rows of text; no caption is padded, and no latent cared for when dead."""
-        return Extents(len(batch.text_tokens), longest_caption=1)
-
-    def losses(
-        self,
-        batch: PairBatch,
-        extents: Extents | None = None,
-    ) -> Losses:
-        """`MSE_v + MSE_t`, element means against the activations as they are cached. There is no alignment term.
-
-        Terms: `self_vision` and `self_text`, each of weight 1. `extents` is ignored.
-        """
-        seen = select_inputs(batch, self.inputs)
-        activations: dict[Side, Tensor] = {
-            "vision": seen.vision_tokens.flatten(0, 1),
-            "text": seen.text_tokens,
-        }
-        counted = {"vision": None, "text": is_token(seen)}
-        terms = {
-            f"self_{side}": mean_squared_error(
-                self.decode(side, self.encode(side, values)), values, counted[side]
-            )
-            for side, values in activations.items()
-        }
+        terms = {}
+        for side in SIDES:
+            rows = pairs.rows(side)
+            rebuilt = self.decode(side, self.encode(side, rows))
+            terms[f"self_{side}"] = mean_squared_error(rebuilt, rows, pairs.mask(side))
         return weighted_sum(terms, dict.fromkeys(terms, 1.0))
-
-    def project_gradients(self) -> None:
-        """Nothing: the decoders' norms are free."""
-
-    def normalise_weights(self) -> None:
-        """Nothing: the encoder normalises as it encodes, and the decoders' norms are free."""
 
 
 def _refuse_shared_weights_of_two_widths(options: VLSAEOptions, vision: int, text: int) -> None:

@@ -1,6 +1,5 @@
 """What the tiny SigLIP is: its two towers, its preprocessing, and how its folder is written."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import open_clip
 from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 
+from pipeline.runs.json_text import write_json
 from pipeline.world.pretraining.tokenizer import END_ID
 
 CONFIG_FILE = "open_clip_config.json"
@@ -66,8 +66,7 @@ def open_clip_config(vocabulary: int) -> dict[str, Any]:
 
 def write_config(folder: Path, vocabulary: int) -> None:
     """Write `open_clip_config.json` into the model's folder."""
-    text = json.dumps(open_clip_config(vocabulary), indent=2) + "\n"
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    write_json(folder / CONFIG_FILE, open_clip_config(vocabulary))
 
 
 def create_model(folder: Path) -> CustomTextCLIP:

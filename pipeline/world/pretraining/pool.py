@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Bool, UInt8
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.runs.files import replace_file
 from pipeline.world.pretraining.architecture import GRID, IMAGE_SIZE
 from pipeline.world.pretraining.facts import BACKGROUND, UNDECIDED
 from pipeline.world.scenes.draw import render
@@ -138,13 +139,8 @@ def _chunk_path(folder: Path, chunk: int) -> Path:
 def _render_chunk(folder: Path, seed: int, chunk: int) -> None:
     numbers = range(chunk * CHUNK_SCENES, (chunk + 1) * CHUNK_SCENES)
     pixels, labels = zip(*(render_example(training_scene(seed, number)) for number in numbers), strict=True)
-    path = _chunk_path(folder, chunk)
-    unfinished = path.with_suffix(".part")
-    save_file(
-        {
-            "pixels": torch.from_numpy(np.stack(pixels)),
-            "patch_things": torch.from_numpy(np.stack(labels)),
-        },
-        unfinished,
-    )
-    unfinished.rename(path)
+    tensors = {
+        "pixels": torch.from_numpy(np.stack(pixels)),
+        "patch_things": torch.from_numpy(np.stack(labels)),
+    }
+    replace_file(_chunk_path(folder, chunk), save(tensors))

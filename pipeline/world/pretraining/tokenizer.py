@@ -1,6 +1,5 @@
 """The tiny SigLIP's tokenizer: one token per word of the embedded world's grammar."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
+
+from pipeline.runs.json_text import write_json
 
 END, UNKNOWN = "</s>", "<unk>"
 END_ID = 0
@@ -35,10 +36,6 @@ def write_tokenizer(folder: Path, words: Iterable[str], context_length: int) -> 
         "model_max_length": context_length,
         **SPECIAL_TOKENS,
     }
-    _write_json(folder / "tokenizer_config.json", config)
-    _write_json(folder / "special_tokens_map.json", SPECIAL_TOKENS)
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "special_tokens_map.json", SPECIAL_TOKENS)
     return int(tokenizer.get_vocab_size())
-
-
-def _write_json(path: Path, values: dict[str, object] | dict[str, str]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from PIL import Image
 
+from pipeline.runs.files import replace_file
 from pipeline.world.scenes.caption import captions
 from pipeline.world.scenes.draw import render
 from pipeline.world.scenes.masks import encode_mask
@@ -98,7 +99,7 @@ def write_split(
             on_progress(len(drawn), count)
     _remove_others(folder, {entry.image["file_name"] for entry in drawn})
     for kind, content in _annotation_files(split, seed, drawn).items():
-        _write_whole(files[kind], json.dumps(content, separators=(",", ":")))
+        replace_file(files[kind], json.dumps(content, separators=(",", ":")).encode())
 
 
 def _draw_chunk(
@@ -193,12 +194,6 @@ def _remove_others(folder: Path, wanted: set[str]) -> None:
     for path in folder.glob("*.jpg"):
         if path.name not in wanted:
             path.unlink()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _report(on_progress: OnProgress, before: int, total: int, done: int, _count: int) -> None:

@@ -61,7 +61,7 @@ def test_a_class_is_the_mean_direction_of_its_prompts(
         for text in texts:
             ids, valid = backbone.tokenize([text])
             seen = backbone.encode_texts(ids)
-            rows = seen.pooled if sae.inputs == "pooled" else seen.tokens[valid]
+            rows = seen.pooled if not sae.reader.knows_places else seen.tokens[valid]
             embeddings.append(unit(seen.pooled[0]))
             codes.append(unit(code_by_loop(sae, "text", rows, pooling)))
         for rows, mine in ((embeddings, found.embedding), (codes, found.concepts)):
@@ -81,7 +81,7 @@ def test_a_picture_is_its_embedding_and_its_pooled_code(
     found = ConceptEncoder([build(AFFINE), sae], backbone).images(pixels)[1]
     for number in range(3):
         seen = backbone.encode_images(pixels[number : number + 1])
-        rows = seen.pooled if sae.inputs == "pooled" else seen.tokens[0]
+        rows = seen.pooled if not sae.reader.knows_places else seen.tokens[0]
         torch.testing.assert_close(found.embedding[number], unit(seen.pooled[0]), atol=1e-5, rtol=1e-4)
         expected = unit(code_by_loop(sae, "vision", rows, "max"))
         torch.testing.assert_close(found.concepts[number], expected, atol=1e-5, rtol=1e-4)
@@ -91,7 +91,9 @@ def test_a_picture_is_its_embedding_and_its_pooled_code(
 def test_a_dictionary_of_another_width_is_refused(
     backbone: Backbone, options: dict[str, object], width: int, made: int
 ) -> None:
-    with pytest.raises(RunError, match=f"{width} wide, and backbone .* makes them {made} wide"):
+    with pytest.raises(
+        RunError, match=f"backbone .*: {made} vision channels, but .* trained on {width}; give"
+    ):
         ConceptEncoder([build(POOLED), build(options, width)], backbone)
 
 

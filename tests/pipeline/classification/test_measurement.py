@@ -20,7 +20,6 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.language_models.decoder import MeanStates
 from pipeline.language_models.state_cache import write_state_cache
 from pipeline.params import Params, load_params
-from pipeline.sae.inputs import input_statistics
 from pipeline.sae.registry import build_sae
 from pipeline.sae.saving import save_sae
 from stages.classify import classify_pictures
@@ -110,7 +109,7 @@ def test_the_control_is_what_training_begins_with_once_per_run(
     fresh = []
     for seed in (0, 1):
         sae = build_sae(SAE, 8, 8, seed)
-        sae.initialise(input_statistics(cache, "pooled"))
+        sae.initialise(sae.reader.statistics(cache))
         fresh.append(Path(f"fresh-{seed}"))
         save_sae(sae, fresh[-1], {"backbone": backbone.identity})
     (expected,) = measure(params, fresh, folders)["tasks"].values()

@@ -86,7 +86,7 @@ def brute_force_activations(
                 continue
             seen.add(row[keys[side]])
             pair = row["pair"]
-            if sae.inputs == "pooled":
+            if not sae.reader.knows_places:
                 tokens = (batch.vision_pooled if side == "vision" else batch.text_pooled)[pair, None]
             elif side == "vision":
                 tokens = batch.vision_tokens[pair]

@@ -11,6 +11,7 @@ from pipeline.backbone.model import Backbone
 from pipeline.metrics.category_maps import CategoryMaps, Question
 from pipeline.metrics.encoding import EncodedBatch, encode_batch
 from pipeline.metrics.prompts import PromptEncoder
+from pipeline.sae.crossing import transport_plan
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 
@@ -43,7 +44,7 @@ def transport_of_one_pair(
 ) -> torch.Tensor:
     vision = sae.encode("vision", encoded.batch.vision_tokens[position], "shared")
     codes = sae.encode("text", text, "shared")
-    plan = sae.transport(vision, codes, torch.tensor([0, len(text)]), encoded.patches).plan[0]
+    plan = transport_plan(sae, vision, codes, torch.tensor([0, len(text)]), encoded.patches).plan[0]
     return plan[:, tokens].sum(dim=1)
 
 

@@ -20,7 +20,6 @@ from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.not_defined import NotDefined, tell_apart
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.reconstruction import ROUNDING, VarianceMeter
-from pipeline.sae.inputs import input_statistics
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.options import Inputs
@@ -39,7 +38,7 @@ def dictionary(cache: ActivationCache, inputs: Inputs) -> LucidSAE | VLSAE:
         if inputs == "pooled"
         else LucidSAE(LucidOptions(latents=48, k_shared=3, k_private=2), CHANNELS, CHANNELS)
     )
-    sae.initialise(input_statistics(cache, inputs))
+    sae.initialise(sae.reader.statistics(cache))
     return sae.eval()
 
 

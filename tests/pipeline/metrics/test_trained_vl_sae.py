@@ -11,7 +11,8 @@ from pipeline.backbone.model import Backbone
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.params import load_params
-from pipeline.sae.inputs import input_channels, input_statistics
+from pipeline.sae.initial import initial_sae
+from pipeline.sae.reader import READERS
 from pipeline.sae.registry import build_sae
 from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.vl_sae.options import VLSAEOptions
@@ -41,8 +42,7 @@ def test_every_variant_trains_and_is_evaluated(
     name: str, inputs: str, cache: ActivationCache, tmp_path: Path
 ) -> None:
     options = VARIANTS[name].model_copy(update={"latents": 64, "k": 8, "inputs": inputs})
-    sae = build_sae(options, *input_channels(options, cache.manifest))
-    sae.initialise(input_statistics(cache, sae.inputs))
+    sae = initial_sae(options, cache, seed=0)
     records: list[dict[str, float]] = []
     trainee = Trainee(sae, OPTIONS, tmp_path / "checkpoint", {"name": name}, records.append)
     train([trainee], PairLoader(cache, 8, seed=0, placement="host"), lambda done, total: None)
@@ -58,7 +58,7 @@ def test_centring_takes_off_the_mean_of_what_is_read_of_each_side(cache: Activat
     pairs = cache.read_pairs(np.arange(cache.pairs))
     sae = build_sae(VLSAEOptions(latents=16, k=4, centre=True), CHANNELS, CHANNELS)
     plain = build_sae(VLSAEOptions(latents=16, k=4), CHANNELS, CHANNELS)
-    sae.initialise(input_statistics(cache, "pooled"))
+    sae.initialise(sae.reader.statistics(cache))
     for side, pooled in (("vision", pairs.vision_pooled), ("text", pairs.text_pooled)):
         mean = pooled.double().mean(dim=0).float()
         codes, expected = sae.encode(side, pooled), plain.encode(side, pooled - mean)
@@ -67,13 +67,13 @@ def test_centring_takes_off_the_mean_of_what_is_read_of_each_side(cache: Activat
 
 def test_pooled_inputs_have_the_width_of_the_embedding_whatever_the_tokens() -> None:
     shape = type("Dimensions", (), {"vision_channels": 9, "text_channels": 7, "embedding": 5})
-    assert input_channels(VLSAEOptions(), shape) == (5, 5)
-    assert input_channels(VLSAEOptions(inputs="tokens"), shape) == (9, 7)
+    assert READERS["pooled"].channels(shape) == (5, 5)
+    assert READERS["tokens"].channels(shape) == (9, 7)
 
 
 def test_a_step_in_bfloat16_is_finite_and_close(cache: ActivationCache) -> None:
     sae = build_sae(VARIANTS["vl_sae"].model_copy(update={"latents": 64, "k": 4}), CHANNELS, CHANNELS)
-    batch = next(iter(cache.iterate(16)))
+    pairs = sae.reader.pairs(next(iter(cache.iterate(16))))
     with torch.autocast("cpu", torch.bfloat16):
-        total = sae.losses(batch).total
-    torch.testing.assert_close(total, sae.losses(batch).total, rtol=0.02, atol=0)
+        total = sae.losses(pairs).total
+    torch.testing.assert_close(total, sae.losses(pairs).total, rtol=0.02, atol=0)

@@ -14,6 +14,7 @@ from pipeline.report.build import build_report
 from pipeline.report.heat import SCALE, heat_text
 from pipeline.report.options import ReportOptions
 from pipeline.results.run import flatten
+from pipeline.sae.crossing import transport_plan
 from pipeline.sae.saving import load_sae, save_sae
 
 sys.path.append(str(Path(__file__).parent))
@@ -212,7 +213,7 @@ def test_a_words_map_is_its_column_of_the_pairs_own_plan(pages, world):
         batch = cache.read_pairs(np.array([pair]))
         vision = world.sae.encode("vision", batch.vision_tokens[0], "shared")
         text = world.sae.encode("text", batch.text_tokens, "shared")
-        plan = world.sae.transport(vision, text, batch.text_offsets, 16).plan[0].detach().numpy()
+        plan = transport_plan(world.sae, vision, text, batch.text_offsets, 16).plan[0].detach().numpy()
         assert words == [heat_text(column / max(column.max(), 1e-30)) for column in plan.T]
     assert "gives it no mass" in page.text
 

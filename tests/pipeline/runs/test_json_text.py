@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RunError
-from pipeline.runs.json_text import parse_json, write_json
+from pipeline.runs.json_text import json_bytes, parse_json
 
 FIGURES = st.dictionaries(
     st.text(max_size=5),
@@ -18,13 +18,13 @@ FIGURES = st.dictionaries(
 
 @given(FIGURES)
 def test_figures_come_back_as_they_were(figures: dict[str, object]) -> None:
-    assert parse_json(write_json(figures, "metrics.json"), "metrics.json", "again") == figures
+    assert parse_json(json_bytes(figures, "metrics.json"), "metrics.json", "again") == figures
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_is_not_finite_is_neither_written_nor_read(value: float) -> None:
     with pytest.raises(RunError, match=r"metrics\.json: a figure is not finite"):
-        write_json({"r2": {"vision": [1.0, value]}}, "metrics.json")
+        json_bytes({"r2": {"vision": [1.0, value]}}, "metrics.json")
     with pytest.raises(RunError, match=r"metrics\.json: not valid JSON \(.* is no number\); measure again"):
         parse_json(json.dumps({"r2": value}).encode(), "metrics.json", "measure again")
 

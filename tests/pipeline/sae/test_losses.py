@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from pipeline.sae.losses import mean_squared_error, transport_cost, weighted_sum
-from pipeline.transport.coupling import Coupling
-from pipeline.transport.plan import TransportPlan, token_places
+from pipeline.sae.losses import mean_squared_error, weighted_sum
 
 
 def test_errors_are_means_over_items_and_channels() -> None:
@@ -17,18 +15,10 @@ def test_error_of_nothing_is_zero_with_a_gradient() -> None:
     assert prediction.grad is not None
 
 
-def test_items_that_do_not_count_neither_add_nor_dilute() -> None:
+def test_items_outside_the_mask_neither_add_nor_dilute() -> None:
     prediction, target = torch.tensor([[1.0, 3.0], [100.0, 100.0]]), torch.zeros(2, 2)
     assert mean_squared_error(prediction, target, torch.tensor([True, False])).item() == 5
     assert mean_squared_error(prediction, target, torch.tensor([False, False])).item() == 0
-
-
-def test_transport_cost_is_the_mean_over_captioned_pairs() -> None:
-    plan = torch.tensor([[[0.25, 0.75]], [[1.0, 0.0]], [[0.0, 0.0]]])
-    cost = torch.tensor([[[0.4, 0.8]], [[0.1, 1.0]], [[1.0, 1.0]]])
-    tokens = token_places(torch.tensor([0, 2, 3, 3]), 3)
-    coupling = Coupling(TransportPlan(plan, tokens), cost)
-    assert transport_cost(coupling).item() == pytest.approx((0.25 * 0.4 + 0.75 * 0.8 + 0.1) / 2)
 
 
 def test_total_weighs_the_terms_and_reports_them_unweighted_and_detached() -> None:

@@ -3,6 +3,7 @@
 Started by `test_kernels.py` in a process of its own, since Triton decides once per process how it runs kernels.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from benchmarks import gpu
 from cache import PairBatch
-from pipeline.sae.extents import Extents
+from pipeline.sae.auxiliary import LatentActivity
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.registry import build_sae
 from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.availability import runs_on_triton, triton_reason
@@ -238,11 +240,14 @@ def test_a_step_of_given_extents_asks_the_gpu_for_nothing(options: LucidOptions 
     drawn = gpu.random_batch(shape, torch.device("cpu"))
     with FakeTensorMode() as without_content:
         step = TrainingStep(build_sae(options, shape.channels, shape.channels, 0), TrainOptions())
-        batch = PairBatch(*map(without_content.from_tensor, drawn))
-        assert step(batch, Extents(len(batch.text_tokens), 32, (64, 64)))["total"].shape == ()
+        pairs = step.sae.reader.pairs(PairBatch(*map(without_content.from_tensor, drawn)))
         if options.architecture == "lucid":
             with pytest.raises(DataDependentOutputException):
-                step(batch)
+                step(pairs)
+        for module in step.sae.modules():
+            if isinstance(module, LatentActivity):
+                module.most_dead = 64
+        assert step(replace(pairs, longest_caption=32))["total"].shape == ()
 
 
 def test_every_operation_of_the_step_agrees_with_float64() -> None:
@@ -256,11 +261,8 @@ def test_a_whole_step_of_lucid_has_the_losses_and_gradients_of_eager_float64() -
     losses, gradients = {}, {}
     for dtype in (torch.float32, torch.float64):  # the kernels do not take float64
         sae = LucidSAE(shape.options, shape.channels, shape.channels).to(DEVICE, dtype)
-        loss = sae.losses(
-            batch._replace(
-                vision_tokens=batch.vision_tokens.to(dtype), text_tokens=batch.text_tokens.to(dtype)
-            )
-        ).total
+        pairs = Pairs(batch.vision_tokens.to(dtype), batch.text_tokens.to(dtype), batch.text_offsets)
+        loss = sae.losses(pairs).total
         loss.backward()
         losses[dtype] = float(loss.detach())
         gradients[dtype] = {name: weight.grad for name, weight in sae.named_parameters()}

@@ -12,7 +12,7 @@ from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling, couple
 from pipeline.transport.guidance import column_mass
-from pipeline.transport.options import GuidanceOptions
+from pipeline.transport.options import GuidanceOptions, TransportOptions
 from pipeline.transport.plan import TransportPlan, token_places
 from pipeline.transport.sinkhorn import sinkhorn
 
@@ -42,10 +42,8 @@ def coupled(lengths: list[int], seed: int, guidance: GuidanceOptions) -> Couplin
         text,
         token_places(offsets, len(text.values)),
         PATCHES,
-        width=WIDTH,
-        epsilon=0.1,
-        iterations=10,
-        guidance=guidance,
+        WIDTH,
+        TransportOptions(0.1, 10, guidance),
         detach_plan=True,
     )
 
@@ -101,10 +99,8 @@ def test_weights_below_zero_count_as_none() -> None:
         text,
         token_places(torch.tensor([0, 2]), 2),
         1,
-        width=1,
-        epsilon=0.1,
-        iterations=10,
-        guidance=GuidanceOptions(),
+        1,
+        TransportOptions(0.1, 10, GuidanceOptions()),
         detach_plan=True,
     ).plan
     assert plan.plan.tolist() == [[[0.0, 1.0]]]
@@ -120,10 +116,8 @@ def test_the_tilt_of_the_cost_does_not_move_the_converged_plan() -> None:
                 text,
                 token_places(offsets, len(text.values)),
                 PATCHES,
-                width=WIDTH,
-                epsilon=0.5,
-                iterations=2000,
-                guidance=GuidanceOptions(lambda_global=tilt),
+                WIDTH,
+                TransportOptions(0.5, 2000, GuidanceOptions(lambda_global=tilt)),
                 detach_plan=True,
             ).plan.plan
         )

@@ -1,5 +1,6 @@
 """LUCID against the plain dense float64 reference: every loss and every gradient, for every variant."""
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.errors import ConfigError
-from pipeline.sae.extents import Extents
+from pipeline.sae.crossing import cross_reconstruct, transport_plan
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.lucid.terms import transport_cost
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES
+from pipeline.transport.coupling import Coupling
+from pipeline.transport.plan import TransportPlan, token_places
 
 VISION_CHANNELS, TEXT_CHANNELS, PATCHES = 6, 5, 4
 SMALL = {"latents": 24, "shared_ratio": 0.5, "k_shared": 3, "k_private": 2, "lambda_shared": 0.1}
@@ -48,14 +53,12 @@ def build(seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> 
     return sae
 
 
-def make_batch(lengths: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> SimpleNamespace:
+def make_pairs(lengths: list[int], seed: int = 0, dtype: torch.dtype = torch.float64) -> Pairs:
     generator = torch.Generator().manual_seed(seed)
     vision = torch.randn(len(lengths), PATCHES, VISION_CHANNELS, generator=generator, dtype=torch.float64)
     text = torch.randn(sum(lengths), TEXT_CHANNELS, generator=generator, dtype=torch.float64)
     offsets = torch.tensor([0, *np.cumsum(lengths)])
-    return SimpleNamespace(
-        vision_tokens=(2 * vision).to(dtype), text_tokens=(0.5 * text).to(dtype), text_offsets=offsets
-    )
+    return Pairs((2 * vision).to(dtype), (0.5 * text).to(dtype), offsets)
 
 
 def reference(sae: LucidSAE, dead: dict[str, Tensor] | None = None) -> tuple[Reference, dict[str, Tensor]]:
@@ -70,23 +73,23 @@ def reference(sae: LucidSAE, dead: dict[str, Tensor] | None = None) -> tuple[Ref
     return Reference(sae.options, *sides, dead or {}), leaves
 
 
-def reference_pairs(sae: LucidSAE, batch: Any) -> list[Pair]:
-    vision = batch.vision_tokens.double() / sae.dictionary("vision").scale.double()
-    text = batch.text_tokens.double() / sae.dictionary("text").scale.double()
-    bounds = batch.text_offsets.tolist()
+def reference_pairs(sae: LucidSAE, pairs: Any) -> list[Pair]:
+    vision = pairs.vision.double() / sae.dictionary("vision").scale.double()
+    text = pairs.text.double() / sae.dictionary("text").scale.double()
+    bounds = pairs.text_offsets.tolist()
     pairs = []
     for n, (start, stop) in enumerate(pairwise(bounds)):
         pairs.append(Pair(vision[n], text[start:stop]))
     return pairs
 
 
-def assert_agrees(sae: LucidSAE, batch: Any, tolerance: float) -> None:
+def assert_agrees(sae: LucidSAE, pairs: Any, tolerance: float) -> None:
     """Terms, total and every gradient, each relative to its largest entry."""
-    dead = {side: sae.activity[side].dead(sae.options.auxiliary.dead_after_pairs) for side in SIDES}
+    dead = {side: sae.activity[side].dead() for side in SIDES}
     oracle, leaves = reference(sae, dead)
-    terms = oracle.terms(reference_pairs(sae, batch))
+    terms = oracle.terms(reference_pairs(sae, pairs))
     expected = oracle.total(terms)
-    losses = sae.losses(batch)
+    losses = sae.losses(pairs)
     assert set(losses.terms) == set(terms)
     for name, term in terms.items():
         assert losses.terms[name].item() == pytest.approx(term.item(), rel=tolerance, abs=1e-12), name
@@ -105,7 +108,7 @@ def assert_agrees(sae: LucidSAE, batch: Any, tolerance: float) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_losses_and_gradients_are_the_references(variant: str, dtype: torch.dtype, tolerance: float) -> None:
     assert_agrees(
-        build(dtype=dtype, **VARIANTS[variant]).eval(), make_batch([3, 0, 1, 5], dtype=dtype), tolerance
+        build(dtype=dtype, **VARIANTS[variant]).eval(), make_pairs([3, 0, 1, 5], dtype=dtype), tolerance
     )
 
 
@@ -143,28 +146,27 @@ def budgets(draw: st.DrawFn) -> dict[str, Any]:
 @example(  # a single token, whose error has no variance
     variant="lucid", budget={"latents": 8}, lengths=[1], dead=True, dtype=(torch.float64, 1e-9)
 )
-def test_losses_and_gradients_are_the_references_for_every_budget_and_batch_size(
+def test_losses_and_gradients_are_the_references_for_every_budget_and_pairs_size(
     variant: str, budget: dict[str, Any], lengths: list[int], dead: bool, dtype: tuple[torch.dtype, float]
 ) -> None:
     sae = build(dtype=dtype[0], **{**VARIANTS[variant], **budget}).eval()
     if dead:
         for side in SIDES:
             sae.activity[side].pairs_since_fired.fill_(10_000)
-    assert_agrees(sae, make_batch(lengths, dtype=dtype[0]), dtype[1])
+    assert_agrees(sae, make_pairs(lengths, dtype=dtype[0]), dtype[1])
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "auxiliary of living latents"])
 def test_rows_that_no_caption_has_and_larger_extents_change_nothing(variant: str) -> None:
     changes = VARIANTS.get(variant, {"relu": False, "auxiliary": {"k": 40}})
-    batch, found, wanted = make_batch([3, 0, 1, 5]), build(**changes), build(**changes)
+    pairs, found, wanted = make_pairs([3, 0, 1, 5]), build(**changes), build(**changes)
     for sae in (found, wanted):
         for side in SIDES:
             sae.activity[side].pairs_since_fired[::3] = 10_000
-    padded = SimpleNamespace(
-        **{**vars(batch), "text_tokens": torch.cat([batch.text_tokens, torch.ones(4, 5)])}
-    )
-    extents = Extents(text_rows=13, longest_caption=8, dead=(20, 24))
-    losses, expected = found.losses(padded, extents=extents), wanted.losses(batch)
+    padded = replace(pairs, text=torch.cat([pairs.text, torch.ones(4, 5)]), longest_caption=8)
+    for side, most_dead in zip(SIDES, (20, 24), strict=True):
+        found.activity[side].most_dead = most_dead
+    losses, expected = found.losses(padded), wanted.losses(pairs)
     assert {"auxiliary_vision", "auxiliary_text"} <= set(losses.terms)
     torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-12)
     losses.total.backward()
@@ -175,39 +177,29 @@ def test_rows_that_no_caption_has_and_larger_extents_change_nothing(variant: str
         assert torch.equal(found.activity[side].pairs_since_fired, wanted.activity[side].pairs_since_fired)
 
 
-def test_extents_bound_what_a_step_meets() -> None:
-    sae, batch = build(), make_batch([3, 0, 1, 5])
-    sae.activity["text"].pairs_since_fired[:7] = 10_000 - 4  # dead, if none of them fires among these 4 pairs
-    assert sae.extents(batch) == Extents(text_rows=9, longest_caption=5, dead=(0, 7))
-    assert sae.extents(batch).rounded_up() == Extents(512, 16, (0, 64))
-    assert build(auxiliary={"coefficient": 0}).extents(make_batch([0, 0])) == Extents(0, 1)
-
-
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(any), seed=st.integers(0, 10_000))
 @settings(max_examples=15)
-def test_losses_and_gradients_are_the_references_for_any_ragged_batch(lengths: list[int], seed: int) -> None:
-    assert_agrees(build(seed % 7, plan_gradient="unrolled").eval(), make_batch(lengths, seed), 1e-8)
+def test_losses_and_gradients_are_the_references_for_any_ragged_pairs(lengths: list[int], seed: int) -> None:
+    assert_agrees(build(seed % 7, plan_gradient="unrolled").eval(), make_pairs(lengths, seed), 1e-8)
 
 
 @pytest.mark.parametrize("variant", ["lucid unrolled", "share_k", "shared_only"])
 def test_tokens_and_patches_of_zero_code_are_harmless(variant: str) -> None:
     sae = build(**VARIANTS[variant]).eval()
-    batch = make_batch([3, 2])
+    pairs = make_pairs([3, 2])
     with torch.no_grad():
         for side in SIDES:  # at the decoder's bias the pre-activations are the biases: all negative
             sae.dictionary(side).encoder_bias.fill_(-0.05)
-        batch.vision_tokens[0, 1] = sae.dictionary("vision").decoder_bias * 2.0
-        batch.vision_tokens[1] = (
-            sae.dictionary("vision").decoder_bias * 2.0
-        )  # a whole image: all weights zero
-        batch.text_tokens[1] = sae.dictionary("text").decoder_bias * 0.5
-    assert not sae.encode("vision", batch.vision_tokens[1]).values.any()
-    assert_agrees(sae, batch, 1e-9)
+        pairs.vision[0, 1] = sae.dictionary("vision").decoder_bias * 2.0
+        pairs.vision[1] = sae.dictionary("vision").decoder_bias * 2.0  # a whole image: all weights zero
+        pairs.text[1] = sae.dictionary("text").decoder_bias * 0.5
+    assert not sae.encode("vision", pairs.vision[1]).values.any()
+    assert_agrees(sae, pairs, 1e-9)
 
 
-def test_a_batch_of_empty_captions_trains_the_vision_side_alone() -> None:
+def test_a_pairs_of_empty_captions_trains_the_vision_side_alone() -> None:
     sae = build()
-    losses = sae.losses(make_batch([0, 0]))
+    losses = sae.losses(make_pairs([0, 0]))
     losses.total.backward()
     assert losses.total > 0
     assert float(losses.terms["alignment"]) == float(losses.terms["cross_vision"]) == 0
@@ -219,18 +211,18 @@ def test_dead_latents_are_trained_as_the_reference_says() -> None:
     sae.activity["vision"].pairs_since_fired[[2, 3, 7, 15, 16, 20]] = 5  # more than k
     sae.activity["text"].pairs_since_fired[[1, 22]] = 9  # fewer
     sae.activity["text"].pairs_since_fired[8] = 4  # not yet dead
-    assert sae.activity["text"].dead(5).nonzero().flatten().tolist() == [1, 22]
-    assert sae.activity["vision"].dead(5).nonzero().flatten().tolist() == [2, 3, 7, 15, 16, 20]
-    assert_agrees(sae, make_batch([3, 2, 4]), 1e-9)
+    assert sae.activity["text"].dead().nonzero().flatten().tolist() == [1, 22]
+    assert sae.activity["vision"].dead().nonzero().flatten().tolist() == [2, 3, 7, 15, 16, 20]
+    assert_agrees(sae, make_pairs([3, 2, 4]), 1e-9)
 
 
 def test_only_training_advances_the_clock_of_dead_latents() -> None:
-    sae, batch = build(), make_batch([3, 2])
-    fired = {side: sae.encode(side, getattr(batch, f"{side}_tokens").flatten(0, -2)) for side in SIDES}
-    sae.eval().losses(batch)
+    sae, pairs = build(), make_pairs([3, 2])
+    fired = {side: sae.encode(side, pairs.rows(side)) for side in SIDES}
+    sae.eval().losses(pairs)
     assert all(not sae.activity[side].pairs_since_fired.any() for side in SIDES)
-    sae.train().losses(batch)
-    sae.losses(batch)
+    sae.train().losses(pairs)
+    sae.losses(pairs)
     for side in SIDES:
         active = fired[side].dense(24).any(dim=0)
         assert sae.activity[side].pairs_since_fired.tolist() == (~active * 4).tolist()
@@ -240,17 +232,13 @@ def test_only_training_advances_the_clock_of_dead_latents() -> None:
 def test_scaling_the_activations_scales_what_is_decoded_and_nothing_else(side: str) -> None:
     statistics = {"vision": _moments(VISION_CHANNELS, 1.0), "text": _moments(TEXT_CHANNELS, 1.0)}
     thousandfold = {"vision": _moments(VISION_CHANNELS, 1000.0), "text": _moments(TEXT_CHANNELS, 1000.0)}
-    batch = make_batch([3, 2])
-    scaled = SimpleNamespace(
-        vision_tokens=batch.vision_tokens * 1000,
-        text_tokens=batch.text_tokens * 1000,
-        text_offsets=batch.text_offsets,
-    )
+    pairs = make_pairs([3, 2])
+    scaled = Pairs(pairs.vision * 1000, pairs.text * 1000, pairs.text_offsets)
     sae, other = (LucidSAE(LucidOptions(**SMALL), VISION_CHANNELS, TEXT_CHANNELS).double() for _ in range(2))
     sae.initialise(statistics)
     other.initialise(thousandfold)
-    torch.testing.assert_close(sae.losses(batch).terms, other.losses(scaled).terms)
-    tokens = getattr(batch, f"{side}_tokens").flatten(0, -2)
+    torch.testing.assert_close(sae.losses(pairs).terms, other.losses(scaled).terms)
+    tokens = pairs.rows(side)
     codes, same = sae.encode(side, tokens), other.encode(side, tokens * 1000)
     torch.testing.assert_close(codes.values, same.values)
     torch.testing.assert_close(sae.decode(side, codes) * 1000, other.decode(side, same))
@@ -288,10 +276,10 @@ def test_a_new_model_has_unit_directions_and_an_encoder_that_is_a_copy_of_them()
 
 
 def test_projected_gradients_do_not_change_norms_and_normalised_directions_have_none_but_one() -> None:
-    sae, batch = build(), make_batch([3, 2])
-    sae.normalise_weights()
-    sae.losses(batch).total.backward()
-    sae.project_gradients()
+    sae, pairs = build(), make_pairs([3, 2])
+    sae.after_step()
+    sae.losses(pairs).total.backward()
+    sae.after_backward()
     for side in SIDES:
         decoder = sae.dictionary(side).decoder
         torch.testing.assert_close(decoder.norm(dim=1), torch.ones(24, dtype=torch.float64))
@@ -301,19 +289,19 @@ def test_projected_gradients_do_not_change_norms_and_normalised_directions_have_
 
 
 def test_without_unit_norm_weights_and_gradients_are_left_alone() -> None:
-    sae, batch = build(unit_norm_decoder=False), make_batch([3, 2])
-    sae.losses(batch).total.backward()
+    sae, pairs = build(unit_norm_decoder=False), make_pairs([3, 2])
+    sae.losses(pairs).total.backward()
     before = [(p.detach().clone(), p.grad.clone()) for p in sae.parameters()]
-    sae.project_gradients()
-    sae.normalise_weights()
+    sae.after_backward()
+    sae.after_step()
     for parameter, (value, gradient) in zip(sae.parameters(), before, strict=True):
         assert torch.equal(parameter, value) and torch.equal(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_modes_keep_the_budgets_and_parts_they_name(side: str) -> None:
-    sae, batch = build(relu=False), make_batch([3, 6])
-    tokens = getattr(batch, f"{side}_tokens").flatten(0, -2)
+    sae, pairs = build(relu=False), make_pairs([3, 6])
+    tokens = pairs.rows(side)
     joint = sae.encode(side, tokens, "full_joint").dense(24)
     assert torch.equal(sae.encode(side, tokens, "shared").dense(24)[:, :12], joint[:, :12])
     assert torch.equal(sae.encode(side, tokens, "private").dense(24)[:, 12:], joint[:, 12:])
@@ -330,23 +318,21 @@ def test_modes_keep_the_budgets_and_parts_they_name(side: str) -> None:
 
 
 def test_without_private_latents_all_modes_are_one_and_private_is_refused() -> None:
-    sae, batch = build(shared_ratio=1.0), make_batch([3, 6])
-    joint, *others = [
-        sae.encode("text", batch.text_tokens, m) for m in ("full_joint", "full_global", "shared")
-    ]
+    sae, pairs = build(shared_ratio=1.0), make_pairs([3, 6])
+    joint, *others = [sae.encode("text", pairs.text, m) for m in ("full_joint", "full_global", "shared")]
     assert all(torch.equal(joint.dense(24), other.dense(24)) for other in others)
     with pytest.raises(ConfigError, match=r"shared_ratio = 1\.0"):
-        sae.encode("text", batch.text_tokens, "private")
+        sae.encode("text", pairs.text, "private")
 
 
 @pytest.mark.parametrize("mode", ["full_joint", "shared"])
 def test_plan_and_cross_reconstruction_are_the_references_in_raw_units(mode: str) -> None:
-    sae, batch = build(), make_batch([3, 5, 1])
-    vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1), mode)
-    text = sae.encode("text", batch.text_tokens, mode)
-    plan = sae.transport(vision, text, batch.text_offsets, PATCHES)
-    to_vision = sae.cross_reconstruct("vision", text, plan).view(3, PATCHES, -1)
-    to_text = sae.cross_reconstruct("text", vision, plan)
+    sae, pairs = build(), make_pairs([3, 5, 1])
+    vision = sae.encode("vision", pairs.vision.flatten(0, 1), mode)
+    text = sae.encode("text", pairs.text, mode)
+    plan = transport_plan(sae, vision, text, pairs.text_offsets, PATCHES)
+    to_vision = cross_reconstruct(sae, "vision", text, plan).view(3, PATCHES, -1)
+    to_text = cross_reconstruct(sae, "text", vision, plan)
     oracle, _ = reference(sae)
     z_a, z_b = vision.dense(24).view(3, PATCHES, 24), text.dense(24)
     for n, (start, stop) in enumerate([(0, 3), (3, 8), (8, 9)]):
@@ -359,26 +345,34 @@ def test_plan_and_cross_reconstruction_are_the_references_in_raw_units(mode: str
 
 
 def test_bfloat16_autocast_keeps_the_losses_within_a_hundredth() -> None:
-    sae, batch = build(dtype=torch.float32).eval(), make_batch([3, 5, 1], dtype=torch.float32)
-    expected = sae.losses(batch)
+    sae, pairs = build(dtype=torch.float32).eval(), make_pairs([3, 5, 1], dtype=torch.float32)
+    expected = sae.losses(pairs)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = sae.losses(batch)
+        losses = sae.losses(pairs)
     losses.total.backward()
     for name, term in expected.terms.items():
         assert float(losses.terms[name]) == pytest.approx(float(term), rel=1e-2), name
 
 
 def test_a_few_steps_of_training_lower_the_loss() -> None:
-    sae, batch = build(), make_batch([3, 5, 1, 4])
+    sae, pairs = build(), make_pairs([3, 5, 1, 4])
     history = []
     for _ in range(20):
         sae.zero_grad()
-        losses = sae.losses(batch)
+        losses = sae.losses(pairs)
         losses.total.backward()
-        sae.project_gradients()
+        sae.after_backward()
         with torch.no_grad():
             for parameter in sae.parameters():
                 parameter.sub_(0.3 * parameter.grad)
-        sae.normalise_weights()
+        sae.after_step()
         history.append(losses.total.item())
     assert history[-1] < 0.7 * history[0], history
+
+
+def test_transport_cost_is_the_mean_over_captioned_pairs() -> None:
+    plan = torch.tensor([[[0.25, 0.75]], [[1.0, 0.0]], [[0.0, 0.0]]])
+    cost = torch.tensor([[[0.4, 0.8]], [[0.1, 1.0]], [[1.0, 1.0]]])
+    tokens = token_places(torch.tensor([0, 2, 3, 3]), 3)
+    coupling = Coupling(TransportPlan(plan, tokens), cost)
+    assert transport_cost(coupling).item() == pytest.approx((0.25 * 0.4 + 0.75 * 0.8 + 0.1) / 2)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from cache import PairBatch
 from pipeline.errors import ConfigError
-from pipeline.sae.inputs import select_inputs
+from pipeline.sae.crossing import cross_reconstruct, transport_plan
+from pipeline.sae.reader import READERS
 from pipeline.sae.registry import build_sae
 from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES
@@ -103,7 +104,7 @@ def test_losses_and_gradients_are_those_of_the_dense_reference(
         expected = reference.loss(batch.vision_pooled, batch.text_pooled)
     else:
         expected = reference.loss(batch.vision_tokens.flatten(0, 1), batch.text_tokens)
-    losses = sae.losses(batch)
+    losses = sae.losses(sae.reader.pairs(batch))
     torch.testing.assert_close(losses.total, expected)
     assert losses.terms.keys() == {"self_vision", "self_text"}
     torch.testing.assert_close(sum(losses.terms.values()), expected.detach())
@@ -117,7 +118,7 @@ def test_rows_that_no_caption_has_change_nothing() -> None:
     batch, found, wanted = make_batch(), build(inputs="tokens"), build(inputs="tokens")
     more = torch.ones(3, CHANNELS, dtype=torch.float64)
     padded = batch._replace(text_tokens=torch.cat([batch.text_tokens, more]))
-    losses, expected = found.losses(padded), wanted.losses(batch)
+    losses, expected = found.losses(found.reader.pairs(padded)), wanted.losses(wanted.reader.pairs(batch))
     torch.testing.assert_close(losses, expected)
     losses.total.backward()
     expected.total.backward()
@@ -137,7 +138,7 @@ def test_codes_name_the_k_strongest_latents_and_are_never_negative(variant: str)
 def test_what_the_sides_share_is_one_set_of_weights(variant: str) -> None:
     sae = build(variant)
     assert (sae.encoder("vision") is sae.encoder("text")) == sae.options.shared_encoder
-    assert (sae.decoder("vision") is sae.decoder("text")) == sae.options.shared_decoder
+    assert (sae.decoder("vision").directions is sae.decoder("text").directions) == sae.options.shared_decoder
     x = make_batch().vision_pooled
     if sae.options.shared_encoder:
         torch.testing.assert_close(sae.encode("vision", x).values, sae.encode("text", x).values)
@@ -145,47 +146,46 @@ def test_what_the_sides_share_is_one_set_of_weights(variant: str) -> None:
 
 def test_a_pair_of_embeddings_is_joined_with_mass_one_and_decoded_by_the_target() -> None:
     sae, batch = build(), make_batch()
-    seen = select_inputs(batch, "pooled")
+    pairs = sae.reader.pairs(batch)
     vision, text = sae.encode("vision", batch.vision_pooled), sae.encode("text", batch.text_pooled)
-    plan = sae.transport(vision, text, seen.text_offsets, seen.vision_tokens.shape[1])
+    plan = transport_plan(sae, vision, text, pairs.text_offsets, pairs.patches)
     torch.testing.assert_close(plan.plan, torch.ones(len(LENGTHS), 1, 1, dtype=torch.float64))
-    torch.testing.assert_close(sae.cross_reconstruct("text", vision, plan), sae.decode("text", vision))
-    torch.testing.assert_close(sae.cross_reconstruct("vision", text, plan), sae.decode("vision", text))
+    torch.testing.assert_close(cross_reconstruct(sae, "text", vision, plan), sae.decode("text", vision))
+    torch.testing.assert_close(cross_reconstruct(sae, "vision", text, plan), sae.decode("vision", text))
 
 
 def test_patches_and_tokens_are_crossed_through_a_plan_of_uniform_marginals() -> None:
     sae, batch = build(inputs="tokens"), make_batch()
     vision = sae.encode("vision", batch.vision_tokens.flatten(0, 1))
     text = sae.encode("text", batch.text_tokens)
-    plan = sae.transport(vision, text, batch.text_offsets, PATCHES).plan
+    plan = transport_plan(sae, vision, text, batch.text_offsets, PATCHES).plan
     for pair, length in enumerate(LENGTHS):
         mass = plan[pair].sum(dim=0)
         expected = torch.zeros_like(mass)
         expected[:length] = 1 / max(length, 1)
         torch.testing.assert_close(mass, expected)
-    whole = sae.transport(vision, text, batch.text_offsets, PATCHES)
+    whole = transport_plan(sae, vision, text, batch.text_offsets, PATCHES)
     weights = whole.plan[1][:, :5] / whole.plan[1][:, :5].sum(dim=0)
     mixed = weights.T @ vision.dense(LATENTS)[PATCHES : 2 * PATCHES]
-    expected = mixed @ sae.decoder("text").weight + sae.decoder("text").bias
-    torch.testing.assert_close(sae.cross_reconstruct("text", vision, whole)[2:7], expected)
+    expected = mixed @ sae.decoder("text").directions + sae.decoder("text").bias
+    torch.testing.assert_close(cross_reconstruct(sae, "text", vision, whole)[2:7], expected)
 
 
 def test_pooled_inputs_are_images_of_one_patch_and_captions_of_one_token() -> None:
     batch = make_batch()
-    seen = select_inputs(batch, "pooled")
-    assert torch.equal(seen.vision_tokens[:, 0], batch.vision_pooled)
-    assert torch.equal(seen.text_tokens, batch.text_pooled)
-    assert seen.text_offsets.tolist() == [0, 1, 2, 3, 4]
-    assert select_inputs(batch, "tokens") is batch
+    pairs = READERS["pooled"].pairs(batch)
+    assert torch.equal(pairs.vision[:, 0], batch.vision_pooled)
+    assert torch.equal(pairs.text, batch.text_pooled)
+    assert pairs.text_offsets.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_training_leaves_norms_and_gradients_alone_and_statistics_decide_nothing() -> None:
     sae, batch = build(), make_batch()
     sae.initialise({})
-    sae.losses(batch).total.backward()
+    sae.losses(sae.reader.pairs(batch)).total.backward()
     before = [(value.clone(), value.grad.clone()) for value in sae.parameters()]
-    sae.project_gradients()
-    sae.normalise_weights()
+    sae.after_backward()
+    sae.after_step()
     for (value, gradient), parameter in zip(before, sae.parameters(), strict=True):
         assert torch.equal(value, parameter) and torch.equal(gradient, parameter.grad)
 
@@ -204,7 +204,7 @@ def test_a_saved_model_loads_as_it_was(variant: str, tmp_path: Path) -> None:
     save_sae(sae, tmp_path)
     loaded = load_sae(tmp_path)
     assert isinstance(loaded, VLSAE) and loaded.options == sae.options and not loaded.training
-    assert loaded.inputs == "pooled"
+    assert loaded.reader.inputs == "pooled"
     state = loaded.state_dict()
     assert state.keys() == sae.state_dict().keys()
     assert all(torch.equal(state[name], value) for name, value in sae.state_dict().items())
@@ -229,7 +229,8 @@ def test_shared_weights_for_two_widths_are_refused(changes: dict[str, bool]) -> 
 def test_separate_autoencoders_may_differ_in_width() -> None:
     sae, batch = build("sae_d", inputs="tokens", text_channels=CHANNELS - 1), make_batch(CHANNELS - 1)
     torch.testing.assert_close(
-        sae.losses(batch).total, Reference(sae).loss(batch.vision_tokens.flatten(0, 1), batch.text_tokens)
+        sae.losses(sae.reader.pairs(batch)).total,
+        Reference(sae).loss(batch.vision_tokens.flatten(0, 1), batch.text_tokens),
     )
 
 

@@ -1,0 +1,182 @@
+"""What a dictionary reads of a pair: every patch and token, or one pooled embedding per side.
+
+A dictionary of pooled embeddings sees images of one patch and captions of one token, the embeddings themselves. So
+whatever is defined for patches and tokens (a plan, a cross reconstruction, an image's code) is defined for it too, and
+is what one expects: the plan of a pair joins its two embeddings.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+from torch.nn.functional import pad
+
+from cache import SideStatistics
+from pipeline.errors import RunError
+from pipeline.sae.options import Inputs
+from pipeline.sae.pairs import Pairs
+from pipeline.sae.sides import SIDES, Side
+
+if TYPE_CHECKING:
+    from cache import ActivationCache, PairBatch
+    from pipeline.backbone.model import Activations, Backbone
+
+_ROWS_AT_ONCE = 4096
+
+
+class Widths(Protocol):
+    """What says how wide activations are: a backbone, or the manifest of a cache."""
+
+    @property
+    def vision_channels(self) -> int:
+        """Width of a patch."""
+
+    @property
+    def text_channels(self) -> int:
+        """Width of a token."""
+
+    @property
+    def embedding(self) -> int:
+        """Width of a pooled embedding."""
+
+
+class Rows(NamedTuple):
+    """What is read of some images or texts, one after another."""
+
+    rows: Float[Tensor, "token channel"]
+    offsets: Int64[Tensor, " item_plus_1"]
+    """Where each one's rows begin."""
+
+
+class PairReader(ABC):
+    """Reads one kind of inputs.
+
+    Attributes:
+        inputs: its name.
+        units: what a row of vision and of text is called.
+        knows_places: whether a row has a place in its image or text.
+    """
+
+    inputs: Inputs
+    units: tuple[str, str]
+    knows_places: bool
+
+    @abstractmethod
+    def channels(self, source: Widths) -> tuple[int, int]:
+        """Widths of what is read of an image and of a caption."""
+
+    @abstractmethod
+    def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
+        """Exact moments of what is read of a cache's pairs, by side."""
+
+    @abstractmethod
+    def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
+        """A point near the mean of what is read of each side, at no cost."""
+
+    @abstractmethod
+    def pairs(self, batch: PairBatch) -> Pairs:
+        """What is read of a cached batch; on its device."""
+
+    @abstractmethod
+    def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
+        """What is read of images or texts fresh from a backbone, on its device.
+
+        Args:
+            activations: of the images or texts.
+            valid: which tokens are; by default all, as patches are.
+        """
+
+    def texts(self, backbone: Backbone, texts: Sequence[str]) -> Rows:
+        """What is read of texts, in one forward pass of the backbone."""
+        token_ids, valid = backbone.tokenize(list(texts))
+        return self.rows(backbone.encode_texts(token_ids), valid)
+
+    def refuse_other_widths(self, read: tuple[int, int], source: Widths, name: str, remedy: str) -> None:
+        """Refuse to go on where the activations of `source`, called `name`, are not as wide as the dictionary reads.
+
+        Raises:
+            RunError: they are not; the message ends in `remedy`.
+        """
+        for side, made, expected in zip(SIDES, self.channels(source), read, strict=True):
+            if made != expected:
+                raise RunError(
+                    f"{name}: {made} {side} channels, but the dictionary was trained on {expected}; {remedy}"
+                )
+
+
+class TokenReader(PairReader):
+    """Reads every patch and every token."""
+
+    inputs = "tokens"
+    units = ("patches", "tokens")
+    knows_places = True
+
+    def channels(self, source: Widths) -> tuple[int, int]:
+        """Widths of a patch and of a token."""
+        return source.vision_channels, source.text_channels
+
+    def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
+        """Moments that were written with the cache."""
+        return cache.statistics
+
+    def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
+        """The means of the cache's statistics."""
+        return {side: cache.statistics[side].mean for side in SIDES}
+
+    def pairs(self, batch: PairBatch) -> Pairs:
+        """The batch's patches and tokens."""
+        return Pairs(batch.vision_tokens, batch.text_tokens, batch.text_offsets)
+
+    def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
+        """The valid tokens."""
+        tokens = activations.tokens
+        if valid is None:
+            valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        valid = valid.to(tokens.device)
+        return Rows(tokens[valid], pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)))
+
+
+class PooledReader(PairReader):
+    """Reads the pooled embedding of either side."""
+
+    inputs = "pooled"
+    units = ("pictures", "captions")
+    knows_places = False
+
+    def channels(self, source: Widths) -> tuple[int, int]:
+        """The width of the embeddings, twice."""
+        return source.embedding, source.embedding
+
+    def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
+        """Moments of the embeddings, which are read for it, each image and caption once."""
+        rows = {"vision": np.unique(cache.pair_images), "text": np.unique(cache.pair_captions)}
+        return {side: _moments(cache, f"{side}/pooled", some) for side, some in rows.items()}
+
+    def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
+        """Zeros: a cache has no statistics of embeddings, and those are not far from 0."""
+        return {side: np.zeros(cache.manifest.embedding) for side in SIDES}
+
+    def pairs(self, batch: PairBatch) -> Pairs:
+        """The batch's embeddings."""
+        offsets = torch.arange(len(batch.pair) + 1, device=batch.text_offsets.device)
+        return Pairs(batch.vision_pooled[:, None], batch.text_pooled, offsets)
+
+    def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
+        """The embeddings, whatever is valid."""
+        pooled = activations.pooled
+        return Rows(pooled, torch.arange(len(pooled) + 1, device=pooled.device))
+
+
+READERS: Mapping[Inputs, PairReader] = {"tokens": TokenReader(), "pooled": PooledReader()}
+
+
+def _moments(cache: ActivationCache, name: str, rows: np.ndarray) -> SideStatistics:
+    parts = (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
+    return reduce(SideStatistics.merge, (SideStatistics.of(cache.read_stored(name, part)) for part in parts))
