@@ -23,9 +23,9 @@ class PairBatch(NamedTuple):
     """
 
     pair: Int[Tensor, "pair"]
-    vision_tokens: Float[Tensor, "pair patch channel"]
-    text_tokens: Float[Tensor, "token channel"]
-    text_offsets: Int[Tensor, "pair_and_one"]
+    vision_tokens: Float[Tensor, "pair patch vision_channel"]
+    text_tokens: Float[Tensor, "token text_channel"]
+    text_offsets: Int[Tensor, " pair_plus_1"]
     token_ids: Int[Tensor, "token"]
     vision_pooled: Float[Tensor, "pair embedding"]
     text_pooled: Float[Tensor, "pair embedding"]
@@ -33,7 +33,7 @@ class PairBatch(NamedTuple):
 
 def packed_rows(
     starts: Int[Tensor, "pair"], lengths: Int[Tensor, "pair"], rows: int | None = None
-) -> tuple[Int[Tensor, "token"], Int[Tensor, "pair_and_one"]]:
+) -> tuple[Int[Tensor, "token"], Int[Tensor, " pair_plus_1"]]:
     """Row numbers of ragged pieces `starts[i] : starts[i] + lengths[i]` one after another, and their offsets.
 
     `rows` is the sum of the lengths; where it is known, a GPU need not be waited for.

@@ -1,8 +1,11 @@
-"""No test has a time limit: on a busy machine the slow case is not the wrong one."""
+"""No test has a time limit, as on a busy machine the slow case is not the wrong one; every test checks array shapes."""
 
 import signal
+from pathlib import Path
 
 from hypothesis import settings
+
+import tests.checked_shapes
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -10,3 +13,10 @@ settings.load_profile("no deadline")
 # A shell lets its background jobs ignore Ctrl-C, which some tests send.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+tests.checked_shapes.check_modules_when_imported(Path(__file__).parents[1])
+
+
+def pytest_collection_finish() -> None:
+    """Check the named tuples of all modules that the tests import."""
+    tests.checked_shapes.check_named_tuples()

@@ -64,10 +64,10 @@ class PairTensors(NamedTuple):
     pair: Int[Tensor, "pair"]
     image: Int[Tensor, "pair"]
     image_id: Int[Tensor, "image"]
-    vision_tokens: Float[Tensor, "image patch channel"]
+    vision_tokens: Float[Tensor, "image patch vision_channel"]
     vision_pooled: Float[Tensor, "image embedding"]
-    text_offsets: Int[Tensor, "pair_and_one"]
-    text_tokens: Float[Tensor, "token channel"]
+    text_offsets: Int[Tensor, " pair_plus_1"]
+    text_tokens: Float[Tensor, "token text_channel"]
     token_ids: Int[Tensor, "token"]
     text_pooled: Float[Tensor, "pair embedding"]
 

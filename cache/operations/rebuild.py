@@ -81,7 +81,7 @@ def _statistics(
     cache: ActivationCache,
     side: str,
     tokens: Int[np.ndarray, "row"],
-    pooled: Int[np.ndarray, "row"],
+    pooled: Int[np.ndarray, "pooled_row"],
     paired: Int[np.ndarray, "paired"],
 ) -> SideStatistics:
     """Statistics of one side of a shard, from all rows of its arrays, of the tokens those that are in a pair."""

@@ -30,7 +30,7 @@ class PairRows:
     shard_images: int
 
     @property
-    def token_offsets(self) -> Int[np.ndarray, "pair_and_one"]:
+    def token_offsets(self) -> Int[np.ndarray, " pair_plus_1"]:
         """int64 [pair + 1]: the tokens of the i-th pair, packed, are rows `[i]` to `[i + 1]`."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.token_counts)])
 

@@ -97,7 +97,7 @@ class ShardedArray:
             task()
         return out
 
-    def tasks(self, rows: Int[np.ndarray, "row"], out: Shaped[np.ndarray, "row ..."]) -> list[Task]:
+    def tasks(self, rows: Int[np.ndarray, "row"], out: Shaped[np.ndarray, "buffer_row ..."]) -> list[Task]:
         """The work of reading `rows`, in the given order, into `out`, to be done by any threads.
 
         Args:

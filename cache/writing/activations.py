@@ -29,9 +29,9 @@ class ShardActivations(NamedTuple):
         text_pooled: floating point [caption, embedding].
     """
 
-    vision_tokens: Float[np.ndarray, "image patch channel"]
+    vision_tokens: Float[np.ndarray, "image patch vision_channel"]
     vision_pooled: Float[np.ndarray, "image embedding"]
-    text_tokens: Float[np.ndarray, "token channel"]
+    text_tokens: Float[np.ndarray, "token text_channel"]
     text_lengths: Int[np.ndarray, "caption"]
     token_ids: Int[np.ndarray, "token"]
     text_pooled: Float[np.ndarray, "caption embedding"]

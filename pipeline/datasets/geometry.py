@@ -38,8 +38,8 @@ def patch_coverage(
     left, top, width, height = box
     column_edges, row_edges = _patch_edges(image_size, grid, resize_mode)
     right, bottom = min(left + width, image_size[0]), min(top + height, image_size[1])
-    across = _overlap(column_edges, np.array([max(left, 0.0), right]))
-    down = _overlap(row_edges, np.array([max(top, 0.0), bottom]))
+    across = _overlap(column_edges, np.array([max(left, 0.0), right], dtype=np.float64))
+    down = _overlap(row_edges, np.array([max(top, 0.0), bottom], dtype=np.float64))
     return torch.from_numpy((down * across.T).ravel().astype(np.float32))
 
 
@@ -74,7 +74,7 @@ def coverage_of_mask(
 
 def _patch_edges(
     image_size: tuple[int, int], grid: tuple[int, int], resize_mode: ResizeMode
-) -> tuple[Float[np.ndarray, "columns+1"], Float[np.ndarray, "rows+1"]]:
+) -> tuple[Float[np.ndarray, " column_edge"], Float[np.ndarray, " row_edge"]]:
     """Where the patch borders run in the image, in its pixels; outside the image where the backbone pads."""
     width, height = image_size
     rows, columns = grid
@@ -90,7 +90,7 @@ def _patch_edges(
 
 
 def _overlap(
-    edges: Float[np.ndarray, "cell+1"], spans: Float[np.ndarray, "span+1"]
+    edges: Float[np.ndarray, " cell_edge"], spans: Float[np.ndarray, " span_edge"]
 ) -> Float[np.ndarray, "cell span"]:
     """Share of each cell (between consecutive `edges`) that each span (between consecutive `spans`) fills."""
     start = np.maximum(edges[:-1, None], spans[None, :-1])

@@ -103,7 +103,7 @@ class ShardEncoder:
 
     def _encode_images(self, count: int, batches: Iterable[PictureBatch]) -> _EncodedImages:
         """Encode the `count` pictures of `batches`, also those that are blank."""
-        encoded = _EncodedImages(torch.empty(0), torch.empty(0), torch.empty(0), {})
+        encoded = _no_images()
         start = 0
         for pixels, unusable in batches:
             activations = self._backbone.encode_images(pixels)
@@ -144,6 +144,11 @@ def _no_captions(backbone: "Backbone") -> _EncodedCaptions:
     none = torch.zeros(0, dtype=torch.int64)
     tokens, pooled = torch.zeros(0, backbone.text_channels), torch.zeros(0, backbone.embedding)
     return _EncodedCaptions(tokens, none, none, pooled)
+
+
+def _no_images() -> _EncodedImages:
+    """Of a width that is not known yet."""
+    return _EncodedImages(torch.empty(0, 0, 0), torch.empty(0, 0), torch.empty(0, dtype=torch.bool), {})
 
 
 def _room_for(count: int, activations: "Activations") -> _EncodedImages:

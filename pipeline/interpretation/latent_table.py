@@ -208,14 +208,14 @@ def caption_records(
     ]
 
 
-@torch.inference_mode()
 def _read_captions(
     sae: SparseAutoencoder, cache: ActivationCache, backbone: "Backbone", pairs: list[int]
 ) -> Iterator[tuple[int, list[Word], Float[np.ndarray, "latent word"]]]:
     """Each pair with its caption's words and the largest shared code in each."""
     batch = cache.read_pairs(np.array(pairs))
-    codes = sae.encode("text", batch.text_tokens.to(next(sae.parameters()).device), "shared")
-    dense = codes.dense(sae.shared_width).T.cpu().numpy()
+    with torch.inference_mode():
+        codes = sae.encode("text", batch.text_tokens.to(next(sae.parameters()).device), "shared")
+        dense = codes.dense(sae.shared_width).T.cpu().numpy()
     offsets = batch.text_offsets.tolist()
     for row, pair in enumerate(pairs):
         tokens = slice(offsets[row], offsets[row + 1])

@@ -114,7 +114,7 @@ class ConceptIndex:
 
     def _weighted_maps(
         self, codes: SparseCodes, images: int, latents: int
-    ) -> Float[Tensor, "image*latent patch"]:
+    ) -> Float[Tensor, "image_latent patch"]:
         """`z_p,m idf_m`, a row of patches for every latent of every image."""
         patches = len(codes.values) // images
         values = codes.values.clamp(min=0) * self._idf[codes.indices]
@@ -127,7 +127,7 @@ class ConceptIndex:
 
     def _peaks(
         self,
-        maps: Float[Tensor, "image*latent patch"],
+        maps: Float[Tensor, "image_latent patch"],
         image: Int[Tensor, "pair"],
         concept: Int[Tensor, "pair"],
         latents: int,

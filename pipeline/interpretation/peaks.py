@@ -43,7 +43,7 @@ def image_peaks(codes: SparseCodes, images: int, latents: int) -> Peaks:
     return peaks(codes, torch.arange(images + 1, device=codes.values.device) * patches, latents)
 
 
-def peaks(codes: SparseCodes, offsets: Int[Tensor, "item+1"], latents: int) -> Peaks:
+def peaks(codes: SparseCodes, offsets: Int[Tensor, " item_plus_1"], latents: int) -> Peaks:
     """Peaks over items packed one after the other: item i has elements offsets[i] up to offsets[i + 1].
 
     An item without elements fires nothing.

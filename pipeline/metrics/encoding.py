@@ -46,7 +46,7 @@ class EncodedBatch(NamedTuple):
         """Every valid token of a side, in the order of the codes."""
         return self.pairs.rows(side)
 
-    def offsets(self, side: Side) -> Int64[Tensor, "pair+1"]:
+    def offsets(self, side: Side) -> Int64[Tensor, " pair_plus_1"]:
         """Where each pair's tokens of a side begin."""
         return self.pairs.offsets(side)
 

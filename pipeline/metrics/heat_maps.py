@@ -69,6 +69,6 @@ def cosine_maps(
     return cosine - cosine.amin(dim=-1, keepdim=True)
 
 
-def by_pair(part: Shaped[Tensor, "pair*patch k"], patches: int) -> Shaped[Tensor, "pair patch k"]:
+def by_pair(part: Shaped[Tensor, "pair_patch k"], patches: int) -> Shaped[Tensor, "pair patch k"]:
     """Values or indices of a batch's codes, told apart by pair."""
     return part.view(-1, patches, part.shape[1])

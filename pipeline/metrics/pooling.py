@@ -9,7 +9,7 @@ from pipeline.sparse.codes import SparseCodes, pool_codes
 
 
 def pool(
-    codes: SparseCodes, offsets: Int64[Tensor, "item+1"], width: int, pooling: Pooling
+    codes: SparseCodes, offsets: Int64[Tensor, " item_plus_1"], width: int, pooling: Pooling
 ) -> Float[Tensor, "item latent"]:
     """Pool each item's token codes per latent; a latent that a token does not fire counts as zero.
 

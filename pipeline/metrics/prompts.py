@@ -28,7 +28,7 @@ class EncodedTexts(NamedTuple):
     """
 
     codes: SparseCodes
-    offsets: Int64[Tensor, "text+1"]
+    offsets: Int64[Tensor, " text_plus_1"]
     token_ids: list[Int64[Tensor, "token"]]
     pooled: Float[Tensor, "text embedding"]
 

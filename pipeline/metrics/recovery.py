@@ -41,7 +41,7 @@ def label_matrix(items: Sequence[Sequence[str]], concepts: Sequence[str]) -> Boo
 
 
 def askable(
-    vision: Bool[np.ndarray, "item concept"], text: Bool[np.ndarray, "item concept"], least: int
+    vision: Bool[np.ndarray, "image concept"], text: Bool[np.ndarray, "caption concept"], least: int
 ) -> list[int]:
     """Columns with at least `least` items that have the concept and as many that lack it, on both sides."""
     sides = [np.minimum(labels.sum(axis=0), (~labels).sum(axis=0)) for labels in (vision, text)]

@@ -65,7 +65,7 @@ class Dictionary(nn.Module):
         self.scale.fill_(scale)
         self.decoder_bias.copy_(torch.from_numpy(np.asarray(moments.mean) / scale))
 
-    def scaled(self, activations: Float[Tensor, "token channel"]) -> Float[Tensor, "token channel"]:
+    def scaled(self, activations: Float[Tensor, "... channel"]) -> Float[Tensor, "... channel"]:
         """Raw cache units to scaled units."""
         return activations / self.scale
 

@@ -75,8 +75,8 @@ def info_nce(
 
 
 def train_auxiliary_autoencoder(
-    vision: Float[Tensor, "pair channel"],
-    text: Float[Tensor, "pair channel"],
+    vision: Float[Tensor, "image vision_channel"],
+    text: Float[Tensor, "caption text_channel"],
     options: AuxiliaryAutoencoderOptions,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> AuxiliaryAutoencoder:
