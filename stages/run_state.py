@@ -17,6 +17,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 SOFTWARE_FILE = "software.json"
 
 _REMEDY = "go back to its options, discard it (`--replace`), or choose another folder (`--run`)"
+_DELETE = "go back to its options, delete it (or say `--replace`), or choose another folder (`--run`)"
 
 
 def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
@@ -30,7 +31,7 @@ def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
         header = read_checkpoint(checkpoint)
         check_seal(checkpoint, "delete it to train from the start")
         what = f"{checkpoint}: a checkpoint of another training (step {header.step})"
-        refuse_differences(what, header.identity, identity, _REMEDY)
+        refuse_differences(what, header.identity, identity, _DELETE)
         return False
     if not any((run / name).exists() for name in (CONFIG_FILE, MODEL_FILE)):
         return False

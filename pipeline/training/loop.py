@@ -117,6 +117,7 @@ class Trainee:
         if not torch.isfinite(terms["total"]):
             pairs = ", ".join(map(str, batch.pair[:8].tolist()))
             remedy = _DIVERGED if self.step else _NEVER_FINITE
+            remedy += f", and delete {self._checkpoint}" if self._kept else ""
             raise RunError(f"the loss is not finite at step {self.step} (pairs {pairs}, ...); {remedy}")
         self.step += 1
         done = self.step == self.total_steps

@@ -202,6 +202,19 @@ def test_an_option_that_decides_no_weight_may_change_on_the_way(
     assert (RUN / "model.safetensors").read_bytes() == (finished / RUN / "model.safetensors").read_bytes()
 
 
+def test_a_training_that_diverged_says_how_to_begin_it_with_other_options(untrained: Path) -> None:
+    change_params(untrained, "train", learning_rate=1e30, checkpoint_every=1)
+    status, said = concord(*TRAIN)
+    assert status == 1 and said.endswith(
+        f"lower train.learning_rate or train.weight_decay, and delete {CHECKPOINT}"
+    )
+    change_params(untrained, "train", learning_rate=1e-3)
+    status, said = concord(*TRAIN)
+    assert status == 1 and "go back to its options, delete it (or say `--replace`)" in said
+    CHECKPOINT.unlink()
+    assert concord(*TRAIN)[0] == 0
+
+
 def test_sizes_that_no_memory_holds_are_told_in_one_line(untrained: Path) -> None:
     change_params(untrained, "sae", latents=2**62)
     status, said = concord(*TRAIN)
