@@ -13,7 +13,7 @@ from pipeline.figures.style import WIDTHS, check_outputs
 from pipeline.params import Params
 from pipeline.results.markup import Markup
 from pipeline.results.run import read_run
-from pipeline.results.tables import metric_tables, tables_text
+from pipeline.results.tables import choose_tables, tables_text
 from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.files import replace_file
 from stages.drawing import write_drawing
@@ -99,17 +99,9 @@ def write_tables(runs: Sequence[Path], sections: Sequence[str], outputs: Sequenc
             raise RunError(
                 f"{run.folder}/metrics.json: no such file; run `concord evaluate {run.name}` first"
             )
-    tables = {table.section.title.lower(): table for table in metric_tables(found)}
-    unknown = [section for section in sections if section.lower() not in tables]
-    if unknown:
-        raise ConfigError(f"--section {unknown[0]}: these runs have {', '.join(tables)}")
-    shown = [tables[section.lower()] for section in sections] or [
-        table for table in tables.values() if table.has_paper
-    ]
-    if not shown:
-        raise ConfigError("the paper has no figures of these variants; choose tables with --section")
+    tables = choose_tables(found, sections)
     for output in outputs:
-        replace_file(output, tables_text(shown, _MARKUPS[output.suffix]).encode())
+        replace_file(output, tables_text(tables, _MARKUPS[output.suffix]).encode())
         note(f"written to {output}")
 
 

@@ -23,7 +23,7 @@ def compare(
     Args:
         runs: Per training of a dictionary the same splits.
         options: The alphas.
-        overlap: What `confidence_interval` is to know of the splits.
+        overlap: What `half_width` is to know of the splits.
 
     Returns:
         For the rules `alpha_0`, `alpha_fixed`, `alpha_tuned` and `concepts_only` the `accuracy` and its paired

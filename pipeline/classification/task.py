@@ -27,7 +27,7 @@ class Task(NamedTuple):
     Attributes:
         described: classes and templates, and what was skipped.
         splits: per dictionary its pictures, in the same splits.
-        overlap: what `confidence_interval` is to know of the splits.
+        overlap: what `half_width` is to know of the splits.
     """
 
     described: Mapping[str, Any]

@@ -20,11 +20,6 @@ class Neighbour:
     vision: float
     text: float
 
-    @property
-    def likeness(self) -> float:
-        """Mean of both cosines."""
-        return (self.vision + self.text) / 2
-
 
 @torch.inference_mode()
 def nearest_latents(

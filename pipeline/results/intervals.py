@@ -1,7 +1,6 @@
 """A mean, or a share, with its 95 % confidence interval."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -11,15 +10,8 @@ from scipy.stats import t as student_t
 _COVERED = 0.95
 
 
-class Interval(NamedTuple):
-    """A mean, and how far the interval reaches to either side; None where one value leaves it unknown."""
-
-    mean: float
-    half_width: float | None
-
-
-def confidence_interval(values: Float[np.ndarray, "value"], overlap: float = 0.0) -> Interval:
-    """Student's 95 % interval of the mean: `t s sqrt(1 / n + overlap)`, with n - 1 degrees of freedom.
+def half_width(values: Float[np.ndarray, "value"], overlap: float = 0.0) -> float | None:
+    """Compute half of Student's 95 % interval of the mean: `t s sqrt(1 / n + overlap)`, n - 1 degrees of freedom.
 
     Args:
         values: One figure per repetition.
@@ -28,12 +20,12 @@ def confidence_interval(values: Float[np.ndarray, "value"], overlap: float = 0.0
             interval would shrink to nothing by splitting more often (Nadeau and Bengio, "Inference for the
             Generalization Error", 2003, section 3).
     """
-    count, mean = len(values), float(np.mean(values))
+    count = len(values)
     if count < 2:
-        return Interval(mean, None)
+        return None
     deviation = float(np.std(values, ddof=1))
     quantile = float(student_t.ppf((1 + _COVERED) / 2, count - 1))
-    return Interval(mean, quantile * deviation * math.sqrt(1 / count + overlap))
+    return quantile * deviation * math.sqrt(1 / count + overlap)
 
 
 def share_interval(part: int, whole: int) -> tuple[float, float]:
@@ -56,6 +48,6 @@ def intervals(values: Float[np.ndarray, "run value"], overlap: float = 0.0) -> d
     """
     return {
         "mean": float(values.mean()),
-        "over_pictures": confidence_interval(values.mean(axis=0), overlap).half_width,
-        "over_trainings": confidence_interval(values.mean(axis=1)).half_width,
+        "over_pictures": half_width(values.mean(axis=0), overlap),
+        "over_trainings": half_width(values.mean(axis=1)),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.errors import ConfigError
 from pipeline.results.catalogue import PAPER, SECTIONS, Figure, Section
 from pipeline.results.decimals import figure_text
 from pipeline.results.markup import Markup, table_text
@@ -55,6 +56,23 @@ def metric_tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     """Fill in every section that has a figure with a row."""
     tables = (_table(section, runs) for section in SECTIONS)
     return tuple(table for table in tables if table.rows)
+
+
+def choose_tables(runs: Sequence[Run], sections: Sequence[str]) -> tuple[Table, ...]:
+    """Fill in the sections of these titles, in whatever case; without any, those that the paper has figures of.
+
+    Raises:
+        ConfigError: there is no such section, or none at all.
+    """
+    tables = {table.section.title.lower(): table for table in metric_tables(runs)}
+    unknown = [section for section in sections if section.lower() not in tables]
+    if unknown:
+        raise ConfigError(f"--section {unknown[0]}: these runs have {', '.join(tables)}")
+    chosen = [tables[section.lower()] for section in sections]
+    chosen = chosen or [table for table in tables.values() if table.has_paper]
+    if not chosen:
+        raise ConfigError("the paper has no figures of these variants; choose tables with --section")
+    return tuple(chosen)
 
 
 def all_figures(runs: Sequence[Run]) -> Table:

@@ -23,7 +23,7 @@ def test_nearest_latents_are_those_of_highest_mean_cosine_on_both_sides():
         }
         best = sorted(likeness, key=lambda other: -likeness[other])[:3]
         assert [neighbour.latent for neighbour in nearest[latent]] == best
-        assert [neighbour.likeness for neighbour in nearest[latent]] == pytest.approx(
+        assert [(near.vision + near.text) / 2 for near in nearest[latent]] == pytest.approx(
             [likeness[other] for other in best], abs=1e-5
         )
     assert nearest_latents(sae, [4], 3) == {4: ()}
