@@ -5,16 +5,24 @@ grid. Areas are intersected with that rectangle in the image's own pixels, so th
 resolution; the backbone's rounding to whole pixels while resizing (under one input pixel) is left out.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cache import ActivationCache
 from pipeline.datasets.masks import segmentation_mask
 
 ResizeMode = Literal["squash", "shortest", "longest"]
+
+
+def resize_mode_of(cache: ActivationCache) -> ResizeMode:
+    """Tell how the cache's backbone fits an image to its input."""
+    identity: Any = cache.manifest.backbone
+    mode: ResizeMode = identity["preprocessing"]["resize_mode"]
+    return mode
 
 
 def patch_coverage(

@@ -11,11 +11,12 @@ from jaxtyping import Float
 from PIL import Image
 
 from cache import ActivationCache
+from pipeline.datasets.geometry import resize_mode_of
 from pipeline.datasets.sample_pictures import read_sample_picture
 from pipeline.errors import ConfigError
 from pipeline.interpretation.interpreted_run import InterpretedRun, open_interpreted_run, ranking_of
 from pipeline.interpretation.latent import Latent, specimens
-from pipeline.interpretation.sightings import Ranking, Sighting, SplitSightings, resize_mode_of, rows_of_pairs
+from pipeline.interpretation.sightings import Ranking, Sighting, SplitSightings, rows_of_pairs
 from pipeline.report.pictures import as_seen
 
 SEARCHED_IMAGES = 2000

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 
 from cache import ActivationCache, PairBatch
-from pipeline.datasets.geometry import ResizeMode
 from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks
 from pipeline.sae.base import SparseAutoencoder
 
@@ -141,13 +140,6 @@ def crop_around(row: int, column: int, grid: tuple[int, int]) -> Window:
     top = min(max(row - CROP // 2, 0), grid[0] - rows)
     left = min(max(column - CROP // 2, 0), grid[1] - columns)
     return Window(top, left, rows, columns)
-
-
-def resize_mode_of(cache: ActivationCache) -> ResizeMode:
-    """How the cache's backbone fits an image to its input."""
-    identity: Any = cache.manifest.backbone
-    mode: ResizeMode = identity["preprocessing"]["resize_mode"]
-    return mode
 
 
 def rows_of_pairs(cache: ActivationCache, pairs: set[int]) -> dict[int, dict[str, Any]]:

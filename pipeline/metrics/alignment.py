@@ -10,6 +10,7 @@ from pipeline.errors import RunError
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items, TopItems
 from pipeline.metrics.judge import Judge
+from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES, Side
@@ -18,7 +19,7 @@ _NONE_ALIVE = NotDefined("no shared latent fires on both sides of this split")
 _NO_DIRECTION = NotDefined("the judge's embeddings of the drawn latents' items are zero")
 
 
-class AlignmentMeter:
+class AlignmentMeter(Meter):
     """The `alignment` part of metrics.json: intra- and inter-similarity (VL-SAE, arXiv 2510.21323).
 
     A latent's concept on a side is the mean, brought to unit length, of what a judge makes of the items that fire it

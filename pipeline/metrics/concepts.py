@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from pipeline.datasets.geometry import ResizeMode
 from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
@@ -25,7 +26,7 @@ from pipeline.sae.sides import SIDES
 _NO_PATCHES = NotDefined("the dictionary has no codes of patches")
 
 
-class ConceptMeter:
+class ConceptMeter(Meter):
     """The `concepts` part of metrics.json: collects codes batch by batch and scores them at the end.
 
     Items are images (each once, however many captions it has) and captions. Kept until the end: a dense pooled

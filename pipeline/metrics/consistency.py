@@ -9,12 +9,13 @@ from jaxtyping import Float
 from pipeline.metrics.alignment import unit_length
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items
+from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES
 
 
-class ConsistencyMeter:
+class ConsistencyMeter(Meter):
     """The `consistency` part of metrics.json: cos(h_v, h_t) of shared codes on matched and on mismatched pairs.
 
     It asks of the codes alone what VL-SAE (arXiv 2510.21323) relies on where it compares the concepts of an image with

@@ -8,12 +8,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES, Side
 
 
-class DegeneracyMeter:
+class DegeneracyMeter(Meter):
     """The `degeneracy` part of metrics.json (LUCID, arXiv 2602.07311, 4.5, equation 2).
 
     maxfreq is the largest share, over the shared latents m, of the items x with z_m(x) > 0. The paper does not say

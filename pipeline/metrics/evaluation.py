@@ -1,20 +1,20 @@
 """Everything metrics.json holds about one trained dictionary, in one pass over a cache."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from cache import ActivationCache
-from pipeline.datasets.geometry import ResizeMode
+from pipeline.datasets.geometry import resize_mode_of
 from pipeline.metrics.alignment import AlignmentMeter
 from pipeline.metrics.concepts import ConceptMeter
 from pipeline.metrics.consistency import ConsistencyMeter
 from pipeline.metrics.degeneracy import DegeneracyMeter
-from pipeline.metrics.encoding import EncodedBatch, encode_batch
+from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.grounding import GroundingMeter
-from pipeline.metrics.items import read_items
 from pipeline.metrics.judge import CachedJudge
+from pipeline.metrics.meter import Measured, Meter
 from pipeline.metrics.not_defined import NotDefined, tell_apart
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.prompts import PromptEncoder
@@ -27,17 +27,65 @@ if TYPE_CHECKING:
 
 
 _REMEDY = "evaluate on a cache of the backbone it was trained with"
-_NO_PLACES = NotDefined("the dictionary reads one embedding of a whole image, which has no place in it")
 
 
-class Meter(Protocol):
-    """A part of metrics.json that collects what it needs batch by batch."""
+def _reconstruction(of: Measured) -> Meter:
+    centres = of.sae.reader.centres(of.cache)
+    return ReconstructionMeter(of.sae, centres, of.cache.manifest.storage_dtype)
 
-    def update(self, encoded: EncodedBatch) -> None:
-        """Add a batch."""
 
-    def result(self) -> dict[str, Any] | NotDefined:
-        """The part, as JSON values; a figure without a value is `NotDefined`, never NaN."""
+def _degeneracy(of: Measured) -> Meter:
+    shared, private, pooling = of.sae.shared_width, of.sae.private_width, of.options.degeneracy_pooling
+    return DegeneracyMeter(of.cache.pair_images, shared, private, pooling)
+
+
+def _concepts(of: Measured) -> Meter:
+    options, grid = of.options, of.cache.manifest.grid if of.sae.reader.knows_places else None
+    resize_mode = resize_mode_of(of.cache)
+    return ConceptMeter(
+        of.cache.samples, grid, resize_mode, options.concept_pooling, options.least_positives, options.seed
+    )
+
+
+def _alignment(of: Measured) -> Meter:
+    options = of.options
+    judging = ActivationCache.open(options.judge) if options.judge else of.cache
+    return AlignmentMeter(
+        of.items,
+        of.sae.shared_width,
+        CachedJudge(judging, of.cache, options.batch_pairs),
+        options.alignment_latents,
+        options.alignment_items,
+        options.seed,
+        options.concept_pooling,
+    )
+
+
+def _consistency(of: Measured) -> Meter:
+    options = of.options
+    return ConsistencyMeter(
+        of.items, of.sae.shared_width, options.consistency_pairs, options.seed, options.concept_pooling
+    )
+
+
+def _grounding(of: Measured) -> Meter | NotDefined:
+    if not of.sae.reader.knows_places:
+        return NotDefined("the dictionary reads one embedding of a whole image, which has no place in it")
+    prompts = (
+        PromptEncoder(of.sae, of.backbone, of.options.prompt, of.options.batch_pairs) if of.backbone else None
+    )
+    return GroundingMeter(prompts, of.cache.samples, of.cache.manifest.grid, resize_mode_of(of.cache))
+
+
+METERS: Mapping[str, Callable[[Measured], Meter | NotDefined]] = {
+    "reconstruction": _reconstruction,
+    "degeneracy": _degeneracy,
+    "concepts": _concepts,
+    "alignment": _alignment,
+    "consistency": _consistency,
+    "grounding": _grounding,
+}
+"""By part of metrics.json what measures it, or why nothing can; `pipeline.results.catalogue` describes the figures."""
 
 
 @torch.inference_mode()
@@ -77,8 +125,9 @@ def evaluate(
     sae.reader.refuse_other_widths(widths, cache.manifest, str(cache), _REMEDY)
     sae.eval()
     device = next(sae.parameters()).device
-    grounding = _grounding_meter(sae, cache, backbone, options) if sae.reader.knows_places else None
-    meters = _other_meters(sae, cache, options) | ({"grounding": grounding} if grounding else {})
+    measured = Measured(sae, cache, backbone, options)
+    made = {part: make(measured) for part, make in METERS.items()}
+    meters = {part: meter for part, meter in made.items() if isinstance(meter, Meter)}
     done = 0
     for batch in cache.iterate(options.batch_pairs):
         encoded = encode_batch(sae, batch, device)
@@ -87,54 +136,14 @@ def evaluate(
         done += len(batch.pair)
         if progress:
             progress(done, cache.pairs)
-    results: dict[str, Any] = {name: meter.result() for name, meter in meters.items()}
-    results["counts"] = _counts(cache) | (grounding.counts() if grounding else {})
-    figures = tell_apart(results | ({} if grounding else {"grounding": _NO_PLACES}))
-    return figures.values | ({"not_defined": figures.reasons} if figures.reasons else {})
-
-
-def _grounding_meter(
-    sae: SparseAutoencoder, cache: ActivationCache, backbone: "Backbone | None", options: EvaluateOptions
-) -> GroundingMeter:
-    prompts = PromptEncoder(sae, backbone, options.prompt, options.batch_pairs) if backbone else None
-    return GroundingMeter(prompts, cache.samples, *_patch_layout(cache))
-
-
-def _other_meters(
-    sae: SparseAutoencoder, cache: ActivationCache, options: EvaluateOptions
-) -> dict[str, Meter]:
-    grid, resize_mode = _patch_layout(cache)
-    items, latents, pooling = read_items(cache), sae.shared_width, options.concept_pooling
-    judge = CachedJudge(_judge_cache(cache, options), cache, options.batch_pairs)
-    return {
-        "reconstruction": ReconstructionMeter(sae, sae.reader.centres(cache), cache.manifest.storage_dtype),
-        "degeneracy": DegeneracyMeter(
-            cache.pair_images, latents, sae.private_width, options.degeneracy_pooling
-        ),
-        "concepts": ConceptMeter(
-            cache.samples,
-            grid if sae.reader.knows_places else None,
-            resize_mode,
-            pooling,
-            options.least_positives,
-            options.seed,
-        ),
-        "alignment": AlignmentMeter(
-            items, latents, judge, options.alignment_latents, options.alignment_items, options.seed, pooling
-        ),
-        "consistency": ConsistencyMeter(items, latents, options.consistency_pairs, options.seed, pooling),
+    results: dict[str, Any] = {
+        part: meter.result() if isinstance(meter, Meter) else meter for part, meter in made.items()
     }
-
-
-def _judge_cache(cache: ActivationCache, options: EvaluateOptions) -> ActivationCache:
-    return ActivationCache.open(options.judge) if options.judge else cache
-
-
-def _patch_layout(cache: ActivationCache) -> tuple[tuple[int, int], ResizeMode]:
-    """The patch grid, and how the images were fitted to it."""
-    rows, columns = cache.manifest.grid
-    identity: Any = cache.manifest.backbone
-    return (rows, columns), identity["preprocessing"]["resize_mode"]
+    results["counts"] = _counts(cache) | {
+        what: count for meter in meters.values() for what, count in meter.counts().items()
+    }
+    figures = tell_apart(results)
+    return figures.values | ({"not_defined": figures.reasons} if figures.reasons else {})
 
 
 def _counts(cache: ActivationCache) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pipeline.datasets.geometry import ResizeMode
 from pipeline.metrics.category_maps import CategoryMaps, Question
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.localisation import LocalisationMeter
+from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.targets import GroundingTarget, box_categories, grounding_targets
@@ -22,7 +23,7 @@ _WHY_NOT_SCORED = {
 }
 
 
-class GroundingMeter:
+class GroundingMeter(Meter):
     """The `grounding` part of metrics.json (LUCID, arXiv 2602.07311, table 3), and its controls.
 
     `transport` is the plan's mass on the tokens that name the category, `code` the overlap of patch codes with the

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cache import StorageDtype
 from pipeline.metrics.encoding import EncodedBatch
+from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.crossing import cross_reconstruct
@@ -76,7 +77,7 @@ class VarianceMeter:
         return self._squares + float(moved)
 
 
-class ReconstructionMeter:
+class ReconstructionMeter(Meter):
     """The `reconstruction` part of metrics.json (LUCID, tables 2 and 6).
 
     Args:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from cache import ActivationCache
-from pipeline.interpretation.sightings import Sighting, Window, crop_around, resize_mode_of
+from pipeline.datasets.geometry import resize_mode_of
+from pipeline.interpretation.sightings import Sighting, Window, crop_around
 from pipeline.report.heat import heat_image
 from pipeline.report.pictures import Picture, PictureShelf
 

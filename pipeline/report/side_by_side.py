@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from cache import ActivationCache
 from pipeline.backbone.spelling import Word
+from pipeline.datasets.geometry import resize_mode_of
 from pipeline.interpretation.latent_table import read_latents
-from pipeline.interpretation.sightings import resize_mode_of, rows_of_pairs
+from pipeline.interpretation.sightings import rows_of_pairs
 from pipeline.interpretation.word_plans import telling_word, varied_pairs, word_plans, words_of_captions
 from pipeline.report.heat import heat_image, heat_text
 from pipeline.report.pictures import Picture, PictureShelf

@@ -67,11 +67,11 @@ def choose_tables(runs: Sequence[Run], sections: Sequence[str]) -> tuple[Table, 
     tables = {table.section.title.lower(): table for table in metric_tables(runs)}
     unknown = [section for section in sections if section.lower() not in tables]
     if unknown:
-        raise ConfigError(f"--section {unknown[0]}: these runs have {', '.join(tables)}")
+        raise ConfigError(f"no table {unknown[0]!r}: these runs have {', '.join(tables)}")
     chosen = [tables[section.lower()] for section in sections]
     chosen = chosen or [table for table in tables.values() if table.has_paper]
     if not chosen:
-        raise ConfigError("the paper has no figures of these variants; choose tables with --section")
+        raise ConfigError("the paper has no figures of these variants; name tables to show")
     return tuple(chosen)
 
 

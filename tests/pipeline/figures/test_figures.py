@@ -252,7 +252,7 @@ def test_the_commands_write_the_same_bytes_twice_with_embedded_truetype_fonts(wo
         ("table lucid separate", "run `concord evaluate separate` first"),
         (
             "table lucid --section nothing",
-            "--section nothing: these runs have reconstruction, grounding, grounding controls, degeneracy",
+            "no table 'nothing': these runs have reconstruction, grounding, grounding controls, degeneracy",
         ),
     ):
         refused = CliRunner().invoke(app, ["figure", *command.split()])

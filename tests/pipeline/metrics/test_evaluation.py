@@ -14,6 +14,8 @@ from pipeline.backbone.model import Backbone
 from pipeline.errors import ConfigError, RunError
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.options import EvaluateOptions
+from pipeline.results.catalogue import SECTIONS
+from pipeline.results.run import flatten
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.vl_sae.model import VLSAE
@@ -48,6 +50,24 @@ def test_the_perfect_dictionary_is_perfect(build_cache: BuildCache, backbone: Ba
     assert concepts["patch_ap"]["mean"] == 1.0
     assert metrics["consistency"]["auc"] > 0.95
     assert metrics["alignment"]["intra_similarity"] > metrics["alignment"]["inter_similarity"] + 0.2
+
+
+def test_what_is_measured_is_described_in_the_catalogue_or_a_detail_of_it(
+    build_cache: BuildCache, backbone: Backbone
+) -> None:
+    metrics = evaluate(random_sae(), build_cache(random_scenes(40, seed=0)), backbone, OPTIONS)
+    measured = set(flatten(metrics))
+    described = {figure.key for section in SECTIONS for figure in section.figures}
+    assert {key for key in described if not key.startswith("interpretation.")} <= measured
+    details = (
+        "counts.",
+        "concepts.recovery.by_kind.",
+        "concepts.prevalence.",
+        "concepts.items.",
+        "concepts.too_rare",
+    )
+    details += ("concepts.patch_ap.concepts", "alignment.latents", "alignment.dead.", "consistency.pairs")
+    assert {key for key in measured - described if not key.startswith(details)} == set()
 
 
 def test_an_unrelated_dictionary_recovers_and_grounds_no_better_than_chance(
