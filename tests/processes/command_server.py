@@ -17,6 +17,7 @@ from importlib import import_module
 from stages import cli
 
 IMPORTED_WHEN_USED = (
+    "stages.check",
     "stages.scenes",
     "stages.encode",
     "stages.train",
@@ -24,6 +25,7 @@ IMPORTED_WHEN_USED = (
     "stages.evaluate",
     "stages.report",
     "pipeline.backbone.loading",
+    "dvc.repo",
 )
 
 

@@ -18,9 +18,9 @@ from killing import command_in_child
 from micro_project import write_model
 
 from pipeline.backbone.loading import load_backbone
-from pipeline.backbone.options import BackboneOptions
+from pipeline.params import load_params
 from pipeline.world.scenes.write import write_split
-from stages import cli, encode  # noqa: F401  (the command imports it when it is given)
+from stages import check, cli, encode  # noqa: F401  (the command imports them when it is given)
 
 ROOT = Path(__file__).parents[2]
 CACHE = Path("data/cache/train.zarr")
@@ -52,12 +52,14 @@ def main(folder: Path, kills: int) -> None:
     write_split(folder / "scenes", "train", 3 * SHARDS, image_size=32)
     write_model(folder / "model")
     model = {"model": f"local-dir:{folder / 'model'}", "weights": "random"}
-    load_backbone(BackboneOptions(**model))  # this, and Arrow, import more when they are first used
-    pa.Table.from_pylist([{"a": 1}])
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["dataset"]["root"] = str(folder / "scenes")
     params |= {"backbone": model, "encode": {"batch_size": 3, "shard_images": 3, "decode_workers": 2}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    load_backbone(
+        load_params(folder / "params.yaml").backbone
+    )  # both, and Arrow, import more when first used
+    pa.Table.from_pylist([{"a": 1}])
 
     def work(name: str) -> Work:
         return Work(folder / name, folder / "params.yaml")

@@ -11,11 +11,12 @@ import signal
 import sys
 from pathlib import Path
 
+import dvc.repo  # noqa: F401  (dvclive imports it when it is used)
 from killing import command_in_child, in_child
 from micro_project import RUN, working_in, write_project
 
 from pipeline.runs.checkpoint import read_checkpoint
-from stages import cli, train  # noqa: F401  (the command imports it when it is given)
+from stages import check, cli, train  # noqa: F401  (the command imports them when it is given)
 
 
 def trained(folder: Path, project: Path, moment: int | None = None) -> tuple[int, int]:
