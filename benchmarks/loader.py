@@ -44,7 +44,7 @@ from cache import ActivationCache, PairBatch, PairLoader, batch_indices
 
 SEED = 0
 SLOW_BATCHES = 2
-"""Batches per round of a store that is some hundred times slower than the others."""
+"""Batches per round of a store that is many times slower than the others."""
 
 
 class Epoch:

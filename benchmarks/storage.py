@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cache import STORAGE_DTYPES, ActivationCache, PairLoader, StorageDtype
-from cache.operations.convert import convert
+from cache.operations import convert
+from cache.operations.lost_variance import lost_variance
 from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.datasets.layouts import open_split
@@ -42,7 +42,6 @@ from stages.progress import progress_bar
 VARIANT = "lucid"
 SPLITS = ("train", "val")
 SIDES = ("vision", "text")
-BATCH_PAIRS = 64
 
 
 def encoded(params: Params, split: str, backbone: Backbone, folder: Path) -> ActivationCache:
@@ -63,25 +62,6 @@ def bytes_per_pair(cache: ActivationCache) -> float:
     """Bytes of all files but samples and ledger, whose size no dtype changes, for one pair."""
     files = [file for side in SIDES for file in (cache.path / side).glob("*/c.*")]
     return sum(file.stat().st_size for file in files) / cache.pairs
-
-
-def unexplained_variance(cache: ActivationCache, exact: ActivationCache) -> dict[str, dict[str, float]]:
-    """The fraction of the variance of its float32 original `exact` that `cache` lost, by side.
-
-    `all` is over all channels, `worst` that of the channel that lost most.
-    Every image must have one caption, so that tokens count as often as in the cache's statistics.
-    """
-    errors = {side: np.zeros(len(exact.statistics[side].mean)) for side in SIDES}
-    for stored, original in zip(cache.iterate(BATCH_PAIRS), exact.iterate(BATCH_PAIRS), strict=True):
-        for side in SIDES:
-            left, right = (getattr(batch, f"{side}_tokens").double() for batch in (stored, original))
-            errors[side] += (left - right).square().flatten(0, -2).sum(dim=0).numpy()
-    result = {}
-    for side, error in errors.items():
-        total = exact.statistics[side].squared_deviation
-        varies = total > 0
-        result[side] = {"all": error.sum() / total.sum(), "worst": (error[varies] / total[varies]).max()}
-    return result
 
 
 def trained(
@@ -130,7 +110,9 @@ def measure(params: Params, folder: Path, seeds: range, epochs: int) -> dict[str
             runs.append({"seed": seed, **quality(params, sae, exact["val"], backbone)})
         result[dtype] = {
             "bytes_per_pair": bytes_per_pair(caches["train"]),
-            "unexplained_variance": unexplained_variance(caches["val"], exact["val"]),
+            "unexplained_variance": {
+                side: lost._asdict() for side, lost in lost_variance(caches["val"], exact["val"]).items()
+            },
             "runs": runs,
         }
     return result

@@ -152,10 +152,14 @@ def write_converted(
     shard_images: Annotated[
         int | None, typer.Option(min=1, help="The new number of images in a shard.")
     ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also say which part of the tokens' variance is lost.")
+    ] = False,
 ) -> None:
     """Write a cache in another storage dtype, with another codec, or in shards of another size."""
     from cache import ActivationCache
     from cache.operations import convert
+    from cache.operations.lost_variance import lost_variance
     from stages.progress import progress_bar
 
     if dtype is None and codec is None and shard_images is None:
@@ -163,6 +167,12 @@ def write_converted(
     with ActivationCache.open(source) as opened, progress_bar(f"write {target.name}", "shards") as advance:
         convert(opened, target, dtype, codec, shard_images, advance)
     show_info(str(target))
+    if measure:
+        with ActivationCache.open(source) as original, ActivationCache.open(target) as made:
+            for side, lost in lost_variance(made, original).items():
+                Terminal().print(
+                    f"{side}: {lost.all:.1e} of the variance is lost, {lost.worst:.1e} in the worst channel"
+                )
 
 
 @cache_app.command("export")

@@ -1,6 +1,7 @@
 """What is done with whole caches: describe, verify, repair, select, merge, convert, export.
 
-The work is cut into Dask tasks, one for each shard or file, and a stated number of them is in memory at a time.
+The work is cut into Dask tasks, one for each shard or file, and a stated number of them is in memory at a time. Sums
+over all of a cache are those of Dask arrays: `cache.operations.lost_variance` says why the rest are not.
 """
 
 from cache.operations.convert import convert

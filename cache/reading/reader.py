@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from cache.batch import PairBatch
@@ -178,26 +178,6 @@ class ActivationCache(CacheTables):
             vision_pooled=values["vision/pooled"],
             text_pooled=values["text/pooled"],
         )
-
-    def read_images(
-        self, image_rows: Int[np.ndarray, "image"]
-    ) -> tuple[Float32[Tensor, "image patch channel"], Float32[Tensor, "image embedding"]]:
-        """Patch tokens and pooled embeddings of image rows; rows of skipped images are zero.
-
-        Raises:
-            CacheCorruptError, CacheAccessError: as `read_pairs`.
-        """
-        rows = np.asarray(image_rows, np.int64)
-        tokens, pooled = (
-            self._allocated(ordinary, name, len(rows)) for name in ("vision/tokens", "vision/pooled")
-        )
-        self._run(
-            [
-                *self._activations["vision/tokens"].tasks(rows, tokens.numpy()),
-                *self._activations["vision/pooled"].tasks(rows, pooled.numpy()),
-            ]
-        )
-        return tokens, pooled
 
     def read_rows(
         self,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import encode, loader, schedule
+from benchmarks import encode, loader, schedule, zarr_reading
 from benchmarks.performance_page import PAGE, performance_page
 
 
@@ -35,6 +35,14 @@ def test_a_benchmark_states_its_ratios(main, command_line, ratios, tmp_path):
     assert result["ratios"].keys() == ratios
     assert all(ratio > 0 for ratio in result["ratios"].values())
     assert "result" in performance_page(tmp_path)
+
+
+def test_zarr_python_is_compared_in_every_way_that_its_version_offers(tmp_path):
+    sizes = "--images 8 --shard-images 4 --channels 4 --rows 2 --rounds 1"
+    zarr_reading.main([*sizes.split(), "--folder", str(tmp_path), "--json", str(tmp_path / "result.json")])
+    ratios = json.loads((tmp_path / "result.json").read_text())["ratios"]
+    assert {name.split()[-1] for name in ratios} >= {"slices", "oindex"}
+    assert all(ratio > 0 for ratio in ratios.values())
 
 
 def test_the_performance_page_is_what_the_results_say():

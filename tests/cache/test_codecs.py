@@ -98,7 +98,7 @@ def test_a_flipped_bit_is_found_in_its_chunk_and_repaired(coded, coded_example, 
     content[(first + second) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(CacheCorruptError, match=r"vision/tokens shard 1 .*chunk 0 fails its CRC32C"):
-        ActivationCache.open(damaged).read_images(np.arange(4, 8))
+        ActivationCache.open(damaged).read_stored("vision/tokens", np.arange(4, 8))
     (problem,) = verify(damaged).problems
     assert problem.problem == "fails the CRC32C of 1 of its chunks"
     (damaged / "ledger.parquet").unlink()

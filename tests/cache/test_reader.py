@@ -34,7 +34,8 @@ LARGE = {"caption_counts": (1,) * 60, "undecodable": frozenset(), "shard_images"
 
 def read_everything(path):
     cache = ActivationCache.open(path)
-    cache.read_images(np.arange(cache.manifest.images))
+    for name in ("tokens", "pooled"):
+        cache.read_stored(f"vision/{name}", np.arange(cache.manifest.images))
     cache.read_rows("text/pooled", cache.samples["caption_row"].drop_null().to_numpy())
     cache.read_pairs(np.arange(cache.pairs))
     return cache.statistics
@@ -268,14 +269,14 @@ def test_a_shard_file_that_vanishes_after_opening_never_reads_as_zeros(path):
     cache = ActivationCache.open(path)
     (path / "vision/tokens/c.1.0.0").unlink()
     with pytest.raises(CacheCorruptError, match=r"vision/tokens shard 1 .*is missing"):
-        cache.read_images(np.array([0, 4]))
+        cache.read_stored("vision/tokens", np.array([0, 4]))
 
 
 def test_a_shard_file_of_zeros_never_reads_as_zeros(path):
     file = path / "vision/tokens/c.1.0.0"
     file.write_bytes(bytes(file.stat().st_size))
     with pytest.raises(CacheCorruptError, match="vision/tokens shard 1"):
-        ActivationCache.open(path).read_images(np.array([4]))
+        ActivationCache.open(path).read_stored("vision/tokens", np.array([4]))
 
 
 def test_a_flipped_bit_in_any_data_file_is_found(path):
@@ -355,9 +356,9 @@ def damaged(large):
 
 def test_errors_in_reading_threads_name_array_and_shard(damaged):
     cache = ActivationCache.open(damaged)
-    cache.read_images(np.arange(45))
+    cache.read_stored("vision/tokens", np.arange(45))
     with pytest.raises(CacheCorruptError, match=r"vision/tokens shard 2 .*chunk 5 fails its CRC32C"):
-        cache.read_images(np.arange(60))
+        cache.read_stored("vision/tokens", np.arange(60))
 
 
 @pytest.mark.parametrize(

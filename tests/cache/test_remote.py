@@ -117,10 +117,10 @@ def test_a_server_that_stops_within_any_file_is_named(server, name):
 
 
 def test_an_answer_with_too_few_bytes_is_damage(remote, server):
-    remote.read_images(np.array([4]))
+    remote.read_stored("vision/tokens", np.array([4]))
     server.fail(VISION, "short")
     with pytest.raises(CacheCorruptError, match=r"vision/tokens shard 1 .*truncated in chunk 1"):
-        remote.read_images(np.array([5]))
+        remote.read_stored("vision/tokens", np.array([5]))
 
 
 def test_a_server_without_byte_ranges_is_refused_before_it_sends_whole_shards(server):
@@ -130,7 +130,7 @@ def test_a_server_without_byte_ranges_is_refused_before_it_sends_whole_shards(se
     with pytest.raises(
         CacheRemoteError, match=r"ignores byte ranges .* serve the folder with one that supports"
     ):
-        remote.read_images(np.array([4]))
+        remote.read_stored("vision/tokens", np.array([4]))
 
 
 def test_a_server_that_stops_honouring_byte_ranges_is_named(remote, server):
@@ -165,7 +165,7 @@ def test_a_missing_or_truncated_shard_never_reads_as_zeros(server, path, damage,
     else:
         file.write_bytes(file.read_bytes()[:90])
     with pytest.raises(CacheCorruptError, match=f"shard {shard}"):
-        ActivationCache.open(f"{server.url}/copy.zarr").read_images(np.arange(11))
+        ActivationCache.open(f"{server.url}/copy.zarr").read_stored("vision/tokens", np.arange(11))
 
 
 def test_nothing_at_a_url_is_a_missing_cache(server):

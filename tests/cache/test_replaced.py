@@ -64,12 +64,12 @@ def test_batches_end_with_the_reason_when_another_process_replaces_the_cache(wri
     "read",
     [
         lambda cache: cache.read_pairs(np.arange(24)),
-        lambda cache: cache.read_images(np.arange(24)),
+        lambda cache: cache.read_stored("vision/tokens", np.arange(24)),
         lambda cache: cache.samples,
         lambda cache: cache.statistics,
         lambda cache: cache.caption_starts,
         lambda cache: cache.read_sample_rows(np.arange(3)),
-        lambda cache: pickle.loads(pickle.dumps(cache)).read_images(np.arange(24)),  # noqa: S301
+        lambda cache: pickle.loads(pickle.dumps(cache)).read_stored("vision/tokens", np.arange(24)),  # noqa: S301
         lambda cache: PairLoader(cache, 4, seed=0, placement="host"),
         lambda cache: convert(cache, cache.path.with_name("converted.zarr"), "float32"),
         lambda cache: subset(cache, cache.path.with_name("s.zarr"), Selection(np.arange(9), {})),
@@ -105,9 +105,9 @@ def test_files_that_are_open_are_read_to_their_end(written):
 def test_a_reader_outlives_the_repair_of_what_it_does_not_read(written):
     example, path = written
     with ActivationCache.open(path) as cache:
-        before = cache.read_images(np.arange(24))[0]
+        before = cache.read_stored("vision/tokens", np.arange(24)).decoded()
         (path / "text/pooled/c.1.0").write_bytes(b"")
         with CacheWriter.reopen(path, [1]) as writer:
             example.write_into(writer).close()
-        assert torch.equal(cache.read_images(np.arange(24))[0], before)
+        assert torch.equal(cache.read_stored("vision/tokens", np.arange(24)).decoded(), before)
         assert len(cache.samples) == 24

@@ -44,7 +44,9 @@ def test_what_is_written_in_any_order_is_read_back(Example, tmp_path_factory, va
     expected = []
     for row in range(len(example.caption_counts)):
         vision, pooled, captions, samples = example.image(row)
-        tokens, vision_pooled = cache.read_images(np.array([row]))
+        tokens, vision_pooled = (
+            cache.read_stored(f"vision/{name}", np.array([row])).decoded() for name in ("tokens", "pooled")
+        )
         np.testing.assert_array_equal(tokens[0], as_stored(vision, example))
         np.testing.assert_array_equal(vision_pooled[0], as_stored(pooled, example))
         expected += [(vision, pooled, *caption) for caption in captions if len(caption[0])]
@@ -92,7 +94,7 @@ def test_samples_keep_everything_about_a_pair(cache, example):
 def test_statistics_are_those_of_the_stored_tokens_that_are_in_pairs(cache, example):
     images = np.unique(cache.pair_images)
     batch = cache.read_pairs(np.arange(cache.pairs))
-    vision = cache.read_images(images)[0].reshape(-1, 5).double().numpy()
+    vision = cache.read_stored("vision/tokens", images).decoded().reshape(-1, 5).double().numpy()
     text = batch.text_tokens.double().numpy()
     for side, tokens in (("vision", vision), ("text", text)):
         statistics = cache.statistics[side]

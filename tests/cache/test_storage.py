@@ -160,7 +160,7 @@ def contents(path):
 def test_skipped_images_are_zeros(Example, tmp_path, dtype):  # noqa: N803
     example = Example(storage_dtype=dtype)
     cache = example.write(tmp_path / "example.zarr")
-    for values in cache.read_images(np.array(sorted(example.undecodable))):
+    for values in cache.read_stored("vision/tokens", np.array(sorted(example.undecodable))).decoded():
         assert not values.any()
 
 
@@ -172,6 +172,6 @@ def test_pooled_embeddings_of_int8_caches_are_clipped_and_counted_as_float16(Exa
         activations.vision_tokens[0, 0, 0] = 1e38
         writer.write_shard(0, activations, samples)
         cache = example.write_into(writer)
-    assert cache.read_images(np.array([0]))[1].tolist() == [[65504, -65504, 1]]
+    assert cache.read_stored("vision/pooled", np.array([0])).decoded().tolist() == [[65504, -65504, 1]]
     assert cache.statistics["vision"].overflow == 3
     assert np.isfinite(cache.statistics["vision"].mean).all()

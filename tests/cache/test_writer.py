@@ -96,7 +96,7 @@ def test_values_beyond_float16_are_clipped_and_counted(example, writer):
     activations = changed(activations, "text_pooled", 0, -1e5)
     writer.write_shard(0, activations, samples)
     cache = example.write_into(writer)
-    stored = cache.read_images(np.array([0]))[0][0, 0]
+    stored = cache.read_stored("vision/tokens", np.array([0])).decoded()[0, 0]
     assert stored.tolist() == [65504, -65504, 65504, -65504, 65504]
     assert cache.statistics["vision"].overflow == 3
     assert cache.statistics["text"].overflow == 3
@@ -109,7 +109,7 @@ def test_float32_keeps_large_values(example, tmp_path):
     activations, samples = exact.shard(0)
     writer.write_shard(0, changed(activations, "vision_tokens", (0, 0, 0), 1e30), samples)
     cache = exact.write_into(writer)
-    assert cache.read_images(np.array([0]))[0][0, 0, 0] == np.float32(1e30)
+    assert cache.read_stored("vision/tokens", np.array([0])).decoded()[0, 0, 0] == np.float32(1e30)
     assert cache.statistics["vision"].overflow == 0
 
 

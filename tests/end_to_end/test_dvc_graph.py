@@ -293,7 +293,7 @@ def write_shard_anew(path: Path, shard: int) -> None:
     captions = samples["caption_row"].to_numpy()
     lengths, first = cache.caption_lengths[captions], cache.caption_starts[captions[0]]
     tokens = np.arange(first, first + lengths.sum())
-    patches, pooled = cache.read_images(images)
+    patches, pooled = (cache.read_stored(f"vision/{name}", images).decoded() for name in ("tokens", "pooled"))
     activations = ShardActivations(
         vision_tokens=patches.numpy() / 2,
         vision_pooled=pooled.numpy(),

@@ -168,7 +168,9 @@ def test_everything_that_cannot_be_a_pair_is_recorded_and_counted(folder, backbo
         "image size differs from its annotation": 1,
     }
     assert (summary.images, summary.captions, summary.pairs, summary.encoded_images) == (8, 11, 3, 8)
-    tokens, pooled = cache.read_images(np.arange(8))
+    tokens, pooled = (
+        cache.read_stored(f"vision/{name}", np.arange(8)).decoded() for name in ("tokens", "pooled")
+    )
     used = [bool(one.any()) for one in tokens]
     assert (
         used == [bool(one.any()) for one in pooled] == [True, False, False, False, True, False, False, False]
@@ -230,7 +232,7 @@ def test_values_that_are_not_finite_cost_their_image_or_caption_and_no_other_bit
     image, caption = "activations are not finite: image", "activations are not finite: caption"
     assert reasons == [None] * 2 + [image] * 4 + [None, caption, None, caption, None, None]
     assert (summary.pairs, summary.skipped) == (6, {"activations are not finite": 6})
-    assert not cache.read_images(np.array([1, 2]))[0].any()
+    assert not cache.read_stored("vision/tokens", np.array([1, 2])).decoded().any()
     found = cache.read_pairs(np.arange(6))
     whole = ActivationCache.open(tmp_path / "whole.zarr").read_pairs(np.array([0, 1, 6, 8, 10, 11]))
     for name in ("vision_tokens", "vision_pooled", "text_tokens", "text_pooled", "token_ids"):

@@ -131,6 +131,8 @@ def test_subset_merge_convert_and_export_follow_each_other(source, tmp_path):
     concord_cache("subset", source, second, "--where", "split=train", "--pairs", "6:")
     concord_cache("merge", first, second, merged)
     assert "bfloat16" in concord_cache("convert", merged, small, "--dtype", "bfloat16", "--shard-images", 2)
+    lossy = concord_cache("convert", merged, tmp_path / "lossy.zarr", "--codec", "bitround", "--measure")
+    assert "float16, bitround" in lossy and "vision: " in lossy and "of the variance is lost" in lossy
     assert "description.json" in concord_cache("export", small, tmp_path / "files", "--format", "parquet")
     for cache in (first, second, merged, small):
         concord_cache("verify", cache)
