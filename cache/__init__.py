@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cache.format.samples import SAMPLES_SCHEMA
     from cache.format.statistics import SideStatistics
     from cache.format.storage import StoredRows
+    from cache.loading.cached_pairs import CachedPairs, data_loader
     from cache.loading.host_memory import available_host_bytes
     from cache.loading.loader import PairLoader
     from cache.loading.order import batch_indices, mixing
@@ -61,6 +62,7 @@ __all__ = [
     "CacheReplacedError",
     "CacheVersionError",
     "CacheWriter",
+    "CachedPairs",
     "DiskBudget",
     "DiskSpaceError",
     "DurableFile",
@@ -81,6 +83,7 @@ __all__ = [
     "captions_of_shards",
     "choose_placement",
     "clear_cache",
+    "data_loader",
     "disk_budget",
     "json_leaves",
     "mixing",
@@ -102,6 +105,7 @@ _HEAVY = {
     "format.samples": "SAMPLES_SCHEMA",
     "format.statistics": "SideStatistics",
     "format.storage": "StoredRows",
+    "loading.cached_pairs": "CachedPairs data_loader",
     "loading.host_memory": "available_host_bytes",
     "loading.loader": "PairLoader",
     "loading.order": "batch_indices mixing",

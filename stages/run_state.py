@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RunError
-from pipeline.runs.checkpoint import read_checkpoint
+from pipeline.runs.checkpoint import CHECKPOINT_FILE, read_checkpoint
 from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves, finished_identity
 from pipeline.runs.identity import differences, refuse_differences
 from pipeline.runs.model_file import MODEL_FILE
@@ -13,7 +13,6 @@ from pipeline.runs.seal import check_seal
 from pipeline.sae.saving import load_sae
 from stages.progress import note
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 SOFTWARE_FILE = "software.json"
 
 _REMEDY = "go back to its options, discard it (`--replace`), or choose another folder (`--run`)"

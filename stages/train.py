@@ -10,7 +10,7 @@ from dvclive.live import Live
 from cache import ActivationCache
 from pipeline.errors import RunError, os_error_reason
 from pipeline.params import Variant
-from pipeline.runs.checkpoint import Record, read_checkpoint
+from pipeline.runs.checkpoint import CHECKPOINT_FILE, Record, read_checkpoint
 from pipeline.runs.config import CURVES_FOLDER, curve_digests
 from pipeline.runs.files import create_folder, writing_run
 from pipeline.runs.seal import write_sealed
@@ -20,7 +20,7 @@ from pipeline.sae.saving import save_sae
 from pipeline.training.fit import Training, fit, refuse_unfit
 from stages.paths import cache_path
 from stages.progress import note, progress_bar
-from stages.run_state import CHECKPOINT_FILE, SOFTWARE_FILE, clear_foreign, is_finished
+from stages.run_state import SOFTWARE_FILE, clear_foreign, is_finished
 
 
 def train_variants(

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {"cache": set(), "pipeline": {"cache"}, "stages": {"cache", "pipeline"}}
+MAY_IMPORT = {
+    "cache": set(),
+    "concord": {"cache", "pipeline"},
+    "pipeline": {"cache"},
+    "stages": {"cache", "pipeline"},
+}
 CACHE_PARTS_BELOW = {
     "files": set(),
     "format": {"files"},

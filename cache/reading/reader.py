@@ -138,11 +138,13 @@ class ActivationCache(CacheTables):
         decoding = sum(array.scratch_bytes for array in self._activations.values())
         return (self._threads + 1) * (reading + decoding)
 
-    def read_pairs(self, pair_indices: Int[np.ndarray, "pair"], allocate: Allocate = ordinary) -> PairBatch:
+    def read_pairs(
+        self, pair_indices: Int[np.ndarray, "pair"] | Sequence[int], allocate: Allocate = ordinary
+    ) -> PairBatch:
         """Read pairs in the given order into host memory.
 
         Args:
-            pair_indices: int64 [pair], each in `range(pairs)`.
+            pair_indices: [pair], each in `range(pairs)`.
             allocate: where the memory of the batch comes from.
 
         Raises:

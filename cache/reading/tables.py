@@ -48,6 +48,9 @@ class CacheTables:
     def __str__(self) -> str:
         return str(self._location)
 
+    def __len__(self) -> int:
+        return self.pairs
+
     @property
     def content_blake3(self) -> str:
         """BLAKE3 of the ledger, which has the hash of every file: tells this cache from another of its manifest."""
@@ -155,7 +158,7 @@ class CacheTables:
         """Valid tokens of each caption row, int64."""
         return self._caption_positions[1]
 
-    def pair_rows(self, pair_indices: Int[np.ndarray, "pair"]) -> PairRows:
+    def pair_rows(self, pair_indices: Int[np.ndarray, "pair"] | Sequence[int]) -> PairRows:
         """Where pairs are in the arrays of the cache. Raises IndexError if there is no such pair."""
         pairs = np.array(pair_indices, np.int64)
         if len(pairs) and not 0 <= pairs.min() <= pairs.max() < self.pairs:

@@ -14,6 +14,7 @@ from pipeline.runs.identity import refuse_differences
 from pipeline.runs.seal import check_seal
 from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
 
+CHECKPOINT_FILE = "checkpoint.safetensors"
 Record = dict[str, float]
 
 _REMEDY = "delete it to train from the start"

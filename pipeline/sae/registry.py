@@ -35,6 +35,21 @@ def options_type(architecture: str) -> type[ArchitectureOptions]:
     return cast(type[ArchitectureOptions], _imported(ARCHITECTURES[architecture].options))
 
 
+def architecture_options(values: Options | Mapping[str, Any]) -> ArchitectureOptions:
+    """Check an architecture's options, or plain values with the key `architecture`.
+
+    Raises:
+        ConfigError: the architecture does not exist, or a value is out of range.
+    """
+    if isinstance(values, ArchitectureOptions):
+        return values
+    given = values.model_dump() if isinstance(values, Options) else dict(values)
+    name = str(given.get("architecture"))
+    if name not in ARCHITECTURES:
+        raise ConfigError(f"architecture: no such SAE as {name!r}; there are {', '.join(ARCHITECTURES)}")
+    return options_type(name).parse(given, "sae")
+
+
 def build_sae(
     options: Options | Mapping[str, Any], vision_channels: int, text_channels: int, seed: int = 0
 ) -> "SparseAutoencoder":
@@ -48,15 +63,9 @@ def build_sae(
     Raises:
         ConfigError: the architecture does not exist, a value is out of range, or the widths do not fit the options.
     """
-    values = options.model_dump() if isinstance(options, Options) else dict(options)
-    name = str(values.get("architecture"))
-    if name not in ARCHITECTURES:
-        raise ConfigError(f"architecture: no such SAE as {name!r}; there are {', '.join(ARCHITECTURES)}")
-    model = _imported(ARCHITECTURES[name].model)
-    return cast(
-        "SparseAutoencoder",
-        model(options_type(name).parse(values, "sae"), vision_channels, text_channels, seed),
-    )
+    checked = architecture_options(options)
+    model = _imported(ARCHITECTURES[checked.architecture].model)
+    return cast("SparseAutoencoder", model(checked, vision_channels, text_channels, seed))
 
 
 def _imported(place: str) -> Any:

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
-from pipeline.runs.checkpoint import Record
+from pipeline.runs.checkpoint import CHECKPOINT_FILE, Record
 from pipeline.runs.config import training_identity
+from pipeline.runs.files import create_folder, writing_run
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.initial import initial_sae
 from pipeline.sae.options import ArchitectureOptions
+from pipeline.sae.saving import save_sae
 from pipeline.training.loop import Trainee, refuse_different_streams, resolve_device, train
 from pipeline.training.options import TrainOptions
 
@@ -53,6 +55,24 @@ class Fit(NamedTuple):
     seconds: float
     waited: float
     placement: str
+
+
+def fit_run(
+    cache: ActivationCache, training: Training, run: Path, advance: Callable[[int, int], None]
+) -> SparseAutoencoder:
+    """Train a dictionary and save it in the folder of a run; meanwhile its checkpoint is there, to go on from.
+
+    Raises:
+        ConfigError, CacheError: as `fit`.
+        RunError: as `fit`; or another training was interrupted in this folder, or a process writes it.
+    """
+    create_folder(run)
+    with writing_run(run):
+        checkpoint = run / CHECKPOINT_FILE
+        sae = fit(cache, {run.name: training._replace(checkpoint=checkpoint)}, advance).saes[run.name]
+        save_sae(sae, run, training_identity(training.train.decisive(), cache))
+        checkpoint.unlink()
+    return sae
 
 
 def refuse_unfit(trainings: Mapping[str, Training], cache: ActivationCache) -> None:
