@@ -77,8 +77,14 @@ class ShardContentError(CacheError):
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, and which file if it says so."""
+    """Why the system refused, and what to do about too few handles."""
     told = error.strerror or " ".join(str(error).split())
+    return f"{told} (raise the limit, `ulimit -n`)" if error.errno in (errno.EMFILE, errno.ENFILE) else told
+
+
+def reason_and_file(error: OSError) -> str:
+    """Why the system refused, and which file if it says so."""
+    told = reason(error)
     return told if error.filename is None else f"{told}: {shown_text(error.filename)}"
 
 
@@ -87,5 +93,5 @@ def unreadable(where: object, error: OSError) -> CacheError:
     if error.errno in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
         return CacheCorruptError(f"{where}: {error.strerror or error}; restore it or encode again")
     return CacheAccessError(
-        f"{where}: cannot be read: {error.strerror}; it may be whole, so look to that first"
+        f"{where}: cannot be read: {reason(error)}; it may be whole, so look to that first"
     )

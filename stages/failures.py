@@ -19,6 +19,7 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cannot allocate memory",
     "storage size calculation overflowed",
+    "failed to map segment",
 )
 _NO_THREADS = "can't start new thread"
 
@@ -41,8 +42,14 @@ def _with_commands(message: str) -> str:
 
 def _of_memory(error: Exception) -> str | None:
     reason = " ".join(str(error).split())
-    exhausted = isinstance(error, RuntimeError) and any(words in reason.lower() for words in _OUT_OF_MEMORY)
-    if isinstance(error, MemoryError) or exhausted:
+    exhausted = isinstance(error, RuntimeError | ImportError) and any(
+        words in reason.lower() for words in _OUT_OF_MEMORY
+    )
+    if (
+        isinstance(error, MemoryError)
+        or exhausted
+        or (isinstance(error, SystemError) and _memory_is_limited())
+    ):
         return f"not enough memory ({reason:.200}); close other programs, or choose smaller batches, or fewer latents"
     if isinstance(error, RuntimeError) and _NO_THREADS in reason:
         return f"the system starts no more threads ({reason:.200}); raise the limit (`{_limit_of_threads()}`)"
@@ -51,4 +58,9 @@ def _of_memory(error: Exception) -> str | None:
 
 def _limit_of_threads() -> str:
     """The limit that keeps threads from starting: of memory, of which each takes its stack, or of their number."""
-    return "ulimit -u" if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY else "ulimit -v"
+    return "ulimit -v" if _memory_is_limited() else "ulimit -u"
+
+
+def _memory_is_limited() -> bool:
+    """Whether this process may take some memory only, so that Python's own modules fail where they ask for more."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

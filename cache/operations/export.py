@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cache.errors import CacheError, reason
+from cache.errors import CacheError, reason_and_file
 from cache.files.durable import DurableFile, sync, write_durably
 from cache.format.samples import write_samples
 from cache.operations.tasks import OnProgress, computed
@@ -105,7 +105,8 @@ def export(
         write_durably(folder / "description.json", description)
     except OSError as error:
         raise CacheError(
-            f"{folder}: cannot be written ({reason(error)}); see to that, delete what is in it, and export again"
+            f"{folder}: cannot be written ({reason_and_file(error)}); see to that, delete what is in it, and "
+            "export again"
         ) from None
 
 

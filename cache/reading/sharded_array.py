@@ -19,7 +19,7 @@ from jaxtyping import Int, Shaped, UInt32
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache.errors import CacheAccessError, CacheCorruptError, CacheError, CacheRemoteError, LostRows
+from cache.errors import CacheAccessError, CacheCorruptError, CacheError, CacheRemoteError, LostRows, reason
 from cache.files.open_files import OpenFiles
 from cache.files.source import ByteSource
 from cache.format.layout import ShardedLayout
@@ -165,7 +165,7 @@ class ShardedArray:
             except CacheRemoteError as error:
                 raise CacheRemoteError(f"{error}; this is {self.layout.name} shard {shard}") from error
             except OSError as error:
-                raise self._error(CacheAccessError, shard, f"cannot be read: {error.strerror}") from None
+                raise self._error(CacheAccessError, shard, f"cannot be read: {reason(error)}") from None
         self._scratches.append(scratch)
 
     def _read_span(

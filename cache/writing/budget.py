@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from cache.errors import CacheError, DiskSpaceError, reason
+from cache.errors import CacheError, DiskSpaceError, reason_and_file
 from cache.format.layout import TOKEN_CHUNK, sharded_layouts
 from cache.format.manifest import Manifest
 
@@ -95,8 +95,8 @@ def write_error(error: OSError, path: Path, where: str, committed: str) -> Cache
     """
     if error.errno not in _FULL_DISK:
         return CacheError(
-            f"{where}: cannot be written ({reason(error)}); {committed} and kept: see to that and run the same command "
-            "again"
+            f"{where}: cannot be written ({reason_and_file(error)}); {committed} and kept: see to that and run the "
+            "same command again"
         )
     return DiskSpaceError(
         f"{where}: the disk is full ({error.strerror}; {decimal(_free_bytes(path))} free); {committed} and kept: "

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cache.errors import CacheCorruptError, CacheError, reason, unreadable
+from cache.errors import CacheCorruptError, CacheError, reason_and_file, unreadable
 from cache.files.durable import PARTIAL_SUFFIX, is_as_written, sync
 from cache.files.lock import WriterLock
 from cache.format.layout import LEDGER_FOLDER, SAMPLES_FILE, sharded_layouts
@@ -150,4 +150,6 @@ def clear_cache(path: Path | str) -> None:
                     entry.unlink()
             sync(path)
     except OSError as error:
-        raise CacheError(f"{path}: cannot be cleared ({reason(error)}); see to that and try again") from None
+        raise CacheError(
+            f"{path}: cannot be cleared ({reason_and_file(error)}); see to that and try again"
+        ) from None
