@@ -60,7 +60,7 @@ def auxiliary_loss(
     most_dead: int,
     mask: Bool[Tensor, " token"] | None = None,
 ) -> Float[Tensor, ""]:
-    """AuxK: share of the reconstruction's error that the k best dead latents fail to explain.
+    """Compute AuxK: the share of the reconstruction's error that the k best dead latents fail to explain.
 
     The error is detached and has no bias in it, so none is added; it is divided by its own variance, so the
     loss is near 1 at any stage of training; and it is scaled down while fewer than k latents are dead, so a

@@ -66,22 +66,22 @@ class Dictionary(nn.Module):
         self.decoder_bias.copy_(torch.from_numpy(np.asarray(moments.mean) / scale))
 
     def scaled(self, activations: Float[Tensor, "... channel"]) -> Float[Tensor, "... channel"]:
-        """Raw cache units to scaled units."""
+        """Turn raw cache units into scaled units."""
         return activations / self.scale
 
     def encode(self, scaled: Float[Tensor, "token channel"], groups: Sequence[Group]) -> SparseCodes:
-        """Codes of activations in scaled units, each group of latents with its own Top-K."""
+        """Encode activations in scaled units, each group of latents with its own Top-K."""
         return sparse_encode(scaled, self.centre(), self.encoder, self.encoder_bias, groups, self.relu)
 
     def autoencode(self, scaled: Float[Tensor, "token channel"], groups: Sequence[Group]) -> Autoencoding:
-        """`encode` and `decode` in one: for training, where it makes the gradient cheaper."""
+        """Encode and decode in one: for training, where it makes the gradient cheaper."""
         codes, combined = sparse_autoencode(
             scaled, self.centre(), self.encoder, self.encoder_bias, self.decoder, groups, self.relu
         )
         return Autoencoding(codes, combined + self.decoder_bias)
 
     def centre(self) -> Float[Tensor, " channel"]:
-        """What the encoder subtracts first: the decoder's bias, or nothing."""
+        """Hand out what the encoder subtracts first: the decoder's bias, or nothing."""
         return self.decoder_bias if self.subtract_decoder_bias else torch.zeros_like(self.decoder_bias)
 
     def linear_decoder(self) -> LinearDecoder:

@@ -36,5 +36,5 @@ class LinearDecoder(NamedTuple):
         return torch.addmm(self.bias, codes, self.directions[: codes.shape[1]])
 
     def raw(self, scaled: Float[Tensor, "item channel"]) -> Float[Tensor, "item channel"]:
-        """Scaled units to raw cache units."""
+        """Turn scaled units into raw cache units."""
         return scaled if self.scale is None else scaled * self.scale

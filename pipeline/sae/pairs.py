@@ -37,27 +37,27 @@ class Pairs:
         return self.vision.shape[1]
 
     def rows(self, side: Side) -> Float[Tensor, "token channel"]:
-        """What is read of a side, pair by pair."""
+        """Hand out what is read of a side, pair by pair."""
         return self.vision.flatten(0, 1) if side == "vision" else self.text
 
     def offsets(self, side: Side) -> Int64[Tensor, " pair_plus_1"]:
-        """Where each pair's rows of a side begin."""
+        """Tell where each pair's rows of a side begin."""
         if side == "text":
             return self.text_offsets
         return torch.arange(len(self) + 1, device=self.text_offsets.device) * self.patches
 
     def mask(self, side: Side) -> Bool[Tensor, " token"] | None:
-        """Which rows of a side belong to a pair; None if all do, as of vision."""
+        """Tell which rows of a side belong to a pair; None if all do, as of vision."""
         if side == "vision":
             return None
         row = torch.arange(len(self.text), device=self.text_offsets.device)
         return row < self.text_offsets[-1]
 
     def places(self) -> TokenPlaces:
-        """Where the tokens stand when captions are padded to one length."""
+        """Find where the tokens stand when captions are padded to one length."""
         return token_places(self.text_offsets, len(self.text), self.longest_caption)
 
     def to(self, device: torch.device) -> Pairs:
-        """The same on another device."""
+        """Move it to another device."""
         vision, text, offsets = (part.to(device) for part in (self.vision, self.text, self.text_offsets))
         return Pairs(vision, text, offsets, self.longest_caption)

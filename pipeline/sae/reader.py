@@ -70,23 +70,23 @@ class PairReader(ABC):
 
     @abstractmethod
     def channels(self, source: Widths) -> tuple[int, int]:
-        """Widths of what is read of an image and of a caption."""
+        """Tell the widths of what is read of an image and of a caption."""
 
     @abstractmethod
     def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
-        """Exact moments of what is read of a cache's pairs, by side."""
+        """Hand out exact moments of what is read of a cache's pairs, by side."""
 
     @abstractmethod
     def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
-        """A point near the mean of what is read of each side, at no cost."""
+        """Hand out a point near the mean of what is read of each side, at no cost."""
 
     @abstractmethod
     def pairs(self, batch: PairBatch) -> Pairs:
-        """What is read of a cached batch; on its device."""
+        """Read a cached batch; on its device."""
 
     @abstractmethod
     def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
-        """What is read of images or texts fresh from a backbone, on its device.
+        """Read images or texts fresh from a backbone, on its device.
 
         Args:
             activations: of the images or texts.
@@ -94,7 +94,7 @@ class PairReader(ABC):
         """
 
     def texts(self, backbone: Backbone, texts: Sequence[str]) -> Rows:
-        """What is read of texts, in one forward pass of the backbone."""
+        """Read texts, in one forward pass of the backbone."""
         token_ids, valid = backbone.tokenize(list(texts))
         return self.rows(backbone.encode_texts(token_ids), valid)
 
@@ -119,23 +119,23 @@ class TokenReader(PairReader):
     knows_places = True
 
     def channels(self, source: Widths) -> tuple[int, int]:
-        """Widths of a patch and of a token."""
+        """Tell the widths of a patch and of a token."""
         return source.vision_channels, source.text_channels
 
     def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
-        """Moments that were written with the cache."""
+        """Hand out the moments that were written with the cache."""
         return cache.statistics
 
     def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
-        """The means of the cache's statistics."""
+        """Hand out the means of the cache's statistics."""
         return {side: cache.statistics[side].mean for side in SIDES}
 
     def pairs(self, batch: PairBatch) -> Pairs:
-        """The batch's patches and tokens."""
+        """Read the batch's patches and tokens."""
         return Pairs(batch.vision_tokens, batch.text_tokens, batch.text_offsets)
 
     def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
-        """The valid tokens."""
+        """Read the valid tokens."""
         tokens = activations.tokens
         if valid is None:
             valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
@@ -151,25 +151,25 @@ class PooledReader(PairReader):
     knows_places = False
 
     def channels(self, source: Widths) -> tuple[int, int]:
-        """The width of the embeddings, twice."""
+        """Tell the width of the embeddings, twice."""
         return source.embedding, source.embedding
 
     def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
-        """Moments of the embeddings, which are read for it, each image and caption once."""
+        """Compute moments of the embeddings, which are read for it, each image and caption once."""
         rows = {"vision": np.unique(cache.pair_images), "text": np.unique(cache.pair_captions)}
         return {side: _moments(cache, f"{side}/pooled", some) for side, some in rows.items()}
 
     def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
-        """Zeros: a cache has no statistics of embeddings, and those are not far from 0."""
+        """Hand out zeros: a cache has no statistics of embeddings, and those are not far from 0."""
         return {side: np.zeros(cache.manifest.embedding) for side in SIDES}
 
     def pairs(self, batch: PairBatch) -> Pairs:
-        """The batch's embeddings."""
+        """Read the batch's embeddings."""
         offsets = torch.arange(len(batch.pair) + 1, device=batch.text_offsets.device)
         return Pairs(batch.vision_pooled[:, None], batch.text_pooled, offsets)
 
     def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
-        """The embeddings, whatever is valid."""
+        """Read the embeddings, whatever is valid."""
         pooled = activations.pooled
         return Rows(pooled, torch.arange(len(pooled) + 1, device=pooled.device))
 

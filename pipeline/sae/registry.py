@@ -31,7 +31,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 def options_type(architecture: str) -> type[ArchitectureOptions]:
-    """The type of the options of an architecture that there is."""
+    """Find the type of the options of an architecture that there is."""
     return cast(type[ArchitectureOptions], _imported(ARCHITECTURES[architecture].options))
 
 

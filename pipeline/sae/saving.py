@@ -58,7 +58,7 @@ def save_sae(
 
 
 def load_sae(folder: Path) -> SparseAutoencoder:
-    """The SAE that `save_sae` wrote into `folder`, on the CPU and in evaluation mode.
+    """Load the SAE that `save_sae` wrote into `folder`, on the CPU and in evaluation mode.
 
     Nothing is allocated that the model file does not hold.
 

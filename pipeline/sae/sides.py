@@ -7,5 +7,5 @@ SIDES: tuple[Side, Side] = ("vision", "text")
 
 
 def other_side(side: Side) -> Side:
-    """The side across: "text" for "vision", "vision" for "text"."""
+    """Name the side across: "text" for "vision", "vision" for "text"."""
     return "text" if side == "vision" else "vision"

@@ -19,13 +19,13 @@ its versions, and the same codes should give the same sums with each."""
 
 
 def runs_on_triton(*tensors: Tensor) -> bool:
-    """Whether the kernels take these floating-point tensors, which are all on one device."""
+    """Tell whether the kernels take these floating-point tensors, which are all on one device."""
     return triton_reason(tensors[0].device) is None and all(t.dtype in KERNEL_DTYPES for t in tensors)
 
 
 @cache
 def triton_reason(device: torch.device) -> str | None:
-    """Why Triton kernels cannot run on tensors of `device`, in one line; None if they can.
+    """Say why Triton kernels cannot run on tensors of `device`, in one line; None if they can.
 
     With TRITON_INTERPRET=1 in the environment when the process starts, Triton interprets kernels on the CPU,
     which is how they are tested without a GPU.
@@ -40,7 +40,7 @@ def triton_reason(device: torch.device) -> str | None:
 
 
 def onednn_reason(device: torch.device) -> str | None:
-    """Why oneDNN does not encode float32 activations on `device`, in one line; None if it does."""
+    """Say why oneDNN does not encode float32 activations on `device`, in one line; None if it does."""
     if device.type != "cpu":
         return f"the device is {device.type!r}"
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]

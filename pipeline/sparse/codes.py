@@ -19,12 +19,12 @@ class SparseCodes(NamedTuple):
     """Columns of the side's joint dictionary: shared latents come first, private ones follow."""
 
     def shared_only(self, shared_width: int) -> "SparseCodes":
-        """The same codes with every private latent (column >= `shared_width`) made inactive."""
+        """Make every private latent (column >= `shared_width`) inactive."""
         shared = self.indices < shared_width
         return SparseCodes(self.values * shared, self.indices * shared)
 
     def dense(self, width: int) -> Float[Tensor, "token {width}"]:
-        """The codes written out as one column per latent: for looking at a few tokens, not for training."""
+        """Write the codes out as one column per latent: for looking at a few tokens, not for training."""
         zeros = self.values.new_zeros(len(self.values), width)
         return zeros.scatter_add(1, self.indices, self.values)
 

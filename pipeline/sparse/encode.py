@@ -33,7 +33,7 @@ def sparse_encode(
     groups: Sequence[Group],
     relu: bool,
 ) -> SparseCodes:
-    """`TopK(relu(weight (activations - centre) + bias))`, each group of latents with its own k.
+    """Compute `TopK(relu(weight (activations - centre) + bias))`, each group of latents with its own k.
 
     LUCID (arXiv 2602.07311) 3.1.1. The ReLU follows the Top-K: the largest are the same, and where fewer
     than k are positive the rest come out as 0 and pass no gradient.
@@ -52,7 +52,7 @@ def sparse_autoencode(
     groups: Sequence[Group],
     relu: bool,
 ) -> tuple[SparseCodes, Float[Tensor, "token channel"]]:
-    """`sparse_encode`, and the codes times `decoder`: the same as `gather_sum` of them, with a cheaper gradient.
+    """Encode as `sparse_encode`, and decode: the same as `gather_sum` of the codes, with a cheaper gradient.
 
     The gradients of encoder and decoder add up rows by the same latents, so here their entries are sorted once.
     """

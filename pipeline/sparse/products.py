@@ -41,7 +41,7 @@ def order_by_latent(indices: Int64[Tensor, "token k"], height: int) -> LatentOrd
 def gather_sum(
     values: Float[Tensor, "token k"], indices: Int64[Tensor, "token k"], table: Float[Tensor, "row channel"]
 ) -> Float[Tensor, "token channel"]:
-    """`Z @ table`: for every token the sum of its k rows of `table`, each times its value. Differentiable."""
+    """Compute `Z @ table`: for every token the sum of its k rows of `table`, each times its value. Differentiable."""
     return cast(Tensor, torch.ops.concord.gather_sum(values, indices, table))
 
 
@@ -52,7 +52,7 @@ def scatter_sum(
     height: int,
     order: LatentOrder | None = None,
 ) -> Float[Tensor, "{height} channel"]:
-    """`Z.T @ rows`: for every one of `height` latents the sum of the rows that fire it. Differentiable.
+    """Compute `Z.T @ rows`: for every one of `height` latents the sum of the rows that fire it. Differentiable.
 
     `order` is that of the indices, where it is known already.
     """
@@ -66,7 +66,7 @@ def sum_by_latent(
     height: int,
     order: LatentOrder,
 ) -> Float[Tensor, " {height}"]:
-    """`Z.T @ 1`: the sum of the values of every latent. Has no gradient of its own."""
+    """Compute `Z.T @ 1`: the sum of the values of every latent. Has no gradient of its own."""
     if runs_on_triton(values):
         return scatter_sum(values, indices, values.new_ones(len(values), 1), height, order)[:, 0]
     return torch.bincount(indices.flatten(), values.flatten(), height).to(values.dtype)
@@ -78,7 +78,7 @@ def sampled_dot(
     rows: Float[Tensor, "token channel"],
     order: LatentOrder | None = None,
 ) -> Float[Tensor, "token k"]:
-    """`rows @ table.T` at the k columns that each token names, and nowhere else. Has no gradient of its own.
+    """Compute `rows @ table.T` at the k columns that each token names, and nowhere else. Has no gradient of its own.
 
     `order` is that of the indices, where it is known already. With it a CPU reads a table that is larger than `rows`
     once, from front to back, and comes back to the rows instead: the same bits in a third of the time.

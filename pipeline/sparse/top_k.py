@@ -49,7 +49,7 @@ def top_k(
 
 
 def fits_kernel(groups: Sequence[Group]) -> bool:
-    """Whether the kernel takes groups of this width and budget."""
+    """Tell whether the kernel takes groups of this width and budget."""
     return all(group.stop - group.start <= WIDEST_GROUP and group.k <= LARGEST_K for group in groups)
 
 

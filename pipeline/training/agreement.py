@@ -35,7 +35,7 @@ class Agreement(NamedTuple):
 
 
 def active_path(device: torch.device) -> Path:
-    """What float32 and bfloat16 tensors of `device` take."""
+    """Tell what float32 and bfloat16 tensors of `device` take."""
     return "Triton kernel" if triton_reason(device) is None else "eager"
 
 

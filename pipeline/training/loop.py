@@ -22,7 +22,7 @@ _NEVER_FINITE = "nothing is learned yet: lower the weights of the losses in sae,
 
 
 def resolve_device(name: str, key: str = "train.device") -> torch.device:
-    """The device that `name` stands for; `auto` is CUDA where there is one, else the CPU.
+    """Find the device that `name` stands for; `auto` is CUDA where there is one, else the CPU.
 
     Args:
         name: `auto`, or a torch device.

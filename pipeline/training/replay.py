@@ -126,7 +126,7 @@ class ReplayedStep:
 
 
 def replay_reason(device: torch.device) -> str | None:
-    """Why steps on `device` are not recorded as CUDA graphs, in one line; None if they are."""
+    """Say why steps on `device` are not recorded as CUDA graphs, in one line; None if they are."""
     if device.type != "cuda":
         return f"the device is {device.type!r}, where there are no graphs"
     reason = triton_reason(device)

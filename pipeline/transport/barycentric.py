@@ -17,7 +17,7 @@ from pipeline.transport.plan import TransportPlan
 def mix_text_to_patches(
     plan: TransportPlan, rows: Float[Tensor, "token channel"]
 ) -> Float[Tensor, "pair_patch channel"]:
-    """For every patch the mean of its pair's token rows.
+    """Mix for every patch the rows of its pair's tokens.
 
     Mixing and decoding are linear and can be swapped: the few text tokens are decoded first, then mixed.
     """
@@ -26,7 +26,7 @@ def mix_text_to_patches(
 
 
 def mix_codes_to_text(plan: TransportPlan, vision: SparseCodes, width: int) -> Float[Tensor, "token {width}"]:
-    """For every token the mean of its pair's patch codes, over latents 0 .. width - 1.
+    """Mix for every token the codes of its pair's patches, over latents 0 .. width - 1.
 
     The other order of `mix_text_to_patches`: many sparse patch codes are mixed into few token codes first,
     which are dense by nature; one matrix product then decodes them.

@@ -22,14 +22,14 @@ class CodeSimilarity(NamedTuple):
     text_length: Float[Tensor, "pair text"]
 
     def cost(self) -> Float[Tensor, "pair patch text"]:
-        """`1 - cos`, in [0, 2]. A zero code has no direction: its cosine is 0, with gradient 0."""
+        """Compute `1 - cos`, in [0, 2]. A zero code has no direction: its cosine is 0, with gradient 0."""
         return 1 - self.dot * inverse(self.vision_length)[:, :, None] * inverse(self.text_length)[:, None, :]
 
 
 def code_similarity(
     vision: SparseCodes, text: SparseCodes, tokens: TokenPlaces, width: int
 ) -> CodeSimilarity:
-    """Inner products of the shared codes within every pair.
+    """Multiply the shared codes within every pair.
 
     Args:
         vision: codes [pair * patch, k], the pairs' patches one after another.
@@ -57,14 +57,14 @@ def pair_latent(indices: Int64[Tensor, "token k"], pairs: int, width: int) -> In
 
 
 def code_length(values: Float[Tensor, "token k"]) -> Float[Tensor, " token"]:
-    """Euclidean length of sparse codes; a zero code has length 0 with gradient 0, not NaN."""
+    """Measure the Euclidean length of sparse codes; a zero code has length 0 with gradient 0, not NaN."""
     squared = values.square().sum(dim=1)
     zero = squared == 0
     return squared.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
 
 
 def inverse(length: Tensor) -> Tensor:
-    """`1 / length`, and 0 with gradient 0 where the length is 0."""
+    """Compute `1 / length`, and 0 with gradient 0 where the length is 0."""
     zero = length == 0
     return length.masked_fill(zero, 1).reciprocal().masked_fill(zero, 0)
 

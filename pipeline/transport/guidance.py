@@ -9,7 +9,7 @@ from pipeline.transport.cost import CodeSimilarity, inverse
 def context_weights(
     similarity: CodeSimilarity, context_length: Float[Tensor, " pair"]
 ) -> Float[Tensor, "pair text"]:
-    """`w_j = max(0, cos(g, z_j))`: how well each token's code fits the image's mean code g.
+    """Compute `w_j = max(0, cos(g, z_j))`: how well each token's code fits the image's mean code g.
 
     The inner product with a mean is the mean of the inner products, so g itself is only needed for its
     length, `context_length`. A zero code on either side gives weight 0.
@@ -21,7 +21,7 @@ def context_weights(
 def tilt_cost(
     cost: Float[Tensor, "pair patch text"], weights: Float[Tensor, "pair text"], lambda_global: float
 ) -> Float[Tensor, "pair patch text"]:
-    """`C + lambda_global (1 - w_j)` in every row.
+    """Compute `C + lambda_global (1 - w_j)` in every row.
 
     A cost that is constant down a column is absorbed by that column's scaling: with the column's mass
     fixed, it moves where the finite iteration starts and so how it converges, not the plan it converges to.
@@ -32,7 +32,7 @@ def tilt_cost(
 def column_mass(
     weights: Float[Tensor, "pair text"], uniform: Float[Tensor, "pair text"]
 ) -> Float[Tensor, "pair text"]:
-    """`c = w / sum(w)`; a pair whose weights are all 0 keeps the uniform marginal over its valid tokens."""
+    """Compute `c = w / sum(w)`; a pair whose weights are all 0 keeps the uniform marginal over its valid tokens."""
     total = weights.sum(dim=1, keepdim=True)
     nothing = total == 0
     return (weights / total.masked_fill(nothing, 1)).where(~nothing, uniform)

@@ -23,19 +23,19 @@ class TokenPlaces(NamedTuple):
     """Column of each packed row within its pair."""
 
     def padded(self, rows: Float[Tensor, "token channel"]) -> Float[Tensor, "pair text channel"]:
-        """The rows in their places, 0 in all others."""
+        """Put the rows in their places, 0 in all others."""
         nothing = rows.new_zeros(1, rows.shape[1])
         return torch.cat([rows, nothing]).index_select(0, self.row.flatten()).view(*self.row.shape, -1)
 
     def mean(self, rows: Float[Tensor, "token channel"]) -> Float[Tensor, "pair channel"]:
-        """Mean row of every pair; 0 of a pair without tokens."""
+        """Average the rows of every pair; 0 of a pair without tokens."""
         return self.padded(rows).sum(dim=1) / self.valid.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def token_places(
     text_offsets: Int64[Tensor, " pair_plus_1"], rows: int, longest: int | None = None
 ) -> TokenPlaces:
-    """Places of `rows` packed rows, of which the first `text_offsets[-1]` are tokens.
+    """Find the places of `rows` packed rows, of which the first `text_offsets[-1]` are tokens.
 
     Args:
         text_offsets: pair p has the rows text_offsets[p] up to text_offsets[p + 1].
@@ -70,7 +70,7 @@ class TransportPlan(NamedTuple):
         return self.tokens.valid
 
     def row_error(self) -> Float[Tensor, " pair"]:
-        """Largest error of a patch's mass, relative to 1 / patches, per pair: how far from converged.
+        """Find the largest error of a patch's mass, relative to 1 / patches, per pair: how far from converged.
 
         To be reported, not required: after 10 iterations it is about 1e-7 on unrelated codes and 0.1 on
         clustered ones. Pairs with an empty caption have 0.

@@ -29,7 +29,7 @@ def sinkhorn(
     epsilon: float,
     iterations: int,
 ) -> Float[Tensor, "pair row column"]:
-    """The plan after exactly `iterations` iterations, in float32 or better.
+    """Compute the plan after exactly `iterations` iterations, in float32 or better.
 
     Every pair is iterated as if its matrix held the valid columns only; the others are exactly 0 in the plan,
     whatever finite cost and mass they carry. A pair without valid columns, or without any mass on a side, gets
@@ -106,14 +106,16 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     ctx.save_for_backward(cost, valid, row_mass, column_mass, *output[1:])
 
 
-def _backward(ctx: Any, of_plan: Tensor, _of_rows: Tensor, _of_columns: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(
+    ctx: Any, grad_plan: Tensor, _grad_rows: Tensor, _grad_columns: Tensor
+) -> tuple[Tensor | None, ...]:
     differentiate = torch.ops.concord.sinkhorn_backward
-    cost, row_mass, column_mass = differentiate(of_plan, *ctx.saved_tensors, ctx.epsilon)
+    cost, row_mass, column_mass = differentiate(grad_plan, *ctx.saved_tensors, ctx.epsilon)
     return cost, None, row_mass, column_mass, None, None
 
 
 def _runs_on_triton(cost: Tensor) -> bool:
-    """Whether the kernels take these costs; the gradient's answer is that of the plan."""
+    """Tell whether the kernels take these costs; the gradient's answer is that of the plan."""
     if triton_reason(cost.device) is not None:
         return False
     from pipeline.transport import sinkhorn_triton

@@ -38,7 +38,7 @@ class _Problem(NamedTuple):
     column_mass: Tensor
     start: Tensor
     """What v starts from: 1 in valid columns."""
-    counted: Tensor
+    mask: Tensor
     """1 in columns that appear in the plan: valid ones of a pair with mass. Else 0."""
 
     def part(self, pairs: Tensor) -> "_Problem":
@@ -48,7 +48,7 @@ class _Problem(NamedTuple):
 def solve(
     cost: Tensor, valid: Tensor, row_mass: Tensor, column_mass: Tensor, epsilon: float, iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Plan [pair, row, column], shares of the rows [pair, iteration, row] and of the columns likewise.
+    """Compute plan [pair, row, column], shares of the rows [pair, iteration, row] and of the columns likewise.
 
     The plan is the transpose of a contiguous tensor: its sums and products run along the many rows.
     The arguments are those of `sinkhorn`, all floating-point ones of the same type.
@@ -76,7 +76,7 @@ def differentiate(
     column_shares: Tensor,
     epsilon: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact gradients of cost, row mass and column mass through the iteration that `solve` ran.
+    """Compute exact gradients of cost, row mass and column mass through the iteration that `solve` ran.
 
     Args:
         gradient: of the plan.
@@ -86,16 +86,16 @@ def differentiate(
     used = problem.shifted.shape[1]
     saved = gradient[:, :, :used].mT, row_shares, column_shares[:, :, :used]
     if wide is None:
-        of_cost, of_rows, of_columns = _differentiate_kernel(problem, epsilon, *saved)
+        grad_cost, grad_rows, grad_columns = _differentiate_kernel(problem, epsilon, *saved)
     else:
-        of_cost, of_rows, of_columns = _merge(
+        grad_cost, grad_rows, grad_columns = _merge(
             wide,
             _differentiate_kernel(problem.part(~wide), epsilon, *(tensor[~wide] for tensor in saved)),
             _differentiate_log(problem.part(wide), epsilon, *(tensor[wide] for tensor in saved)),
         )
     columns = cost.shape[2]
-    of_cost = _restore(of_cost.mT.contiguous(), columns, dim=2)
-    return of_cost, of_rows[:, 0], _restore(of_columns, columns, dim=2)[:, 0]
+    grad_cost = _restore(grad_cost.mT.contiguous(), columns, dim=2)
+    return grad_cost, grad_rows[:, 0], _restore(grad_columns, columns, dim=2)[:, 0]
 
 
 def _prepare(
@@ -138,9 +138,9 @@ def _fill_padding(matrix: Tensor, valid: Tensor) -> Tensor:
     return matrix.where(valid.mT, lowest.where(valid.any(dim=2, keepdim=True), 0))
 
 
-def _merge(wide: Tensor, of_narrow: tuple[Tensor, ...], of_wide: tuple[Tensor, ...]) -> list[Tensor]:
+def _merge(wide: Tensor, grad_narrow: tuple[Tensor, ...], grad_wide: tuple[Tensor, ...]) -> list[Tensor]:
     merged = []
-    for narrow_result, wide_result in zip(of_narrow, of_wide, strict=True):
+    for narrow_result, wide_result in zip(grad_narrow, grad_wide, strict=True):
         result = narrow_result.new_empty(len(wide), *narrow_result.shape[1:])
         result[~wide], result[wide] = narrow_result, wide_result
         merged.append(result)
@@ -173,7 +173,7 @@ def _solve_kernel(problem: _Problem, epsilon: float, iterations: int) -> tuple[T
         row_scale = problem.row_mass * row_shares[-1]
         column_shares.append(torch.bmm(row_scale, transposed).reciprocal_())
         column_scale = problem.column_mass * column_shares[-1]
-    plan = kernel.mul_(row_scale).mul_((column_scale * problem.counted).mT)
+    plan = kernel.mul_(row_scale).mul_((column_scale * problem.mask).mT)
     return plan, torch.cat(row_shares, dim=1), torch.cat(column_shares, dim=1)
 
 
@@ -184,28 +184,31 @@ def _differentiate_kernel(
     transposed = kernel.mT
     row_scales, column_scales = problem.row_mass * row_shares, problem.column_mass * column_shares
     started = torch.cat([problem.start, column_scales[:, :-1]], dim=1)  # the v that each iteration began with
-    last_row_scale, last_column_scale = row_scales[:, -1:], column_scales[:, -1:] * problem.counted
+    last_row_scale, last_column_scale = row_scales[:, -1:], column_scales[:, -1:] * problem.mask
     weighted = gradient * kernel
-    of_row_scale = torch.bmm(last_column_scale, weighted)
-    of_column_scale = torch.bmm(last_row_scale, weighted.mT) * problem.counted
+    grad_row_scale = torch.bmm(last_column_scale, weighted)
+    grad_column_scale = torch.bmm(last_row_scale, weighted.mT) * problem.mask
     # Of the totals K v and K.T u. The kernel's gradient is the sum of their outer products with v and u.
-    of_row_totals, of_column_totals = [], []
-    of_row_mass, of_column_mass = torch.zeros_like(of_row_scale), torch.zeros_like(of_column_scale)
+    grad_row_totals, grad_column_totals = [], []
+    grad_row_mass, grad_column_mass = torch.zeros_like(grad_row_scale), torch.zeros_like(grad_column_scale)
     for t in reversed(range(row_shares.shape[1])):
         row_share, column_share = row_shares[:, t : t + 1], column_shares[:, t : t + 1]
-        of_column_mass += of_column_scale * column_share
-        of_column_totals.append(of_column_scale * column_scales[:, t : t + 1] * -column_share)
-        of_row_scale = torch.baddbmm(of_row_scale, of_column_totals[-1], kernel)
-        of_row_mass += of_row_scale * row_share
-        of_row_totals.append(of_row_scale * row_scales[:, t : t + 1] * -row_share)
-        of_column_scale = torch.bmm(of_row_totals[-1], transposed)
-        of_row_scale = torch.zeros_like(of_row_scale)
-    of_row_total, of_column_total = torch.cat(of_row_totals[::-1], 1), torch.cat(of_column_totals[::-1], 1)
-    of_kernel = torch.bmm(
-        torch.cat([of_column_total, started], 1).mT, torch.cat([row_scales, of_row_total], 1)
+        grad_column_mass += grad_column_scale * column_share
+        grad_column_totals.append(grad_column_scale * column_scales[:, t : t + 1] * -column_share)
+        grad_row_scale = torch.baddbmm(grad_row_scale, grad_column_totals[-1], kernel)
+        grad_row_mass += grad_row_scale * row_share
+        grad_row_totals.append(grad_row_scale * row_scales[:, t : t + 1] * -row_share)
+        grad_column_scale = torch.bmm(grad_row_totals[-1], transposed)
+        grad_row_scale = torch.zeros_like(grad_row_scale)
+    grad_row_total, grad_column_total = (
+        torch.cat(grad_row_totals[::-1], 1),
+        torch.cat(grad_column_totals[::-1], 1),
     )
-    of_kernel.mul_(kernel).add_(weighted.mul_(last_row_scale).mul_(last_column_scale.mT))
-    return of_kernel.mul_(-1 / epsilon), of_row_mass, of_column_mass * problem.counted
+    grad_kernel = torch.bmm(
+        torch.cat([grad_column_total, started], 1).mT, torch.cat([row_scales, grad_row_total], 1)
+    )
+    grad_kernel.mul_(kernel).add_(weighted.mul_(last_row_scale).mul_(last_column_scale.mT))
+    return grad_kernel.mul_(-1 / epsilon), grad_row_mass, grad_column_mass * problem.mask
 
 
 def _solve_log(problem: _Problem, epsilon: float, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,14 +222,14 @@ def _solve_log(problem: _Problem, epsilon: float, iterations: int) -> tuple[Tens
         row_scale = log_row_mass + row_shares[-1]
         column_shares.append(-(exponent + row_scale).logsumexp(dim=2, keepdim=True).mT)
         column_scale = log_column_mass + column_shares[-1]
-    plan = (exponent + row_scale + column_scale.mT).exp() * problem.counted.mT
+    plan = (exponent + row_scale + column_scale.mT).exp() * problem.mask.mT
     return plan, torch.cat(row_shares, dim=1), torch.cat(column_shares, dim=1)
 
 
 def _differentiate_log(
     problem: _Problem, epsilon: float, gradient: Tensor, row_shares: Tensor, column_shares: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _, row_mass, column_mass, start, counted = problem
+    _, row_mass, column_mass, start, mask = problem
     exponent = problem.shifted / epsilon
 
     def links(row_share: Tensor, column_share: Tensor) -> Tensor:
@@ -234,23 +237,23 @@ def _differentiate_log(
         return (exponent + row_share + column_share.mT).exp_().clamp_(max=LARGEST_LINK)
 
     # Gradients by a scale are kept per mass: they are what the masses get. A scale itself could overflow.
-    weighted = gradient * links(row_shares[:, -1:], column_shares[:, -1:]) * counted.mT
-    of_rows = (weighted * column_mass.mT).sum(dim=1, keepdim=True)
-    of_columns = (weighted * row_mass).sum(dim=2, keepdim=True).mT
-    of_exponent = weighted * row_mass * column_mass.mT
-    of_row_mass, of_column_mass = torch.zeros_like(of_rows), torch.zeros_like(of_columns)
+    weighted = gradient * links(row_shares[:, -1:], column_shares[:, -1:]) * mask.mT
+    grad_rows = (weighted * column_mass.mT).sum(dim=1, keepdim=True)
+    grad_columns = (weighted * row_mass).sum(dim=2, keepdim=True).mT
+    grad_exponent = weighted * row_mass * column_mass.mT
+    grad_row_mass, grad_column_mass = torch.zeros_like(grad_rows), torch.zeros_like(grad_columns)
     for t in reversed(range(row_shares.shape[1])):
         row_share, column_share = row_shares[:, t : t + 1], column_shares[:, t : t + 1]
-        of_column_mass += of_columns
-        moved = links(row_share, column_share) * (column_mass * of_columns).mT
-        of_rows = of_rows - moved.sum(dim=1, keepdim=True)
-        of_exponent -= moved * row_mass
-        of_row_mass += of_rows
+        grad_column_mass += grad_columns
+        moved = links(row_share, column_share) * (column_mass * grad_columns).mT
+        grad_rows = grad_rows - moved.sum(dim=1, keepdim=True)
+        grad_exponent -= moved * row_mass
+        grad_row_mass += grad_rows
         # The v that the iteration began with: that of the one before, or the start.
         began = column_mass if t else start
         column_share = column_shares[:, t - 1 : t] if t else torch.zeros_like(start)
-        moved = links(row_share, column_share) * (row_mass * of_rows)
-        of_columns = -moved.sum(dim=2, keepdim=True).mT
-        of_exponent -= moved * began.mT
-        of_rows = torch.zeros_like(of_rows)
-    return of_exponent / -epsilon, of_row_mass, of_column_mass * counted
+        moved = links(row_share, column_share) * (row_mass * grad_rows)
+        grad_columns = -moved.sum(dim=2, keepdim=True).mT
+        grad_exponent -= moved * began.mT
+        grad_rows = torch.zeros_like(grad_rows)
+    return grad_exponent / -epsilon, grad_row_mass, grad_column_mass * mask

@@ -28,7 +28,7 @@ _NARROWEST = 16
 
 
 def fits(cost: Tensor) -> bool:
-    """Whether the kernels take costs of this shape and type."""
+    """Tell whether the kernels take costs of this shape and type."""
     rows, columns = _tile(cost)
     return cost.dtype == torch.float32 and 0 < rows * columns <= LARGEST_TILE
 
@@ -76,8 +76,8 @@ def differentiate(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Launch the kernel of `sinkhorn_eager.differentiate`."""
     pairs, rows, columns = cost.shape
-    of_cost = cost.new_empty(cost.shape)
-    of_row_mass, of_column_mass = cost.new_empty(pairs, rows), cost.new_empty(pairs, columns)
+    grad_cost = cost.new_empty(cost.shape)
+    grad_row_mass, grad_column_mass = cost.new_empty(pairs, rows), cost.new_empty(pairs, columns)
     tile = _tile(cost)
     if pairs:
         _differentiate_kernel[(pairs,)](
@@ -88,21 +88,21 @@ def differentiate(
             column_mass.contiguous(),
             row_shares,
             column_shares,
-            of_cost,
-            of_row_mass,
-            of_column_mass,
+            grad_cost,
+            grad_row_mass,
+            grad_column_mass,
             rows,
             columns,
             *gradient.stride(),
             *cost.stride(),
-            *of_cost.stride(),
+            *grad_cost.stride(),
             epsilon,
             row_shares.shape[1],
             ROWS=tile[0],
             COLUMNS=tile[1],
             num_warps=_warps(tile),
         )
-    return of_cost, of_row_mass, of_column_mass
+    return grad_cost, grad_row_mass, grad_column_mass
 
 
 def _tile(cost: Tensor) -> tuple[int, int]:
@@ -157,8 +157,8 @@ def _load_problem(
     r = tl.where(has_mass, r, in_rows.to(tl.float32))
     c = tl.where(has_mass, c, in_columns.to(tl.float32))
     start = tl.where(has_mass, is_valid, in_columns).to(tl.float32)
-    counted = tl.where(has_mass, is_valid.to(tl.float32), 0.0)
-    return shifted, highest - lowest, r, c, start, counted, inside
+    mask = tl.where(has_mass, is_valid.to(tl.float32), 0.0)
+    return shifted, highest - lowest, r, c, start, mask, inside
 
 
 @triton.jit
@@ -192,7 +192,7 @@ def _solve_kernel(
 ):
     pair = tl.program_id(0).to(tl.int64)
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    shifted, width, r, c, start, counted, inside = _load_problem(
+    shifted, width, r, c, start, mask, inside = _load_problem(
         cost, valid, row_mass, column_mass, pair, row, column, rows, columns, cost_pair, cost_row, cost_column
     )
     to_row_share = row_shares + pair * iterations * rows + row
@@ -220,7 +220,7 @@ def _solve_kernel(
             tl.store(to_row_share + t * rows, row_share, row < rows)
             tl.store(to_column_share + t * columns, column_share, column < columns)
         values = kernel * u[:, None] * v[None, :]
-    values = values * counted[None, :]
+    values = values * mask[None, :]
     _store_matrix(plan, values, pair, row, column, plan_pair, plan_row, plan_column, inside)
 
 
@@ -243,9 +243,9 @@ def _differentiate_kernel(
     column_mass,
     row_shares,
     column_shares,
-    of_cost,
-    of_row_mass,
-    of_column_mass,
+    grad_cost,
+    grad_row_mass,
+    grad_column_mass,
     rows,
     columns,
     gradient_pair,
@@ -254,9 +254,9 @@ def _differentiate_kernel(
     cost_pair,
     cost_row,
     cost_column,
-    of_cost_pair,
-    of_cost_row,
-    of_cost_column,
+    grad_cost_pair,
+    grad_cost_row,
+    grad_cost_column,
     epsilon,
     iterations,
     ROWS: tl.constexpr,
@@ -265,7 +265,7 @@ def _differentiate_kernel(
     # All gradients by a scale are kept per mass: x and y are those of the masses of rows and columns.
     pair = tl.program_id(0).to(tl.int64)
     row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
-    shifted, width, r, c, start, counted, inside = _load_problem(
+    shifted, width, r, c, start, mask, inside = _load_problem(
         cost, valid, row_mass, column_mass, pair, row, column, rows, columns, cost_pair, cost_row, cost_column
     )
     wide = width > _RANGE * epsilon
@@ -280,18 +280,20 @@ def _differentiate_kernel(
     last = iterations - 1
     row_share = tl.load(from_row_share + last * rows, row < rows, none)
     column_share = tl.load(from_column_share + last * columns, column < columns, none)
-    of_plan = _load_matrix(gradient, pair, row, column, gradient_pair, gradient_row, gradient_column, inside)
-    weighted = of_plan * _links(matrix, row_share, column_share, wide) * counted[None, :]
+    grad_plan = _load_matrix(
+        gradient, pair, row, column, gradient_pair, gradient_row, gradient_column, inside
+    )
+    weighted = grad_plan * _links(matrix, row_share, column_share, wide) * mask[None, :]
     x, y = tl.sum(weighted * c[None, :], axis=1), tl.sum(weighted * r[:, None], axis=0)
-    of_exponent = weighted * r[:, None] * c[None, :]
-    of_r, of_c = tl.zeros_like(x), tl.zeros_like(y)
+    grad_exponent = weighted * r[:, None] * c[None, :]
+    grad_r, grad_c = tl.zeros_like(x), tl.zeros_like(y)
     for back in range(iterations):
         t = last - back
-        of_c += y
+        grad_c += y
         moved = _links(matrix, row_share, column_share, wide) * (c * y)[None, :]
         x -= tl.sum(moved, axis=1)
-        of_exponent -= moved * r[:, None]
-        of_r += x
+        grad_exponent -= moved * r[:, None]
+        grad_r += x
         # The v that the iteration began with: that of the one before, or the start.
         before = tl.maximum(t - 1, 0)
         column_share = tl.load(from_column_share + before * columns, column < columns, none)
@@ -299,10 +301,12 @@ def _differentiate_kernel(
         began = tl.where(t > 0, c, start)
         moved = _links(matrix, row_share, column_share, wide) * (r * x)[:, None]
         y = -tl.sum(moved, axis=0)
-        of_exponent -= moved * began[None, :]
+        grad_exponent -= moved * began[None, :]
         x = tl.zeros_like(x)
         row_share = tl.load(from_row_share + before * rows, row < rows, none)
-    tl.store(of_row_mass + pair * rows + row, of_r, row < rows)
-    tl.store(of_column_mass + pair * columns + column, of_c * counted, column < columns)
-    values = of_exponent / -epsilon
-    _store_matrix(of_cost, values, pair, row, column, of_cost_pair, of_cost_row, of_cost_column, inside)
+    tl.store(grad_row_mass + pair * rows + row, grad_r, row < rows)
+    tl.store(grad_column_mass + pair * columns + column, grad_c * mask, column < columns)
+    values = grad_exponent / -epsilon
+    _store_matrix(
+        grad_cost, values, pair, row, column, grad_cost_pair, grad_cost_row, grad_cost_column, inside
+    )

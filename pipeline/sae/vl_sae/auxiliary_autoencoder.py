@@ -35,15 +35,15 @@ class AuxiliaryAutoencoder(nn.Module):
         self.decoders = nn.ModuleDict({side: _linear(channels, generator) for side in SIDES})
 
     def encode(self, side: Side, activations: Float[Tensor, "pair channel"]) -> Float[Tensor, "pair channel"]:
-        """A side's pooled activations in the space that the sides share; not of unit length."""
+        """Bring a side's pooled activations into the space that the sides share; not of unit length."""
         return cast(Tensor, self.encoders[side](activations))
 
     def decode(self, side: Side, embeddings: Float[Tensor, "pair channel"]) -> Float[Tensor, "pair channel"]:
-        """Shared embeddings as a side's activations."""
+        """Bring shared embeddings back to a side's activations."""
         return cast(Tensor, self.decoders[side](embeddings))
 
     def losses(self, vision: Float[Tensor, "pair channel"], text: Float[Tensor, "pair channel"]) -> Losses:
-        """`InfoNCE + MSE_v + MSE_t`, element means; terms `contrastive`, `self_vision`, `self_text`."""
+        """Compute `InfoNCE + MSE_v + MSE_t`, element means; terms `contrastive`, `self_vision`, `self_text`."""
         embeddings = {"vision": self.encode("vision", vision), "text": self.encode("text", text)}
         options = self.options
         terms = {
@@ -62,7 +62,7 @@ def info_nce(
     temperature: float,
     similarity: Similarity = "cosine",
 ) -> Float[Tensor, ""]:
-    """Symmetric InfoNCE: how well each row finds its own pair among all of the other side, mean of both ways.
+    """Compute symmetric InfoNCE: how well each row finds its own pair among all of the other side, mean of both ways.
 
     `-1/2 mean_i (log softmax_j(s_ij / t)_i + log softmax_j(s_ji / t)_i)`, as in CLIP (arXiv 2103.00020). A zero row has
     cosine 0 with all.
@@ -130,7 +130,7 @@ def save_auxiliary_autoencoder(autoencoder: AuxiliaryAutoencoder, path: Path) ->
 
 
 def load_auxiliary_autoencoder(path: Path) -> AuxiliaryAutoencoder:
-    """What `save_auxiliary_autoencoder` wrote, frozen and on the CPU.
+    """Load what `save_auxiliary_autoencoder` wrote, frozen and on the CPU.
 
     Raises:
         RunError: the file is missing, is not a saved auxiliary autoencoder, or is not what was written.

@@ -16,13 +16,13 @@ from pipeline.sparse.top_k import Group
 
 
 def unit_rows(rows: Float[Tensor, "row channel"]) -> Float[Tensor, "row channel"]:
-    """Every row divided by its length; a zero row has no direction and stays zero, with a gradient of zero."""
+    """Divide every row by its length; a zero row has no direction and stays zero, with a gradient of zero."""
     length = rows.norm(dim=1, keepdim=True)
     return rows / torch.where(length > 0, length, torch.inf)
 
 
 def distance_activation(cosine: Float[Tensor, "*entry"]) -> Float[Tensor, "*entry"]:
-    """`2 - sqrt(2 - 2 cos)`: 2 minus the distance of two unit vectors at this cosine; in [0, 2].
+    """Compute `2 - sqrt(2 - 2 cos)`: 2 minus the distance of two unit vectors at this cosine; in [0, 2].
 
     VL-SAE (arXiv 2510.21323). By the triangle inequality the activations of two inputs differ, at any latent, by no
     more than the distance of their directions: what is close together fires alike. So do cosines; but close to a
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         self.bias = nn.Parameter(affine) if kind == "affine" else None
 
     def encode(self, activations: Float[Tensor, "item channel"], k: int) -> SparseCodes:
-        """The k strongest latents of every activation."""
+        """Encode by the k strongest latents of every activation."""
         if self.bias is not None:
             return self._strongest(activations, self.weight, self.bias, k, relu=True)
         directions = unit_rows(self.weight)
