@@ -99,6 +99,17 @@ def test_a_part_of_the_pipeline_imports_nothing_of_a_floor_above(part: str) -> N
     assert [other for other in parts if FLOOR_OF_PART[other] > FLOOR_OF_PART[part]] == []
 
 
+def test_an_architecture_is_imported_by_no_other_and_by_nothing_that_is_for_all_of_them() -> None:
+    sae = ROOT / "pipeline" / "sae"
+    architectures = {path.parent.name for path in sae.glob("*/__init__.py")}
+    for path in sae.rglob("*.py"):
+        own = path.parent.name
+        parts = {
+            module.split(".")[2] for module in imported_modules(path) if module.startswith("pipeline.sae.")
+        }
+        assert parts & architectures <= {own}, path
+
+
 def test_the_pipeline_uses_only_the_public_face_of_the_cache() -> None:
     inner = {
         name for name in map(module_name, SOURCES) if name.startswith("cache.") and "operations" not in name

@@ -31,7 +31,7 @@ def test_the_shift_is_that_of_dense_float64(strength: float, share: float) -> No
     options = ConceptEditOptions(strength=strength, vision_share=share)
     mixed = (1 - share) * codes_by_hand("text", TEXT) + share * codes_by_hand("vision", VISION)
     decoder, layer = SAE.decoder("text"), AUTOENCODER.decoders["text"]
-    embedding = mixed @ decoder.weight.double() + decoder.bias.double()
+    embedding = mixed @ decoder.directions.double() + decoder.bias.double()
     reconstruction = embedding @ layer.weight.double().T + layer.bias.double()
     expected = (1 - strength) * TEXT.double() + strength * reconstruction - TEXT.double()
     shift = ConceptEdit(AUTOENCODER, SAE, options)(VISION, TEXT)
