@@ -146,7 +146,7 @@ class AnnotationFile:
             yield entry
 
     def categories(self) -> dict[int, str]:
-        """The names of the categories by their ids."""
+        """Read the names of the categories by their ids."""
         names = {}
         for entry in self.entries(CategoryEntry):
             if not entry.name.strip():
@@ -155,14 +155,14 @@ class AnnotationFile:
         return names
 
     def file_name(self, entry: ImageEntry) -> PurePosixPath:
-        """The path of an image, which stays below the folder that it is relative to."""
+        """Read the path of an image, which stays below the folder that it is relative to."""
         path = PurePosixPath(entry.file_name)
         if path.is_absolute() or ".." in path.parts or not path.parts:
             raise self.error(entry, f"'file_name' {shown_value(entry.file_name)} leaves the split's folder")
         return path
 
     def error(self, entry: Entry, complaint: str) -> DatasetError:
-        """The error to raise about an entry."""
+        """Word the error to raise about an entry."""
         return self._error(f"{entry.KEY}, entry {entry.id}", complaint)
 
     def _error(self, place: str, complaint: str) -> DatasetError:
@@ -170,7 +170,7 @@ class AnnotationFile:
 
 
 def _place(text: Raw, position: int) -> str:
-    """How an entry that is no good is named: by its id, or by its place if it has none."""
+    """Name an entry that is no good by its id, or by its place if it has none."""
     with contextlib.suppress(ValueError, TypeError, KeyError):
         identifier = parse_json(bytes(text))["id"]
         if type(identifier) is int:

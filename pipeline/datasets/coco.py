@@ -107,18 +107,13 @@ class CocoDataset:
         )
 
     @property
-    def folder(self) -> Path:
-        """The folder of the split's image files."""
-        return self.root / self.split
-
-    @property
     def has_objects(self) -> bool:
         """Whether the split has an instances file."""
         return self.annotation_hashes[1] is not None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the annotations and the content of every picture; reads each of them once.
+        """Hash the annotations and the content of every picture, each read once: SHA-256, hex.
 
         Raises:
             DatasetError: a picture may not be read, or the disk fails.
@@ -128,7 +123,7 @@ class CocoDataset:
 
 
 def find_annotations(root: Path, split: str) -> tuple[Path, Path]:
-    """Paths of the captions file and of the instances file, which need not exist; nothing is read.
+    """Find the captions file and the instances file, which need not exist; nothing is read.
 
     Raises:
         DatasetError: the captions file or a folder is missing; the message lists what exists.
@@ -161,7 +156,7 @@ def _captions_by_image(file: AnnotationFile) -> dict[int, list[Caption]]:
 def _objects_by_image(
     file: AnnotationFile,
 ) -> tuple[dict[int, list[ObjectAnnotation]], dict[int, dict[str, None]]]:
-    """The objects of images, and the categories that are shown in crowds or without a place."""
+    """Read the objects of images, and the categories that are shown in crowds or without a place."""
     names = file.categories()
     objects: dict[int, list[ObjectAnnotation]] = defaultdict(list)
     unlocated: dict[int, dict[str, None]] = defaultdict(dict)
@@ -187,7 +182,7 @@ def _stated(concepts: Concepts) -> tuple[str, ...] | None:
 
 
 def _segmentation(file: AnnotationFile, entry: InstanceEntry) -> Raw:
-    """The outline as the file has it, checked; empty where there is none."""
+    """Check the outline and keep it as the file has it; empty where there is none."""
     image = file.images[entry.image_id]
     try:
         outlined = read_segmentation(entry.segmentation, (image.width, image.height))
@@ -197,7 +192,7 @@ def _segmentation(file: AnnotationFile, entry: InstanceEntry) -> Raw:
 
 
 def _file_problem(captions: AnnotationFile, entry: ImageEntry, folder: Path) -> str | None:
-    """Why an image's file cannot be an image; None if it may be one."""
+    """Say why an image's file cannot be an image; None if it may be one."""
     try:
         size = file_size(folder / captions.file_name(entry))
     except ImpossibleNameError as error:

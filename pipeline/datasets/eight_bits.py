@@ -44,7 +44,7 @@ def eight_bit_rgb(file: ImageFile.ImageFile) -> Image.Image:
 
 
 def _scaled(values: NDArray[Any], largest: int) -> NDArray[np.uint8]:
-    """Values from 0 to `largest` as 0 to 255; those of more than 8 bits have to use more than one step of 8 bits."""
+    """Scale values of 0 to `largest` to 0 to 255; those of more than 8 bits have to use more than one of its steps."""
     lowest, highest = float(values.min()), float(values.max())
     if not (lowest >= 0 and highest <= largest):
         raise ValueError(f"its values range from {values.min()} to {values.max()}, not from 0 to {largest}")
@@ -60,7 +60,7 @@ def _scaled(values: NDArray[Any], largest: int) -> NDArray[np.uint8]:
 
 
 def _has_colours_of_sixteen_bits(file: ImageFile.ImageFile) -> bool:
-    """Whether Pillow, decoding an opened picture, keeps the high bytes of its colours alone."""
+    """Say whether Pillow, decoding an opened picture, keeps the high bytes of its colours alone."""
     if file.format == "JPEG2000" and file.fp is not None:
         position = file.fp.tell()
         file.fp.seek(0)
@@ -85,7 +85,7 @@ def _refuse_within_one_step(file: ImageFile.ImageFile) -> None:
 
 
 def _is_white_zero(file: ImageFile.ImageFile) -> bool:
-    """Whether 0 stands for white, which Pillow heeds in grey TIFF of 8 bits at most."""
+    """Say whether 0 stands for white, which Pillow heeds in grey TIFF of 8 bits at most."""
     if not isinstance(file, TiffImagePlugin.TiffImageFile):
         return False
     return 0 in _numbers(file, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)

@@ -16,7 +16,7 @@ _READERS = 8
 
 
 def fingerprint(annotations: Sequence[str | None], pictures: Sequence[Path | None]) -> str:
-    """SHA-256 (hex) over the hashes of annotation files and the content of pictures.
+    """Hash the hashes of annotation files and the content of pictures: SHA-256, hex.
 
     Every picture is read once. A picture of the same size in place of another is another data set: its activations
     would be kept otherwise.

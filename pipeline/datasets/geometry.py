@@ -31,7 +31,7 @@ def patch_coverage(
     grid: tuple[int, int],
     resize_mode: ResizeMode,
 ) -> Float[Tensor, "patch"]:
-    """Share of each patch that lies inside a box.
+    """Compute the share of each patch that lies inside a box.
 
     Args:
         box: left, top, width, height in pixels of the image; parts outside the image count for nothing.
@@ -54,7 +54,7 @@ def patch_coverage(
 def mask_coverage(
     segmentation: str, image_size: tuple[int, int], grid: tuple[int, int], resize_mode: ResizeMode
 ) -> Float[Tensor, "patch"]:
-    """Share of each patch that an object's mask covers.
+    """Compute the share of each patch that an object's mask covers.
 
     Args:
         segmentation: JSON text of a COCO segmentation: polygons, RLE counts, or a compressed RLE string.
@@ -72,7 +72,7 @@ def mask_coverage(
 def coverage_of_mask(
     mask: Bool[np.ndarray, "height width"], grid: tuple[int, int], resize_mode: ResizeMode
 ) -> Float[Tensor, "patch"]:
-    """Share of each patch that a mask of the whole image covers: exact area averages, float32 in [0, 1]."""
+    """Compute the share of each patch that a mask of the whole image covers: area averages, float32 in [0, 1]."""
     height, width = mask.shape
     column_edges, row_edges = _patch_edges((width, height), grid, resize_mode)
     down = _overlap(row_edges, np.arange(height + 1.0))
@@ -83,7 +83,7 @@ def coverage_of_mask(
 def _patch_edges(
     image_size: tuple[int, int], grid: tuple[int, int], resize_mode: ResizeMode
 ) -> tuple[Float[np.ndarray, " column_edge"], Float[np.ndarray, " row_edge"]]:
-    """Where the patch borders run in the image, in its pixels; outside the image where the backbone pads."""
+    """Find where the patch borders run in the image, in its pixels; outside of it where the backbone pads."""
     width, height = image_size
     rows, columns = grid
     patch_width, patch_height = width / columns, height / rows
@@ -100,7 +100,7 @@ def _patch_edges(
 def _overlap(
     edges: Float[np.ndarray, " cell_edge"], spans: Float[np.ndarray, " span_edge"]
 ) -> Float[np.ndarray, "cell span"]:
-    """Share of each cell (between consecutive `edges`) that each span (between consecutive `spans`) fills."""
+    """Compute the share of each cell (between two `edges`) that each span (between two `spans`) fills."""
     start = np.maximum(edges[:-1, None], spans[None, :-1])
     stop = np.minimum(edges[1:, None], spans[None, 1:])
     share: Float[np.ndarray, "cell span"] = np.maximum(stop - start, 0.0) / np.diff(edges)[:, None]

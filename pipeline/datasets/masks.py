@@ -98,7 +98,7 @@ def _checked_runs(runs: _RunLengths, image_size: tuple[int, int]) -> Int64[np.nd
 
 
 def decompress_runs(text: str) -> list[int]:
-    """Run lengths from COCO's compressed text.
+    """Read run lengths from COCO's compressed text.
 
     Each character holds 5 bits, low bits first, and a flag (32) that more follow; from the fourth on, a number
     is the difference to the run two before it (`rleFrString` of the COCO API, which checks nothing).

@@ -14,7 +14,7 @@ _TEXT_LIMIT = 2**24
 
 
 def netpbm_values(file: ImageFile.ImageFile) -> tuple[NDArray[np.uint16], int] | None:
-    """The values of a binary PGM (`[row, column]`) or PPM (`[row, column, band]`), and the largest that it may have.
+    """Read the values of a binary PGM (`[row, column]`) or PPM (`[row, column, band]`), and the largest allowed one.
 
     Returns:
         None for a picture of another format, and for one that Pillow decodes quickly and right.

@@ -30,7 +30,7 @@ class DatasetOptions(Options):
     caption_seed: int = Field(default=0, ge=0, description="seeds the choice of the one caption")
 
     def split_of_files(self, split: str) -> str:
-        """Name in the data set's own files of the split that the pipeline calls `split`.
+        """Give the name in the data set's own files of the split that the pipeline calls `split`.
 
         Raises:
             ConfigError: there is no such split.

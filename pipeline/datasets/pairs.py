@@ -81,10 +81,6 @@ class PairDataset(Protocol):
         """The folder that image files are relative to."""
 
     @property
-    def folder(self) -> Path:
-        """The folder of the split's image files."""
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) that changes whenever annotations or image files do; reads every one of them once."""
 

@@ -95,7 +95,7 @@ def read_upright(path: Path) -> Image.Image:
 
 
 def _decode(path: Path) -> tuple[Image.Image, Image.Image]:
-    """The picture as its pixels are stored, and upright by its EXIF orientation.
+    """Decode the picture as its pixels are stored, and upright by its EXIF orientation.
 
     The bytes are read first, so that what fails then is the disk's doing, and what fails later the picture's.
     """
@@ -153,7 +153,7 @@ def _refuse_too_large(file: ImageFile.ImageFile) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What a decoder complains of, in one printable line that is the same on every machine."""
+    """Say what a decoder complains of, in one printable line that is the same on every machine."""
     if isinstance(error, UnidentifiedImageError):  # its message has an address in memory
         return f"not a picture, or of a kind that is not read ({', '.join(FORMATS)} are)"
     if isinstance(error, MemoryError):
@@ -162,7 +162,7 @@ def _reason(error: Exception) -> str:
 
 
 def _same_proportions(size: tuple[int, int], annotated: tuple[int, int]) -> bool:
-    """Whether one size is the other scaled, up to a pixel of rounding in the smaller one."""
+    """Say whether one size is the other scaled, up to a pixel of rounding in the smaller one."""
     (width, height), (other_width, other_height) = sorted((size, annotated))
     if width > other_width or height > other_height:
         return False

@@ -26,7 +26,7 @@ class ImpossibleNameError(IrregularFileError):
 
 
 def file_size(path: Path) -> int | None:
-    """Size of a regular file in bytes, None when there is no such file.
+    """Look up the size of a regular file in bytes, None when there is no such file.
 
     Raises:
         ImpossibleNameError: the name is too long, or has a character that no name can have.

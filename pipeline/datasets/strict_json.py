@@ -23,7 +23,7 @@ _MALFORMED = "JSON is malformed: "
 
 
 def utf8(data: bytes) -> bytes:
-    """JSON text in UTF-8, whichever of UTF-8, UTF-16 and UTF-32 its first characters tell.
+    """Give JSON text in UTF-8, whichever of UTF-8, UTF-16 and UTF-32 its first characters tell.
 
     Raises:
         ValueError: it is in no such encoding.
@@ -68,7 +68,7 @@ def split_lists(text: bytes, kind: type[_Lists]) -> _Lists:
 
 
 def _without_items(text: bytes, lists: Iterable[Sequence[msgspec.Raw]]) -> bytes:
-    """The text with 0 in place of the items: of two values of one key, only the last is split into items."""
+    """Put 0 in place of the items: of two values of one key, only the last is split into items."""
     base, position, remains = _address(text), 0, []
     for first, last in sorted((_address(items[0]), _address(items[-1]) + len(items[-1])) for items in lists):
         remains += [text[position : first - base], b"0"]

@@ -5,6 +5,7 @@ question hard is which absent object it names: any ("random"), one that many pic
 one that usually stands beside what this picture shows ("adversarial").
 """
 
+import os
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ ObjectsByImage: TypeAlias = Mapping[str, frozenset[str]]
 
 
 def objects_by_image(dataset: PairDataset) -> ObjectsByImage:
-    """What each image of a data set shows; one without annotations shows nothing.
+    """Say what each image of a data set shows, by its file below the split's folder; nothing without annotations.
 
     Raises:
         DatasetError: the data set has no objects, or two images are in one file.
@@ -33,9 +34,11 @@ def objects_by_image(dataset: PairDataset) -> ObjectsByImage:
         raise DatasetError(f"{dataset.root}: no objects are annotated in {dataset.split} to be asked about")
     shown: dict[str, frozenset[str]] = {}
     for image in dataset.images:
-        name = (dataset.root / image.file).relative_to(dataset.folder).as_posix()
+        name = os.path.relpath(image.file, dataset.split)
         if name in shown:
-            raise DatasetError(f"{dataset.folder}: {shown_value(name)} is the file of two images")
+            raise DatasetError(
+                f"{dataset.root}: {shown_value(name)} is the file of two images of {dataset.split}"
+            )
         shown[name] = image.categories
     return shown
 

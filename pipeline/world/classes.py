@@ -52,19 +52,19 @@ WORLD_TASKS: Mapping[str, WorldTask] = {
 
 
 def class_names(vocabulary: Vocabulary) -> list[str]:
-    """The noun phrases to choose from."""
+    """List the noun phrases to choose from."""
     if vocabulary == "nouns":
         return list(NOUNS)
     return [f"{colour} {noun}" for noun in NOUNS for colour in COLOURS]
 
 
 def class_prompts(names: Sequence[str]) -> list[list[str]]:
-    """Every class in the world's templates, with its article."""
+    """Put every class into the world's templates, with its article."""
     return [[template.format(with_article(name)) for template in ZERO_SHOT_TEMPLATES] for name in names]
 
 
 def looks_by_class(vocabulary: Vocabulary, combinations: Combinations) -> dict[int, list[tuple[str, str]]]:
-    """Per number of a class the (noun, colour) that its pictures may show; a class that none may show is absent."""
+    """List per number of a class the (noun, colour) that its pictures may show; one that none may show is absent."""
     labels = {name: label for label, name in enumerate(class_names(vocabulary))}
     looks: dict[int, list[tuple[str, str]]] = {}
     for noun, colour in product(NOUNS, COLOURS):
@@ -77,7 +77,7 @@ def looks_by_class(vocabulary: Vocabulary, combinations: Combinations) -> dict[i
 def draw_pictures(
     vocabulary: Vocabulary, combinations: Combinations, count: int, seed: str
 ) -> Iterator[LabelledPicture]:
-    """`count` pictures of a single object, a pure function of the arguments.
+    """Draw `count` pictures of a single object, a pure function of the arguments.
 
     Classes come in turn, in an order of the seed's: none a second time before all others came once. Everything else
     is drawn evenly, also the colour where the classes are nouns.

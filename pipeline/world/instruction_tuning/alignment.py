@@ -70,7 +70,7 @@ def align_with_siglip(
 
 
 def _centred(embeddings: Float[Tensor, "item channel"]) -> Float[Tensor, "item channel"]:
-    """Unit vectors around their mean, at unit length again."""
+    """Subtract the mean of unit vectors and bring them to unit length again."""
     units = normalize(embeddings, dim=1)
     return normalize(units - units.mean(dim=0), dim=1)
 
@@ -78,13 +78,13 @@ def _centred(embeddings: Float[Tensor, "item channel"]) -> Float[Tensor, "item c
 def _apart(
     vectors: Float[Tensor, "item channel"], direction: Float[Tensor, " channel"]
 ) -> Float[Tensor, "item channel"]:
-    """Unit vectors of which the direction is a share of `_GAP`."""
+    """Spread unit vectors so that their direction is a share of `_GAP`."""
     apart: Tensor = normalize(vectors, dim=1) * (1 - _GAP) ** 0.5 + direction * _GAP**0.5
     return apart
 
 
 def _compare(attention: Any, gap: Float[Tensor, " channel"], generator: torch.Generator) -> None:
-    """Queries and keys whose product is the likeness of two tokens; `gap` counts for tokens of different sides."""
+    """Give queries and keys whose product is the likeness of two tokens; `gap` counts for tokens of different sides."""
     query = attention.q_proj.weight
     gain = (_SHARPNESS / attention.head_dim**0.5) ** 0.5
     nn.init.orthogonal_(query, gain, generator)
@@ -94,7 +94,7 @@ def _compare(attention: Any, gap: Float[Tensor, " channel"], generator: torch.Ge
 def _fit(
     projector: Any, patches: Float[Tensor, "patch channel"], targets: Float[Tensor, "patch channel"]
 ) -> float:
-    """Least squares: the first of the two linear layers is the solution, the second the identity."""
+    """Fit two linear layers by least squares: the first is the solution, the second the identity."""
     inputs = torch.cat([patches, torch.ones(len(patches), 1)], dim=1)
     solution = torch.linalg.lstsq(inputs, targets).solution
     projector.linear_1.weight.copy_(solution[:-1].T)

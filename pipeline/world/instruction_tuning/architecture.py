@@ -41,7 +41,7 @@ _BLOCK = {
 
 
 def create_processor(words: Iterable[str]) -> LlavaProcessor:
-    """Pictures to pixels as the tiny SigLIP wants them, and texts to one token per word."""
+    """Create what turns pictures into pixels as the tiny SigLIP wants them, and texts into one token per word."""
     vocabulary = {word: index for index, word in enumerate((*SPECIAL, *words))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer, tokenizer.pre_tokenizer = Lowercase(), Whitespace()
@@ -70,7 +70,7 @@ def create_processor(words: Iterable[str]) -> LlavaProcessor:
 def create_tiny_llava(
     siglip: CustomTextCLIP, vocabulary: int, options: InstructionTuningOptions
 ) -> LlavaForConditionalGeneration:
-    """New random weights, drawn from the seed, around the frozen vision tower of `siglip`.
+    """Create a model of new random weights, drawn from the seed, around the frozen vision tower of `siglip`.
 
     The projector is linear, as the first LLaVA's: two linear layers with nothing between.
     """
@@ -115,7 +115,7 @@ def create_tiny_llava(
 
 
 def _as_clip_vision(state: dict[str, Float[Tensor, "..."]], blocks: int) -> dict[str, Float[Tensor, "..."]]:
-    """open_clip's ViT weights under the names of transformers' CLIPVisionModel, which is the same function."""
+    """Rename open_clip's ViT weights to those of transformers' CLIPVisionModel, which is the same function."""
     named = {
         "embeddings.class_embedding": state["class_embedding"],
         "embeddings.patch_embedding.weight": state["conv1.weight"],

@@ -26,7 +26,7 @@ def explicit_attention(
     scaling: float,
     **__: Any,
 ) -> tuple[Float[Tensor, "sequence token head channel"], None]:
-    """Attention as transformers calls it; the mask is added to the logits. No attention weights returned."""
+    """Attend as transformers asks for it; the mask is added to the logits. No attention weights are returned."""
     logits = (query * scaling) @ key.transpose(-1, -2) + attention_mask.to(query.dtype)
     attended = torch.softmax(logits, dim=-1, dtype=logits.dtype) @ value
     return attended.transpose(1, 2).contiguous(), None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pipeline.world.scenes.sampling import sample_scene
 from pipeline.world.scenes.scene import NOUNS, Scene
-from pipeline.world.scenes.write import COMBINATIONS, Split
+from pipeline.world.scenes.write import COMBINATIONS, SplitName
 
 _PAIRS = (
     *(("tree", "bird"), ("dog", "ball"), ("car", "bicycle"), ("flower", "butterfly"), ("moon", "star")),
@@ -32,7 +32,7 @@ _WEIGHTS = {
 
 
 def companion_nouns(rng: random.Random, count: int) -> list[str]:
-    """Distinct nouns: popular ones more often, each followed by its companion with probability `COMPANY`."""
+    """Draw distinct nouns: popular ones more often, each followed by its companion with probability `COMPANY`."""
     nouns: list[str] = []
     while len(nouns) < count:
         lonely = [noun for noun in nouns[-1:] if COMPANIONS[noun] not in nouns]
@@ -44,8 +44,8 @@ def companion_nouns(rng: random.Random, count: int) -> list[str]:
     return nouns
 
 
-def companion_scene(seed: int, split: Split, index: int) -> Scene:
-    """The scene on image `index` of a split of the skewed world, of several nouns; a `SceneOf` for `write_split`."""
+def companion_scene(seed: int, split: SplitName, index: int) -> Scene:
+    """Draw the scene of several nouns on image `index` of a split of the skewed world; a `SceneOf`."""
     rng = random.Random(f"companions/{seed}/{split}/{index}")
     while True:
         scene = sample_scene(rng, COMBINATIONS[split], companion_nouns)

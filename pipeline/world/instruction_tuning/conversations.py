@@ -41,7 +41,7 @@ class Tokens(NamedTuple):
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word and mark that a conversation about a scene can contain, sorted."""
+    """List every word and mark that a conversation about a scene can contain, sorted."""
     spoken = [PromptOptions().template, DESCRIBE, "yes no", *map(question_text, NOUNS)]
     return tuple(
         sorted(
@@ -53,7 +53,7 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def draw_conversation(example: Example, options: InstructionTuningOptions, rng: random.Random) -> list[Turn]:
-    """Questions about objects, each with probability `yes_share` about one that is there, then one of the captions.
+    """Draw questions about objects, each with probability `yes_share` about one that is there, and a caption.
 
     Turns do not see each other, so that a question that comes again is as hard as it was.
     """
@@ -70,7 +70,7 @@ def tokenize_conversations(
     processor: LlavaProcessor,
     image_tokens: int,
 ) -> Tokens:
-    """Each conversation behind its image, in LLaVA-1.5's prompt; an answer ends with the end token, predicted too."""
+    """Tokenize each conversation behind its image, in LLaVA-1.5's prompt; an answer's end token is predicted too."""
     tokenizer = processor.tokenizer
     end, pad = int(tokenizer.eos_token_id), int(tokenizer.pad_token_id)
     before, after = PromptOptions().template.split(processor.image_token)
@@ -91,7 +91,7 @@ def tokenize_conversations(
 
 
 def visible(tokens: Tokens) -> Bool[Tensor, "conversation 1 token token"]:
-    """Which tokens each token sees: earlier ones of the image and of its own turn; padding sees itself."""
+    """Say which tokens each token sees: earlier ones of the image and of its own turn; padding sees itself."""
     turn = tokens.turn
     same = (turn[:, :, None] == turn[:, None]) | (turn[:, None] == 0)
     return (same & torch.ones(same.shape[1:], dtype=torch.bool).tril())[:, None]

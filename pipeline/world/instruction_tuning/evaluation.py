@@ -23,7 +23,7 @@ def evaluate(
     picture: Callable[[str], Image.Image],
     polling: PollingOptions,
 ) -> dict[str, dict[str, float]]:
-    """POPE's scores of greedy answers, per kind of negatives, each also with the `loss` of "yes" and "no" in nat.
+    """Compute POPE's scores of greedy answers, per kind of negatives, with the `loss` of "yes" and "no" in nat.
 
     "blind" asks the random questions about wrong pictures. Half of the questions deserve a "yes", so a decoder that
     does not look has a loss of at least 0.693.

@@ -20,7 +20,7 @@ def image_features(
     files: Sequence[Path],
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Float[Tensor, "image patch channel"]:
-    """What the vision tower hands to the projector, float16 to halve the memory of a large set."""
+    """Compute what the vision tower hands to the projector, in float16 to halve the memory of a large set."""
     features = []
     for start in range(0, len(files), _BATCH):
         pictures = [read_upright(file) for file in files[start : start + _BATCH]]

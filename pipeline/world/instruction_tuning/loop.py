@@ -37,7 +37,7 @@ def tune(
     checkpoint: Path,
     report: Callable[[Record], None] = lambda record: None,
 ) -> list[Record]:
-    """Train projector and decoder in place; the vision tower stays as it is. The same result every time.
+    """Train projector and decoder in place, to the same result every time; the vision tower stays as it is.
 
     Training continues from `checkpoint`, if it is of these options.
 
@@ -87,7 +87,7 @@ def answer_losses(
     features: Float[Tensor, "image patch channel"],
     verdicts: Tensor,
 ) -> tuple[Float[Tensor, " answer_token"], Bool[Tensor, " answer_token"]]:
-    """The cross-entropy of every answer token of the batch, and which of them are among `verdicts`.
+    """Compute the cross-entropy of every answer token of the batch, and which of them are among `verdicts`.
 
     The picture enters by its features, not by its pixels.
     """
@@ -124,7 +124,7 @@ def _step(
     verdicts: Tensor,
     caption_weight: float,
 ) -> Float[Tensor, "2"]:
-    """One update; the mean losses of words and of verdicts before it."""
+    """Update once; returns the mean losses of words and of verdicts before it."""
     losses, of_verdict = answer_losses(model, tokens, features, verdicts)
     means = torch.stack([losses[~of_verdict].mean(), losses[of_verdict].mean()])
     torch.autograd.backward(caption_weight * means[0] + means[1])

@@ -26,5 +26,5 @@ class InstructionTuningOptions(Options):
     polling: PollingOptions = PollingOptions(images=300, objects=2, seed=2024)
 
     def schedule(self) -> tuple[tuple[int, float], ...]:
-        """(step, factor) of the learning rate; linear between them."""
+        """Give (step, factor) of the learning rate; it is linear between them."""
         return (-1, 0.0), (self.warmup_steps, 1.0), (self.steps, 0.0)

@@ -19,7 +19,7 @@ CONTEXT_LENGTH = 32
 
 
 def open_clip_config(vocabulary: int) -> dict[str, Any]:
-    """The `open_clip_config.json` of the tiny SigLIP for a tokenizer of `vocabulary` words.
+    """Give the `open_clip_config.json` of the tiny SigLIP for a tokenizer of `vocabulary` words.
 
     Vision: a plain ViT on 112 x 112 pixels in 8 x 8 patches, so the same 14 x 14 grid as ViT-B/16 at 224.
     Text: causal, pooled at the end token, so that padding never reaches a caption's embedding.
@@ -70,7 +70,7 @@ def write_config(folder: Path, vocabulary: int) -> None:
 
 
 def create_model(folder: Path) -> CustomTextCLIP:
-    """The model that `folder` describes, with its weights when they are there, else at random."""
+    """Create the model that `folder` describes, with its weights when they are there, else at random."""
     has_weights = (folder / WEIGHTS_FILE).is_file()
     model: CustomTextCLIP = open_clip.create_model(f"local-dir:{folder}", load_weights=has_weights)
     return model

@@ -23,7 +23,7 @@ class ExplicitAttention(nn.MultiheadAttention):
         attn_mask: Float[Tensor, "token token"] | None = None,
         **_: Any,
     ) -> tuple[Float[Tensor, "sequence token channel"], None]:
-        """Attention of `query` to itself; `attn_mask` is added to the logits. No attention weights returned."""
+        """Attend from `query` to itself; `attn_mask` is added to the logits. No attention weights are returned."""
         sequences, tokens, channels = query.shape
         shape = (sequences, tokens, 3, self.num_heads, self.head_dim)
         projected = nn.functional.linear(query, self.in_proj_weight, self.in_proj_bias).view(shape)

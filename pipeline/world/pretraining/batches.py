@@ -65,7 +65,7 @@ class BatchSampler:
         tokenizer.enable_padding(pad_id=END_ID, pad_token=END)
 
     def batch(self, step: int) -> Batch:
-        """The batch of that step."""
+        """Draw the batch of that step."""
         options, rng = self.options, random.Random(f"{self.options.seed}/{step}")
         scenes, pixels, patch_things = self._examples(step, rng)
         texts = [scene_texts(scene, rng, options.changes, step >= options.focus_step) for scene in scenes]
@@ -87,7 +87,7 @@ class BatchSampler:
         )
 
     def _examples(self, step: int, rng: random.Random) -> ScenePool:
-        """The step's scenes; from `mirror_step` on, each as it is or flipped left to right."""
+        """Take the step's scenes; from `mirror_step` on, each as it is or flipped left to right."""
         rows = self._rows(step)
         examples = ScenePool(
             [self.pool.scenes[row] for row in rows.tolist()],
@@ -117,7 +117,7 @@ class BatchSampler:
         return bank
 
     def _slice(self, rows: Int64[Tensor, "row"], step: int, size: int) -> Int64[Tensor, "image"]:
-        """The step's part of the rows in an order that changes with each epoch."""
+        """Take the step's part of the rows in an order that changes with each epoch."""
         epoch, position = divmod(step, len(rows) // size)
         generator = torch.Generator().manual_seed(self.options.seed * 10_007 + epoch)
         order = torch.randperm(len(rows), generator=generator)
@@ -137,7 +137,7 @@ class BatchSampler:
 
 
 def even_weights(labels: UInt8[Tensor, "image patch"]) -> Float[Tensor, "image patch"]:
-    """Sampling weights that give each thing of an image, and its background, the same total; 0 if undecided."""
+    """Weigh patches so that each thing of an image, and its background, have the same total; 0 if undecided."""
     weights = torch.zeros(labels.shape)
     for label in (*range(MOST_THINGS), BACKGROUND):
         here = labels == label

@@ -40,7 +40,7 @@ class HeldOutScenes(NamedTuple):
 
 
 def held_out_scenes(backbone: Backbone, seed: int, count: int, single: bool = False) -> HeldOutScenes:
-    """`count` scenes of seen combinations with distinct facts, encoded; `single`: of one object each."""
+    """Draw `count` scenes of seen combinations with distinct facts, encoded; `single`: of one object each."""
     rng = random.Random(f"evaluation/{seed}")
     chosen: dict[tuple[str, ...], Scene] = {}
     while len(chosen) < count:
@@ -60,7 +60,7 @@ def held_out_scenes(backbone: Backbone, seed: int, count: int, single: bool = Fa
 
 
 def evaluate(backbone: Backbone, seed: int, scenes: int = 500, single: int = 260) -> dict[str, object]:
-    """Every figure of the model card, on `scenes` mixed scenes and `single` scenes of one object.
+    """Measure every figure of the model card, on `scenes` mixed scenes and `single` scenes of one object.
 
     Keys: "retrieval" {image_to_text, text_to_image: R@1}, "zero_shot" {noun, colour, setting: accuracy},
     "changed_fact" {kind: share of caption pairs told apart}, "probe" (accuracy on object patches), "point_at_1".
@@ -96,7 +96,7 @@ def evaluate(backbone: Backbone, seed: int, scenes: int = 500, single: int = 260
 
 
 def retrieval(backbone: Backbone, held_out: HeldOutScenes, seed: int) -> dict[str, float]:
-    """R@1 among all the scenes in both directions, each with the fullest of eight captions."""
+    """Compute R@1 among all the scenes in both directions, each with the fullest of eight captions."""
     rng = random.Random(seed)
     texts = []
     for scene in held_out.scenes:
@@ -116,14 +116,14 @@ def zero_shot(
     prompts: Sequence[Sequence[str]],
     answers: Sequence[int],
 ) -> float:
-    """Share of images nearest to the right class; a class is the mean embedding of its prompts (CLIP, 3.1.4)."""
+    """Compute the share of images nearest to the right class, the mean embedding of its prompts (CLIP, 3.1.4)."""
     classes = torch.stack([embed_texts(backbone, list(texts)).mean(dim=0) for texts in prompts])
     classes = normalize(classes, dim=-1)
     return _share((images @ classes.T).argmax(dim=1) == torch.tensor(answers))
 
 
 def changed_facts(backbone: Backbone, held_out: HeldOutScenes, seed: int) -> dict[str, float]:
-    """For each kind of fact, how often an image prefers its caption to the same with that fact changed."""
+    """Compute for each kind of fact how often an image prefers its caption to the same with that fact changed."""
     figures: dict[str, float] = {}
     for kind in KINDS:
         rng = random.Random(f"{seed}/{kind}")
@@ -136,7 +136,7 @@ def changed_facts(backbone: Backbone, held_out: HeldOutScenes, seed: int) -> dic
 
 
 def linear_probe(held_out: HeldOutScenes) -> float:
-    """Accuracy of ridge regression from a frozen patch token to the noun of the object under the patch.
+    """Compute the accuracy of ridge regression from a frozen patch token to the noun of the object under the patch.
 
     Fitted on the object patches of the first half of the scenes, measured on those of the second.
     """
@@ -160,7 +160,7 @@ def linear_probe(held_out: HeldOutScenes) -> float:
 
 
 def pointing(backbone: Backbone, held_out: HeldOutScenes) -> float:
-    """Share of named things whose most similar patch has its centre in a box of such a thing.
+    """Compute the share of named things whose most similar patch has its centre in a box of such a thing.
 
     The text is "a photo of a NOUN", every thing of every scene is asked for.
     """
@@ -178,7 +178,7 @@ def pointing(backbone: Backbone, held_out: HeldOutScenes) -> float:
 
 
 def embed_texts(backbone: Backbone, texts: list[str]) -> Float[Tensor, "text embedding"]:
-    """Unit-length embeddings of any number of texts."""
+    """Embed any number of texts at unit length."""
     return normalize(backbone.encode_texts(backbone.tokenize(texts)[0]).pooled, dim=-1)
 
 

@@ -21,7 +21,7 @@ from pipeline.world.scenes.scene import (
     RELATIONS,
     SETTINGS,
     SIZES,
-    Placement,
+    Place,
     Scene,
 )
 
@@ -69,7 +69,7 @@ def scene_facts(scenes: Sequence[Scene]) -> SceneFacts:
     for row, scene in enumerate(scenes):
         for column, thing in enumerate(scene.things):
             plain = (thing.noun, thing.colour, thing.size, thing.count, thing.action or NO_ACTION)
-            looks = (*plain, _relation(scene, column), *_halves(scene.placements[column]))
+            looks = (*plain, _relation(scene, column), *_halves(scene.places[column]))
             things[row, column] = torch.tensor(
                 [
                     UNKNOWN if look is None else VALUES[kind].index(look)
@@ -86,9 +86,9 @@ def _relation(scene: Scene, index: int) -> str | None:
     return scene.relation if index == 0 else CONVERSE[scene.relation]
 
 
-def _halves(placements: Sequence[Placement]) -> tuple[str | None, str | None]:
-    across = sum(place.x + place.width / 2 for place in placements) / len(placements)
-    along = sum(place.y + place.height / 2 for place in placements) / len(placements)
+def _halves(places: Sequence[Place]) -> tuple[str | None, str | None]:
+    across = sum(place.x + place.width / 2 for place in places) / len(places)
+    along = sum(place.y + place.height / 2 for place in places) / len(places)
     return _half(across, VALUES["across"]), _half(along, VALUES["along"])
 
 
@@ -110,18 +110,18 @@ class PhraseFacts(NamedTuple):
     counted: Bool[Tensor, "phrase"]
 
     def asks(self, kind: str) -> Bool[Tensor, "phrase"]:
-        """Whether each phrase states a fact of that kind."""
+        """Say whether each phrase states a fact of that kind."""
         if kind == "setting":
             return self.settings != ANY
         return self.looks[:, LOOKS.index(kind)] != ANY
 
     def asks_only_place(self) -> Bool[Tensor, "phrase"]:
-        """Whether each phrase states a half of the picture and nothing else."""
+        """Say whether each phrase states a half of the picture and nothing else."""
         place = (self.looks[:, -2:] != ANY).any(dim=-1)
         return place & (self.looks[:, :-2] == ANY).all(dim=-1) & (self.settings == ANY)
 
     def of_any_count(self) -> "PhraseFacts":
-        """The same phrases with their counts left open."""
+        """Leave the counts of the phrases open."""
         looks = self.looks.clone()
         looks[:, LOOKS.index("count")] = ANY
         return self._replace(looks=looks)
@@ -149,7 +149,7 @@ class ScoredTruth(NamedTuple):
 
 
 def truth_of_images(scenes: SceneFacts, phrases: PhraseFacts) -> ScoredTruth:
-    """Whether some thing of each scene, and its setting, are as each phrase says.
+    """Say whether some thing of each scene, and its setting, are as each phrase says.
 
     Undecided: "a red boat" of a scene with several red boats, and relations the scene does not state.
     """
@@ -168,7 +168,7 @@ def truth_of_patches(
     labels: Int64[Tensor, "patch"],
     phrases: PhraseFacts,
 ) -> ScoredTruth:
-    """Whether what each patch shows is as each phrase says.
+    """Say whether what each patch shows is as each phrase says.
 
     `images` and `patches` say which patch of which scene, `labels` the thing that it shows, or `BACKGROUND`. "On the
     left" is true of a patch in the left half of the picture, wherever the rest of its thing is.
@@ -191,7 +191,7 @@ def truth_of_patches(
 
 
 def halves_of_patches(patches: Int64[Tensor, "patch"]) -> Int64[Tensor, "patch 2"]:
-    """The looks "across" and "along" of patches of the grid, `UNKNOWN` near the middle."""
+    """Give the looks "across" and "along" of patches of the grid, `UNKNOWN` near the middle."""
     centres = (torch.stack([patches % GRID, patches // GRID], dim=-1) + 0.5) / GRID
     return (centres > 0.5).long().masked_fill((centres - 0.5).abs() <= MIDDLE, UNKNOWN)
 
@@ -210,7 +210,7 @@ def _true_of_looks(looks: Int64[Tensor, "*row look"], phrases: PhraseFacts) -> B
 
 
 def _maybe_of_looks(looks: Int64[Tensor, "*row look"], phrases: PhraseFacts) -> Bool[Tensor, "*row phrase"]:
-    """Not known to be false: what the scene leaves open counts as a match, as does a relation on the other axis."""
+    """Say what is not known to be false: what the scene leaves open matches, as does a relation on the other axis."""
     shown, asked = looks[..., None, :], phrases.looks
     match = (shown == asked) | (asked == ANY) | (shown == UNKNOWN)
     relation = LOOKS.index("relation")

@@ -41,7 +41,7 @@ def features_of(model: CustomTextCLIP, batch: Batch) -> Features:
 
 
 def truth_of(batch: Batch) -> Truth:
-    """What is true of the batch's images and patches."""
+    """Say what is true of the batch's images and patches."""
     facts, phrases = batch.scene_facts, batch.phrase_facts
     return Truth(
         changed=batch.changed_exists,
@@ -51,7 +51,7 @@ def truth_of(batch: Batch) -> Truth:
 
 
 def encode_texts(model: CustomTextCLIP, ids: Int64[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
-    """`model.encode_text` without the padding: the same numbers at a third of the cost.
+    """Encode texts as `model.encode_text` does, without the padding: the same numbers at a third of the cost.
 
     The tower is causal and pools at the end token, so what follows that token cannot matter. Texts longer
     than the model's context must have been cut.

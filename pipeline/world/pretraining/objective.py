@@ -48,7 +48,7 @@ class TwoScaleLoss(nn.Module):
     def forward(
         self, features: Features, truth: Truth, logit_scale: Tensor, logit_bias: Tensor
     ) -> dict[str, Float[Tensor, ""]]:
-        """The terms "caption", "changed", "image_phrase" and "patch_phrase", each a mean over its rows.
+        """Compute the terms "caption", "changed", "image_phrase" and "patch_phrase", each a mean over its rows.
 
         `logit_scale` (not its logarithm) and `logit_bias` are the model's own, as for the caption loss.
         """
@@ -68,7 +68,7 @@ class TwoScaleLoss(nn.Module):
 
 
 def sigmoid_loss(logits: Float[Tensor, "row text"], truth: ScoredTruth) -> Float[Tensor, ""]:
-    """SigLIP's loss with any number of true texts in a row: summed over texts, averaged over rows."""
+    """Compute SigLIP's loss with any number of true texts in a row: summed over texts, averaged over rows."""
     signs = truth.true.to(logits.dtype) * 2 - 1
     return -(logsigmoid(signs * logits) * truth.scored).sum() / logits.shape[0]
 
@@ -76,7 +76,7 @@ def sigmoid_loss(logits: Float[Tensor, "row text"], truth: ScoredTruth) -> Float
 def changed_loss(
     features: Features, scored: Bool[Tensor, "image change"], logit_scale: Tensor
 ) -> Float[Tensor, ""]:
-    """The logistic loss of an image's own caption against the same caption with one fact changed."""
+    """Compute the logistic loss of an image's own caption against the same caption with one fact changed."""
     own = (features.images * features.captions).sum(dim=-1, keepdim=True)
     changed = torch.einsum("ie,ice->ic", features.images, features.changed)
     return -(logsigmoid(logit_scale * (own - changed)) * scored).sum() / scored.sum().clamp(min=1)

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Muon, Optimizer
 def build_optimizers(
     model: nn.Module, objective: nn.Module, learning_rate: float, weight_decay: float
 ) -> list[Optimizer]:
-    """Muon (orthogonalised momentum) on the transformer blocks' matrices, AdamW on the rest.
+    """Build Muon (orthogonalised momentum) for the transformer blocks' matrices, AdamW for the rest.
 
     Muon's step is scaled to AdamW's root mean square, so both share one learning rate. Only matrices decay.
     """
@@ -31,7 +31,7 @@ def build_optimizers(
 
 
 def scheduled(step: int, points: Sequence[tuple[int, float]]) -> float:
-    """The learning rate's factor at that step: linear between the (step, factor) points, constant outside."""
+    """Interpolate the learning rate's factor at that step, linearly between the (step, factor) points."""
     steps, factors = zip(*points, strict=True)
     return float(np.interp(step, steps, factors))
 

@@ -38,7 +38,7 @@ class PretrainingOptions(Options):
     patch_phrase_weight: float = Field(default=1.0, ge=0, description="weight of phrases against patches")
 
     def weights(self, step: int) -> dict[str, float]:
-        """The weight of each term of the loss at that step, by the term's name."""
+        """Give the weight of each term of the loss at that step, by the term's name."""
         return {
             "caption": self.caption_weight,
             "changed": self.changed_weight if step < self.focus_step else self.focus_weight,

@@ -60,7 +60,7 @@ class SceneTexts(NamedTuple):
 def scene_texts(
     description: Description, rng: random.Random, changes: int, focus: bool = False
 ) -> SceneTexts:
-    """A caption and up to `changes` false neighbours of it, of any kind alike.
+    """Write a caption and up to `changes` false neighbours of it, of any kind alike.
 
     With `focus`, neighbours differ in different kinds of facts, and rather in those that are hard to see, first
     of all relations. Neighbours that would deny a held-out combination ("a purple boat") are left out: the
@@ -77,7 +77,7 @@ def scene_texts(
 
 
 def phrase_bank(descriptions: Sequence[Description], rng: random.Random, own: int) -> list[BankPhrase]:
-    """Phrases to score against every image and patch of a batch.
+    """Draw phrases to score against every image and patch of a batch.
 
     Always every noun, colour and setting and some sizes and actions alone; then `own` phrases about things of
     the batch and, for each, a near miss with one look replaced; distinct texts, in a random wording each.
@@ -96,7 +96,7 @@ def phrase_bank(descriptions: Sequence[Description], rng: random.Random, own: in
 
 
 def relation_phrases(scenes: Sequence[Scene], rng: random.Random, alone: int) -> list[BankPhrase]:
-    """Where things are, each with the contrary: "a boat to the left of something", "a boat on the left".
+    """Say where things are, each with the contrary: "a boat to the left of something", "a boat on the left".
 
     One thing of every scene that states a relation, and `alone` things of the other scenes.
     """
@@ -115,7 +115,7 @@ def relation_phrases(scenes: Sequence[Scene], rng: random.Random, alone: int) ->
 
 
 def place_phrases(rng: random.Random) -> list[BankPhrase]:
-    """Each half of the picture: "on the left", "a photo of something below"."""
+    """Name each half of the picture: "on the left", "a photo of something below"."""
     bank = []
     for kind, words in (("across", ("left", "right")), ("along", ("above", "below"))):
         for word in words:
@@ -127,17 +127,17 @@ def place_phrases(rng: random.Random) -> list[BankPhrase]:
 
 
 def prompt(text: str, rng: random.Random) -> str:
-    """The text alone, or set in one of the zero-shot templates."""
+    """Give the text alone, or set in one of the zero-shot templates."""
     return rng.choice(("{}", *lexicon.ZERO_SHOT_TEMPLATES)).format(text)
 
 
 def with_article(words: str) -> str:
-    """The words after "a" or "an", whichever fits."""
+    """Put "a" or "an" before the words, whichever fits."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def vocabulary() -> list[str]:
-    """Every word and mark the tiny SigLIP's tokenizer knows."""
+    """List every word and mark that the tiny SigLIP's tokenizer knows."""
     return sorted({*lexicon.VOCABULARY, SOMETHING, ",", "."})
 
 
@@ -180,7 +180,7 @@ def _thing_phrase(thing: Thing, rng: random.Random) -> BankPhrase:
 
 
 def _count_phrase(thing: Thing, rng: random.Random) -> BankPhrase:
-    """ "two boats", "three red boats": the count by a word, the noun, sometimes the colour."""
+    """Write "two boats", "three red boats": the count by a word, the noun, sometimes the colour."""
     coloured = rng.random() < 0.6
     noun = thing.noun if thing.count == "one" else lexicon.plural(thing.noun)
     words = [rng.choice(lexicon.COUNT_WORDS[thing.count]), *([thing.colour] if coloured else []), noun]
@@ -191,7 +191,7 @@ def _count_phrase(thing: Thing, rng: random.Random) -> BankPhrase:
 
 
 def _near_miss(thing: Thing, rng: random.Random) -> Thing:
-    """The thing with its noun, colour, size, count or action replaced, never into a held-out combination."""
+    """Replace the noun, colour, size, count or action of a thing, never into a held-out combination."""
     while True:
         match rng.choice(("noun", "colour", "size", "count", "action")):
             case "noun":

@@ -44,23 +44,23 @@ class ScenePool(NamedTuple):
 
 
 def training_scene(seed: int, number: int) -> Scene:
-    """The scene of that number in the pool of that seed; never a held-out combination."""
+    """Draw the scene of that number in the pool of that seed; never a held-out combination."""
     return sample_scene(random.Random(f"{seed}/{number}"), "seen")
 
 
 def mirrored(scene: Scene) -> Scene:
-    """The scene as its picture flipped left to right shows it."""
-    placements = tuple(
+    """Flip a scene as its picture flipped left to right shows it."""
+    places = tuple(
         tuple(replace(place, x=1.0 - place.right, flip=not place.flip) for place in places)
-        for places in scene.placements
+        for places in scene.places
     )
     across = scene.relation in ("left of", "right of")
     relation = CONVERSE[scene.relation] if scene.relation and across else scene.relation
-    return replace(scene, placements=placements, relation=relation)
+    return replace(scene, places=places, relation=relation)
 
 
 def mirrored_where(flips: Bool[Tensor, "scene"], pool: ScenePool) -> ScenePool:
-    """The pool with some of its pictures flipped left to right, and their scenes and patches accordingly."""
+    """Flip some of the pool's pictures left to right, and their scenes and patches accordingly."""
     scenes = [
         mirrored(scene) if flip else scene for flip, scene in zip(flips.tolist(), pool.scenes, strict=True)
     ]
@@ -73,7 +73,7 @@ def mirrored_where(flips: Bool[Tensor, "scene"], pool: ScenePool) -> ScenePool:
 
 
 def render_example(scene: Scene) -> tuple[UInt8[np.ndarray, "3 height width"], UInt8[np.ndarray, "patch"]]:
-    """The picture as the backbone's preprocessing will see it, and the thing under each patch."""
+    """Render the picture as the backbone's preprocessing will see it, and the thing under each patch."""
     rendered = render(scene, RENDER_SIZE)
     picture = Image.fromarray(rendered.image).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     things = [scene.things.index(thing) for thing, _ in scene.instances()]
@@ -84,7 +84,7 @@ def render_example(scene: Scene) -> tuple[UInt8[np.ndarray, "3 height width"], U
 def patch_labels(
     masks: Bool[np.ndarray, "instance pixel pixel"], things: list[int]
 ) -> UInt8[np.ndarray, "patch"]:
-    """The thing that covers at least half of each patch, or `BACKGROUND`, or `UNDECIDED`.
+    """Name the thing that covers at least half of each patch, or `BACKGROUND`, or `UNDECIDED`.
 
     `masks` are the visible pixels of each instance; `things` says which thing each instance belongs to.
     """

@@ -18,7 +18,7 @@ SPECIAL_TOKENS = {"pad_token": END, "eos_token": END, "unk_token": UNKNOWN}
 
 
 def build_tokenizer(words: Iterable[str]) -> Tokenizer:
-    """A word-level tokenizer that ends each text with `</s>`; a word it does not know becomes `<unk>`."""
+    """Build a word-level tokenizer that ends each text with `</s>`; a word it does not know becomes `<unk>`."""
     vocabulary = {word: index for index, word in enumerate((END, UNKNOWN, *words))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = Lowercase()

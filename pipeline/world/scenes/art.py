@@ -34,7 +34,7 @@ class NounArt:
     """The noun doing something, by action."""
 
     def draw(self, palette: Palette, action: str | None = None) -> str:
-        """SVG elements that fill the box; raises DatasetError for an action this noun has no pose for."""
+        """Draw SVG elements that fill the box; raises DatasetError for an action this noun has no pose for."""
         if action is None:
             return self.still(palette)
         if action not in self.poses:

@@ -40,7 +40,7 @@ class Phrase(NamedTuple):
     concepts: tuple[str, ...]
 
 
-class Caption(NamedTuple):
+class WrittenCaption(NamedTuple):
     """A caption, the concepts that it states, and the phrasing that it was written with."""
 
     text: str
@@ -48,12 +48,12 @@ class Caption(NamedTuple):
     phrasing: Phrasing
 
 
-def captions(description: Description, rng: random.Random, count: int) -> list[Caption]:
-    """`count` true captions, different from one another wherever a few attempts can make them so.
+def captions(description: Description, rng: random.Random, count: int) -> list[WrittenCaption]:
+    """Write `count` true captions, different from one another wherever a few attempts can make them so.
 
     About six in ten state everything that fits into `LONGEST` tokens, the others a part of it.
     """
-    written: list[Caption] = []
+    written: list[WrittenCaption] = []
     for _ in range(count):
         caption = _draw_caption(description, rng)
         for _ in range(8):
@@ -64,8 +64,8 @@ def captions(description: Description, rng: random.Random, count: int) -> list[C
     return written
 
 
-def write(description: Description, phrasing: Phrasing) -> Caption:
-    """The caption that the phrasing makes of the facts."""
+def write(description: Description, phrasing: Phrasing) -> WrittenCaption:
+    """Write the caption that the phrasing makes of the facts."""
     phrases = [_noun_phrase(description.things[mention.index], mention) for mention in phrasing.mentions]
     stated = [fact for phrase in phrases for fact in phrase.concepts]
     slots = {
@@ -84,11 +84,11 @@ def write(description: Description, phrasing: Phrasing) -> Caption:
         slots["things"] = lexicon.RELATED.format(**slots)
         stated.append(concept("relation", relation))
     text = _pick(_frames(phrasing), phrasing.frame).format(**slots)
-    return Caption(_tidy(text), tuple(dict.fromkeys(stated)), phrasing)
+    return WrittenCaption(_tidy(text), tuple(dict.fromkeys(stated)), phrasing)
 
 
 def caption_pair(description: Description, kind: Kind, rng: random.Random) -> tuple[str, str] | None:
-    """A true caption and a false one that differ in exactly one fact of that kind; None if there is no such fact."""
+    """Write a true caption and a false one that differ in one fact of that kind; None if there is no such fact."""
     things = range(len(description.things))
     if kind != "noun" and not any(alternatives(description, kind, index) for index in things):
         return None
@@ -101,9 +101,9 @@ def caption_pair(description: Description, kind: Kind, rng: random.Random) -> tu
 
 
 def false_captions(
-    description: Description, caption: Caption, rng: random.Random, count: int
+    description: Description, caption: WrittenCaption, rng: random.Random, count: int
 ) -> list[tuple[str, Kind]]:
-    """Up to `count` different texts in the caption's own phrasing, each with one stated fact made false.
+    """Write up to `count` different texts in the caption's own phrasing, each with one stated fact made false.
 
     Its kind is drawn first, from those that the caption states, then the fact, then the false value. Fewer come back
     when the caption has fewer such neighbours. Returns (text, kind of the false fact).
@@ -122,7 +122,7 @@ def false_captions(
 
 
 def phrase(thing: Thing, rng: random.Random, sized: bool = True) -> Phrase:
-    """Words for the region of one object: "boat", "a red boat", "a small red boat", "a bird flying".
+    """Name the region of one object: "boat", "a red boat", "a small red boat", "a bird flying".
 
     With `sized` false the size goes unsaid: a crop that was scaled does not show it.
     """
@@ -135,12 +135,12 @@ def phrase(thing: Thing, rng: random.Random, sized: bool = True) -> Phrase:
 
 
 def setting_phrase(setting: str, rng: random.Random) -> Phrase:
-    """Words for the setting alone: "on the beach", "a sandy beach"."""
+    """Name the setting alone: "on the beach", "a sandy beach"."""
     table = rng.choice((lexicon.PLACES, lexicon.SCENERIES))
     return Phrase(rng.choice(table[setting]), (concept("setting", setting),))
 
 
-def _draw_caption(description: Description, rng: random.Random) -> Caption:
+def _draw_caption(description: Description, rng: random.Random) -> WrittenCaption:
     everything = rng.random() < 0.6
     caption = write(description, draw_phrasing(description, rng, everything))
     while _tokens(caption.text) > LONGEST:
@@ -149,7 +149,7 @@ def _draw_caption(description: Description, rng: random.Random) -> Caption:
 
 
 def _falsifiable(description: Description, phrasing: Phrasing) -> list[tuple[Kind, int, tuple[str, ...]]]:
-    """Each fact that the phrasing states and that can be made false: its kind, its thing and the false values."""
+    """List each stated fact that can be made false: its kind, its thing and the false values."""
     facts: list[tuple[Kind, int]] = []
     if phrasing.place is not None:
         facts.append(("setting", 0))
@@ -214,7 +214,7 @@ def _listed(phrases: Sequence[str]) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Single spaces, no space before a comma, and "an" before a vowel."""
+    """Leave single spaces, none before a comma, and put "an" before a vowel."""
     text = re.sub(r" +(?=,|$)", "", " ".join(text.split()))
     return re.sub(r"\ba (?=[aeiou])", "an ", text)
 

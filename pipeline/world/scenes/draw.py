@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.world.scenes.art import HORIZON, NOUN_ART, SETTING_ART
 from pipeline.world.scenes.layout import airborne
 from pipeline.world.scenes.palette import Palette
-from pipeline.world.scenes.scene import Placement, Scene, Thing
+from pipeline.world.scenes.scene import Place, Scene, Thing
 
 CANVAS = 400
 """Side of the drawing in SVG units."""
@@ -33,7 +33,7 @@ class RenderedScene(NamedTuple):
     image: UInt8[np.ndarray, "height width 3"]
     masks: Bool[np.ndarray, "object height width"]
     boxes: tuple[tuple[int, int, int, int], ...]
-    instances: tuple[tuple[Thing, Placement], ...]
+    instances: tuple[tuple[Thing, Place], ...]
 
 
 def render(scene: Scene, size: int) -> RenderedScene:
@@ -50,14 +50,14 @@ def render(scene: Scene, size: int) -> RenderedScene:
 
 @cache
 def _backdrop(setting: str, number: int, size: int) -> Image.Image:
-    """The scenery, kept: it takes longer to draw than what stands in it."""
+    """Draw the scenery, kept: it takes longer to draw than what stands in it."""
     scenery = SETTING_ART[setting](random.Random(f"{setting}/{number}"))
     paper = f'<rect width="{CANVAS}" height="{CANVAS}" fill="{PAPER}"/>'
     return _rasterise(paper + scenery, size, "geometric_precision")
 
 
 def _objects(scene: Scene) -> str:
-    """The objects' shadows, then the objects, on a transparent ground."""
+    """Draw the objects' shadows, then the objects, on a transparent ground."""
     instances = scene.instances()
     setting = scene.setting
     shadows = [_shadow(setting, place) for thing, place in instances if _casts_shadow(setting, thing, place)]
@@ -66,7 +66,7 @@ def _objects(scene: Scene) -> str:
 
 
 def _silhouettes(scene: Scene) -> str:
-    """Every object in a flat colour whose red channel is its number, counted from 1."""
+    """Draw every object in a flat colour whose red channel is its number, counted from 1."""
     objects = [
         _placed(NOUN_ART[thing.noun].draw(Palette.flat(f"#{number:02x}0000"), thing.action), place)
         for number, (thing, place) in enumerate(scene.instances(), start=1)
@@ -74,7 +74,7 @@ def _silhouettes(scene: Scene) -> str:
     return "".join(objects)
 
 
-def _placed(art: str, place: Placement) -> str:
+def _placed(art: str, place: Place) -> str:
     scale = place.height * CANVAS / 100
     left = (place.right if place.flip else place.x) * CANVAS
     across = -scale if place.flip else scale
@@ -98,12 +98,12 @@ def _tight_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, i
     return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
 
 
-def _casts_shadow(setting: str, thing: Thing, place: Placement) -> bool:
+def _casts_shadow(setting: str, thing: Thing, place: Place) -> bool:
     return not airborne(thing) and place.bottom > HORIZON[setting]
 
 
-def _shadow(setting: str, place: Placement) -> str:
-    """A soft shadow under the object's foot, or a pale ripple around it at sea."""
+def _shadow(setting: str, place: Place) -> str:
+    """Draw a soft shadow under the object's foot, or a pale ripple around it at sea."""
     x, y = CANVAS * (place.x + place.width / 2), CANVAS * (place.bottom - 0.006)
     width, height = CANVAS * place.width / 2, CANVAS * place.width * 0.06 + 3
     colour, opacity = ("#ffffff", 0.35) if setting == "sea" else ("#1c2238", 0.16)

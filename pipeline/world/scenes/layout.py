@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from pipeline.world.scenes.art import HORIZON, NOUN_ART
-from pipeline.world.scenes.scene import COUNTS, Description, Placement, Scene, Thing
+from pipeline.world.scenes.scene import COUNTS, Description, Place, Scene, Thing
 
 SCALES: Mapping[str, tuple[float, float]] = {
     "small": (0.20, 0.24),
@@ -43,7 +43,7 @@ class _Item(NamedTuple):
 
 
 def arrange(description: Description, rng: random.Random) -> Scene | None:
-    """The description with a place for every object, or None if no attempt finds them.
+    """Find a place for every object of the description; None if no attempt finds them.
 
     A relation holds unambiguously (see `related`). What stands on the ground is put there and what flies is put
     higher up; this is relaxed by and by when no such arrangement turns up.
@@ -52,21 +52,21 @@ def arrange(description: Description, rng: random.Random) -> Scene | None:
     items.sort(key=lambda item: -item.width * item.height)
     for start in range(_STARTS):
         freedom = max(0.0, 2 * start / _STARTS - 1)
-        if places := _place_all(items, description, freedom, rng):
-            grouped = groupby(sorted(places, key=lambda place: place[0]), key=lambda place: place[0])
-            placements = tuple(tuple(placement for _, placement in group) for _, group in grouped)
+        if found := _place_all(items, description, freedom, rng):
+            grouped = groupby(sorted(found, key=lambda place: place[0]), key=lambda place: place[0])
+            places = tuple(tuple(place for _, place in group) for _, group in grouped)
             backdrop = rng.randrange(BACKDROPS)
-            return Scene(description.setting, description.things, description.relation, placements, backdrop)
+            return Scene(description.setting, description.things, description.relation, places, backdrop)
     return None
 
 
 def airborne(thing: Thing) -> bool:
-    """Whether the thing belongs in the air rather than on the ground."""
+    """Say whether the thing belongs in the air rather than on the ground."""
     return thing.noun in _AIRBORNE or thing.action in ("flying", "jumping")
 
 
-def related(first: Placement, second: Placement, relation: str) -> bool:
-    """Whether `first` is clearly `relation` of `second`.
+def related(first: Place, second: Place, relation: str) -> bool:
+    """Say whether `first` is clearly `relation` of `second`.
 
     The boxes lie apart along the relation's direction and, seen along it, one is at least half covered by the other:
     what is "left of" is not also "above".
@@ -88,9 +88,9 @@ def _items(group: int, thing: Thing, rng: random.Random) -> list[_Item]:
 
 def _place_all(
     items: list[_Item], description: Description, freedom: float, rng: random.Random
-) -> list[tuple[int, Placement]] | None:
-    """A place for each item as (its group, place), or None as soon as one finds none."""
-    places: list[tuple[int, Placement]] = []
+) -> list[tuple[int, Place]] | None:
+    """Find a place for each item as (its group, place); None as soon as one finds none."""
+    places: list[tuple[int, Place]] = []
     for item in items:
         for _ in range(_TRIES):
             place = _propose(item, HORIZON[description.setting], freedom, rng)
@@ -102,8 +102,8 @@ def _place_all(
     return places
 
 
-def _propose(item: _Item, horizon: float, freedom: float, rng: random.Random) -> Placement:
-    """A place within the margins: `freedom` 0 is where such things belong, 1 is anywhere."""
+def _propose(item: _Item, horizon: float, freedom: float, rng: random.Random) -> Place:
+    """Draw a place within the margins: `freedom` 0 is where such things belong, 1 is anywhere."""
     highest, lowest = MARGIN, 1 - MARGIN - item.height
     if item.airborne:
         belongs = horizon + 0.1 - item.height
@@ -111,7 +111,7 @@ def _propose(item: _Item, horizon: float, freedom: float, rng: random.Random) ->
     else:
         belongs = horizon + 0.04 - item.height
         highest = min(lowest, max(highest, belongs - freedom * (belongs - highest)))
-    return Placement(
+    return Place(
         rng.uniform(MARGIN, 1 - MARGIN - item.width),
         rng.uniform(highest, lowest),
         item.width,
@@ -121,9 +121,9 @@ def _propose(item: _Item, horizon: float, freedom: float, rng: random.Random) ->
 
 
 def _fits(
-    place: Placement,
+    place: Place,
     group: int,
-    others: list[tuple[int, Placement]],
+    others: list[tuple[int, Place]],
     relation: str | None,
     overlap: float,
 ) -> bool:

@@ -92,12 +92,12 @@ ZERO_SHOT_TEMPLATES = ("a photo of {}", "a picture of {}", "a drawing of {}")
 
 
 def plural(noun: str) -> str:
-    """The noun's plural."""
+    """Give the noun's plural."""
     return IRREGULAR_PLURALS.get(noun, f"{noun}s")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, without punctuation and lower-case."""
+    """SplitName a text into its words, without punctuation and lower-case."""
     return re.findall(r"[a-z]+", text.lower())
 
 

@@ -14,7 +14,7 @@ class RunLengths(TypedDict):
 
 
 def encode_mask(mask: Bool[np.ndarray, "height width"]) -> RunLengths:
-    """The mask's run lengths; the first is 0 when the upper left pixel belongs to the object."""
+    """Encode the mask as run lengths; the first is 0 when the upper left pixel belongs to the object."""
     pixels = np.concatenate([[False], mask.ravel(order="F")])
     changes = np.flatnonzero(pixels[1:] != pixels[:-1])
     counts = np.diff(np.concatenate([[0], changes, [mask.size]]))

@@ -7,7 +7,7 @@ from pipeline.world.scenes.shapes import area, circle, ellipse, line, paint, sol
 
 
 def _cat_head(palette: Palette, x: float, y: float) -> str:
-    """A round face with two pointed ears; 52 units wide, its ears 33 units above the centre."""
+    """Draw a round face with two pointed ears; 52 units wide, its ears 33 units above the centre."""
     return (
         solid(
             palette,
@@ -33,7 +33,7 @@ def _cat_head(palette: Palette, x: float, y: float) -> str:
 
 
 def cat(palette: Palette) -> str:
-    """A cat standing, tail up."""
+    """Draw a cat standing, tail up."""
     return (
         solid(palette, line("M88 58Q106 54 102 32Q99 16 92 10", 10))
         + solid(palette, line("M34 78V92M78 78V92", 11), colour=palette.dark)
@@ -49,7 +49,7 @@ def cat(palette: Palette) -> str:
 
 
 def cat_sitting(palette: Palette) -> str:
-    """A cat sitting upright, its tail curled round beside it."""
+    """Draw a cat sitting upright, its tail curled round beside it."""
     return (
         solid(palette, line("M66 90Q98 96 101 74Q102 58 90 58", 11))
         + solid(palette, area("M38 50Q66 48 74 74Q80 96 64 97H16Q2 96 6 78Q12 52 38 50Z"))
@@ -65,7 +65,7 @@ def cat_sitting(palette: Palette) -> str:
 
 
 def cat_running(palette: Palette) -> str:
-    """A cat at full stretch, legs flung out and tail streaming."""
+    """Draw a cat at full stretch, legs flung out and tail streaming."""
     return (
         solid(palette, line("M84 48Q98 42 102 20", 10))
         + solid(palette, line("M42 68L22 92M80 62L86 92", 11), colour=palette.dark)
@@ -81,7 +81,7 @@ def cat_running(palette: Palette) -> str:
 
 
 def _dog_head(palette: Palette, x: float, y: float, ear: str) -> str:
-    """A head in profile looking left, 21 units above and 31 left of its centre; `ear` is path data at the head."""
+    """Draw a head in profile looking left, 21 units above and 31 left of its centre; `ear` is path data at the head."""
     return (
         solid(
             palette,
@@ -109,7 +109,7 @@ def _dog_head(palette: Palette, x: float, y: float, ear: str) -> str:
 
 
 def dog(palette: Palette) -> str:
-    """A dog standing, tail wagging."""
+    """Draw a dog standing, tail wagging."""
     return (
         solid(palette, line("M90 50Q104 44 103 28", 9))
         + solid(palette, line("M46 74V92M78 74V92", 12), colour=palette.dark)
@@ -126,7 +126,7 @@ def dog(palette: Palette) -> str:
 
 
 def dog_sitting(palette: Palette) -> str:
-    """A dog sitting, front legs straight."""
+    """Draw a dog sitting, front legs straight."""
     return (
         solid(palette, line("M86 88Q102 88 103 72", 9))
         + solid(
@@ -142,7 +142,7 @@ def dog_sitting(palette: Palette) -> str:
 
 
 def dog_running(palette: Palette) -> str:
-    """A dog bounding along, ear and tail flying."""
+    """Draw a dog bounding along, ear and tail flying."""
     return (
         solid(palette, line("M88 52Q100 44 104 26", 9))
         + solid(palette, line("M46 68L28 91M80 64L84 91.5", 12), colour=palette.dark)
@@ -158,7 +158,7 @@ def dog_running(palette: Palette) -> str:
 
 
 def _rabbit_head(palette: Palette, x: float, y: float) -> str:
-    """A round face looking left."""
+    """Draw a round face looking left."""
     return (
         solid(palette, ellipse(x, y, 20, 17))
         + paint(palette.light, ellipse(x - 10, y + 8, 9, 6))
@@ -168,7 +168,7 @@ def _rabbit_head(palette: Palette, x: float, y: float) -> str:
 
 
 def rabbit(palette: Palette) -> str:
-    """A rabbit crouching on all fours, ears up."""
+    """Draw a rabbit crouching on all fours, ears up."""
     return (
         solid(palette, circle(79, 74, 9), colour=palette.paper)
         + solid(palette, ellipse(26, 22, 7, 20, -10), colour=palette.dark)
@@ -182,7 +182,7 @@ def rabbit(palette: Palette) -> str:
 
 
 def rabbit_sitting(palette: Palette) -> str:
-    """A rabbit sitting up on its haunches, paws before it."""
+    """Draw a rabbit sitting up on its haunches, paws before it."""
     return (
         solid(palette, circle(78, 82, 8), colour=palette.paper)
         + solid(palette, ellipse(34, 21, 6, 18, -10), colour=palette.dark)
@@ -196,7 +196,7 @@ def rabbit_sitting(palette: Palette) -> str:
 
 
 def rabbit_running(palette: Palette) -> str:
-    """A rabbit in mid leap, ears blown back."""
+    """Draw a rabbit in mid leap, ears blown back."""
     return (
         solid(palette, circle(76, 66, 8), colour=palette.paper)
         + solid(palette, ellipse(52, 14, 7, 21, 60), colour=palette.dark)

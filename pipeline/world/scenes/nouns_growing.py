@@ -9,7 +9,7 @@ from pipeline.world.scenes.shapes import area, circle, ellipse, line, paint, sol
 
 
 def tree(palette: Palette) -> str:
-    """A round-crowned tree: a cloud of leaves on a stout trunk."""
+    """Draw a round-crowned tree: a cloud of leaves on a stout trunk."""
     return (
         solid(palette, area("M34 97Q38 84 37 62H49Q48 84 52 97Z"), colour=palette.stem)
         + solid(
@@ -33,7 +33,7 @@ def tree(palette: Palette) -> str:
 
 
 def flower(palette: Palette) -> str:
-    """Six round petals on a stalk with two leaves."""
+    """Draw six round petals on a stalk with two leaves."""
     angles = [math.radians(30 + 60 * k) for k in range(6)]
     petals = [circle(36 + 21 * math.cos(a), 38 + 21 * math.sin(a), 15) for a in angles]
     hearts = [ellipse(36 + 18 * math.cos(a), 38 + 18 * math.sin(a), 7.5, 4, math.degrees(a)) for a in angles]
@@ -61,7 +61,7 @@ def flower(palette: Palette) -> str:
 
 
 def mushroom(palette: Palette) -> str:
-    """A spotted cap on a short, round-footed stalk."""
+    """Draw a spotted cap on a short, round-footed stalk."""
     return (
         solid(palette, area("M40 50Q42 74 35 87Q32 98 50 98Q68 98 65 87Q58 74 60 50Z"), colour=palette.paper)
         + solid(palette, area("M2 48Q4 3 50 2Q96 3 98 48Q98 60 84 60H16Q2 60 2 48Z"))
@@ -72,7 +72,7 @@ def mushroom(palette: Palette) -> str:
 
 
 def apple(palette: Palette) -> str:
-    """An apple with a stalk and one leaf."""
+    """Draw an apple with a stalk and one leaf."""
     return (
         paint(palette.stem, line("M47 36Q46 16 53 5", 6))
         + paint(palette.leaf, area("M54 22Q58 1 88 2Q84 28 54 22Z"))

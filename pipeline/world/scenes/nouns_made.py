@@ -7,7 +7,7 @@ from pipeline.world.scenes.shapes import Shape, area, box, circle, ellipse, line
 
 
 def house(palette: Palette) -> str:
-    """A cottage: gabled roof, chimney, door and two windows."""
+    """Draw a cottage: gabled roof, chimney, door and two windows."""
     return (
         solid(palette, box(70, 8, 14, 34, 2), colour=palette.dark)
         + solid(palette, box(11, 40, 78, 58, 4))
@@ -34,7 +34,7 @@ def house(palette: Palette) -> str:
 
 
 def umbrella(palette: Palette) -> str:
-    """An open umbrella with a scalloped edge and a crook handle."""
+    """Draw an open umbrella with a scalloped edge and a crook handle."""
     return (
         paint(palette.stem, line("M50 8V3.5M50 50V86Q50 96 41 96Q33 96 33 88", 6))
         + solid(
@@ -54,7 +54,7 @@ def umbrella(palette: Palette) -> str:
 
 
 def cup(palette: Palette) -> str:
-    """A mug with a big round handle."""
+    """Draw a mug with a big round handle."""
     return (
         solid(palette, line("M78 34H92Q107 34 107 52Q107 72 76 76", 10))
         + solid(palette, area("M3 10H87L82 86Q80 98 68 98H22Q10 98 8 86Z"))
@@ -65,7 +65,7 @@ def cup(palette: Palette) -> str:
 
 
 def hat(palette: Palette) -> str:
-    """A wide-brimmed sun hat with a ribbon."""
+    """Draw a wide-brimmed sun hat with a ribbon."""
     return (
         solid(
             palette,
@@ -79,7 +79,7 @@ def hat(palette: Palette) -> str:
 
 
 def ball(palette: Palette) -> str:
-    """A beach ball with curved panels."""
+    """Draw a beach ball with curved panels."""
     return (
         solid(palette, circle(50, 50, 48))
         + paint(palette.light, line("M15 32Q20 20 32 13", 7))
@@ -90,7 +90,7 @@ def ball(palette: Palette) -> str:
 
 
 def key(palette: Palette) -> str:
-    """An old door key: a ring, a shaft and two teeth."""
+    """Draw an old door key: a ring, a shaft and two teeth."""
     ring = circle(48, 50, 46)
     hole = circle(48, 50, 22)
     return (

@@ -9,7 +9,7 @@ from pipeline.world.scenes.shapes import Shape, area, circle, ellipse, line, pai
 
 
 def _face(palette: Palette, x: float, y: float, spread: float) -> str:
-    """Two eyes, a smile and cheeks, centred at (x, y)."""
+    """Draw two eyes, a smile and cheeks, centred at (x, y)."""
     s = spread
     return (
         paint(
@@ -28,7 +28,7 @@ def _polar(x: float, y: float, radius: float, degrees: float) -> str:
 
 
 def sun(palette: Palette) -> str:
-    """A smiling disc inside a ring of separate, stout rays."""
+    """Draw a smiling disc inside a ring of separate, stout rays."""
     rays = [line(f"M{_polar(50, 50, 39, a)}L{_polar(50, 50, 43.5, a)}", 9) for a in range(0, 360, 30)]
     return (
         solid(palette, *rays)
@@ -40,7 +40,7 @@ def sun(palette: Palette) -> str:
 
 
 def moon(palette: Palette) -> str:
-    """A sleepy crescent opening to the right."""
+    """Draw a sleepy crescent opening to the right."""
     return (
         solid(palette, area("M60 3Q78 3 74 9Q44 20 44 50Q44 80 74 91Q78 97 60 97A58 47 0 0 1 60 3Z"))
         + paint(palette.light, area("M50 9Q8 18 7 50Q8 62 13 70Q10 32 50 9Z"))
@@ -51,7 +51,7 @@ def moon(palette: Palette) -> str:
 
 
 def star(palette: Palette) -> str:
-    """A plump five-pointed star."""
+    """Draw a plump five-pointed star."""
     points = "L".join(_polar(52, 54, 47 if k % 2 == 0 else 25, -90 + 36 * k) for k in range(10))
     outline = Shape(f"M{points}Z")
     return (
@@ -62,7 +62,7 @@ def star(palette: Palette) -> str:
 
 
 def heart(palette: Palette) -> str:
-    """A heart with a shine on its left cheek."""
+    """Draw a heart with a shine on its left cheek."""
     return (
         solid(
             palette,
@@ -77,7 +77,7 @@ def heart(palette: Palette) -> str:
 
 
 def balloon(palette: Palette) -> str:
-    """A balloon at rest, its string hanging straight down."""
+    """Draw a balloon at rest, its string hanging straight down."""
     return (
         paint(palette.stem, line("M33 68V97", 4))
         + solid(palette, area("M33 66Q2 56 2 31Q3 3 33 2Q63 3 64 31Q64 56 33 66Z"), area("M33 64L25 75H41Z"))
@@ -91,7 +91,7 @@ def balloon(palette: Palette) -> str:
 
 
 def balloon_flying(palette: Palette) -> str:
-    """A balloon leaning in the wind, its string swinging in an S."""
+    """Draw a balloon leaning in the wind, its string swinging in an S."""
     return (
         paint(palette.stem, line("M24 66Q40 70 32 80T60 97", 4))
         + solid(
@@ -107,7 +107,7 @@ def balloon_flying(palette: Palette) -> str:
 
 
 def kite(palette: Palette) -> str:
-    """A kite hanging upright with a tail of bows."""
+    """Draw a kite hanging upright with a tail of bows."""
     return (
         paint(palette.stem, line("M38 66Q30 74 38 82T38 97", 4))
         + solid(palette, area("M38 3L74 30L38 70L2 30Z"))
@@ -119,7 +119,7 @@ def kite(palette: Palette) -> str:
 
 
 def kite_flying(palette: Palette) -> str:
-    """A kite climbing to the upper left, its tail waving behind."""
+    """Draw a kite climbing to the upper left, its tail waving behind."""
     return (
         paint(palette.stem, line("M42 48Q46 62 58 62Q72 62 66 76Q60 88 72 97", 4))
         + solid(palette, area("M4 3L60 8L46 52L2 44Z"))

@@ -15,7 +15,7 @@ def _wheel(palette: Palette, x: float, y: float, radius: float) -> str:
 
 
 def car(palette: Palette) -> str:
-    """A round little car seen from the side."""
+    """Draw a round little car seen from the side."""
     return (
         solid(
             palette,
@@ -38,7 +38,7 @@ def car(palette: Palette) -> str:
 
 
 def train(palette: Palette) -> str:
-    """A steam engine: cab, boiler, chimney and wheels."""
+    """Draw a steam engine: cab, boiler, chimney and wheels."""
     return (
         solid(
             palette,
@@ -65,7 +65,7 @@ def train(palette: Palette) -> str:
 
 
 def bicycle(palette: Palette) -> str:
-    """A sturdy bicycle: two fat wheels, a diamond frame, saddle and handlebar."""
+    """Draw a sturdy bicycle: two fat wheels, a diamond frame, saddle and handlebar."""
     return (
         paint(palette.wheel, line("M60 12Q52 8 46 10M112 10Q108 5 98 5", 7))
         + solid(
@@ -87,7 +87,7 @@ def bicycle(palette: Palette) -> str:
 
 
 def boat(palette: Palette) -> str:
-    """A boat at rest: sail furled on the boom, pennant at the masthead."""
+    """Draw a boat at rest: sail furled on the boom, pennant at the masthead."""
     return (
         paint(palette.stem, line("M44 5V60M44 46H90", 5))
         + solid(palette, area("M46 3L74 12L46 22Z"))
@@ -101,7 +101,7 @@ def boat(palette: Palette) -> str:
 
 
 def boat_sailing(palette: Palette) -> str:
-    """A boat under full sail, foam at its hull."""
+    """Draw a boat under full sail, foam at its hull."""
     return (
         paint(palette.stem, line("M47 4V70", 5))
         + solid(palette, area("M53 5Q86 26 95 60Q74 64 53 60Z"), area("M42 18Q20 36 10 60Q26 63 42 60Z"))

@@ -7,12 +7,12 @@ from pipeline.world.scenes.shapes import area, circle, ellipse, line, paint, sol
 
 
 def _eye(palette: Palette, x: float, y: float, radius: float) -> str:
-    """A round eye looking ahead."""
+    """Draw a round eye looking ahead."""
     return paint(palette.paper, circle(x, y, radius)) + paint(palette.wheel, circle(x, y, radius * 0.58))
 
 
 def bird(palette: Palette) -> str:
-    """A plump bird standing, tail cocked."""
+    """Draw a plump bird standing, tail cocked."""
     return (
         paint(palette.stem, line("M50 84V95H40M64 84V95H54", 5))
         + solid(palette, area("M80 50L116 16L117 40L90 66Z"), colour=palette.dark)
@@ -25,7 +25,7 @@ def bird(palette: Palette) -> str:
 
 
 def bird_sitting(palette: Palette) -> str:
-    """A bird settled on a twig, feathers fluffed and tail down."""
+    """Draw a bird settled on a twig, feathers fluffed and tail down."""
     return (
         solid(palette, area("M84 60L117 92L100 97L72 80Z"), colour=palette.dark)
         + paint(palette.stem, line("M4 91H80", 8), area("M18 28L1 37L18 44Z"))
@@ -38,7 +38,7 @@ def bird_sitting(palette: Palette) -> str:
 
 
 def bird_flying(palette: Palette) -> str:
-    """A bird on the wing, both wings spread."""
+    """Draw a bird on the wing, both wings spread."""
     return (
         solid(palette, area("M50 52Q44 20 20 4Q52 2 72 48Z"), colour=palette.dark)
         + solid(palette, area("M86 60L117 57L108 69L116 83L82 80Z"), colour=palette.dark)
@@ -52,7 +52,7 @@ def bird_flying(palette: Palette) -> str:
 
 
 def butterfly(palette: Palette) -> str:
-    """A butterfly at rest with all four wings laid open."""
+    """Draw a butterfly at rest with all four wings laid open."""
     return (
         paint(palette.wheel, line("M56 22Q50 6 42 4M64 22Q70 6 78 4", 4))
         + solid(
@@ -72,7 +72,7 @@ def butterfly(palette: Palette) -> str:
 
 
 def butterfly_flying(palette: Palette) -> str:
-    """A butterfly fluttering past, seen aslant with its wings raised."""
+    """Draw a butterfly fluttering past, seen aslant with its wings raised."""
     return (
         paint(palette.wheel, line("M30 50Q14 52 4 44M32 46Q22 38 22 28", 4))
         + solid(palette, area("M46 58Q22 34 30 6Q58 0 62 58Z"), colour=palette.dark)
@@ -89,7 +89,7 @@ def butterfly_flying(palette: Palette) -> str:
 
 
 def fish(palette: Palette) -> str:
-    """A fish swimming to the right."""
+    """Draw a fish swimming to the right."""
     return (
         solid(
             palette,
@@ -111,7 +111,7 @@ def fish(palette: Palette) -> str:
 
 
 def fish_jumping(palette: Palette) -> str:
-    """A fish arched in mid leap over splashing drops."""
+    """Draw a fish arched in mid leap over splashing drops."""
     return (
         paint(
             palette.water,

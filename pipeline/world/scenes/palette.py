@@ -43,12 +43,12 @@ class Palette:
 
     @classmethod
     def of(cls, colour: str) -> Palette:
-        """The painting palette of a named colour; raises KeyError for a colour outside `PALETTES`."""
+        """Give the painting palette of a named colour; raises KeyError for a colour outside `PALETTES`."""
         return PALETTES[colour]
 
     @classmethod
     def flat(cls, css: str) -> Palette:
-        """The palette in which every role is `css`: whatever is drawn with it is a one-coloured silhouette."""
+        """Give the palette in which every role is `css`: whatever is drawn with it is a one-coloured silhouette."""
         return cls(**{role.name: css for role in fields(cls)})
 
 

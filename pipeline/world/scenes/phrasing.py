@@ -43,7 +43,7 @@ class Phrasing:
 
 
 def draw_phrasing(description: Description, rng: random.Random, everything: bool) -> Phrasing:
-    """A phrasing that fits the description and states every fact, or else each with some probability."""
+    """Draw a phrasing that fits the description and states every fact, or else each with some probability."""
     indices = list(range(len(description.things)))
     rng.shuffle(indices)
     related = description.relation is not None and (everything or rng.random() < 0.6)
@@ -61,7 +61,7 @@ def draw_phrasing(description: Description, rng: random.Random, everything: bool
 
 
 def draw_mention(thing: Thing, index: int, rng: random.Random, everything: bool) -> Mention:
-    """A way to speak of `description.things[index]`, stating all its facts or each with some probability."""
+    """Draw a way to speak of `description.things[index]`, stating all its facts or each with some probability."""
 
     def stated(probability: float) -> bool:
         return everything or rng.random() < probability
@@ -79,7 +79,7 @@ def draw_mention(thing: Thing, index: int, rng: random.Random, everything: bool)
 
 
 def shortened(phrasing: Phrasing, rng: random.Random) -> Phrasing:
-    """The phrasing with one size less, or once no size is said, with one thing less."""
+    """Leave out one size, or once no size is said, one thing."""
     mentions = list(phrasing.mentions)
     sized = [position for position, mention in enumerate(mentions) if mention.size is not None]
     if sized:
@@ -91,7 +91,7 @@ def shortened(phrasing: Phrasing, rng: random.Random) -> Phrasing:
 
 
 def stated_kinds(mention: Mention) -> list[Kind]:
-    """The kinds of fact that the mention states; an article counts."""
+    """List the kinds of fact that the mention states; an article counts."""
     kinds: list[Kind] = ["noun"]
     if mention.colour:
         kinds.append("colour")

@@ -36,14 +36,14 @@ _FULL = 0.62  # Likewise of a single group.
 
 
 def independent_nouns(rng: random.Random, count: int) -> list[str]:
-    """Any nouns, all equally often: which ones a scene shows says nothing about the others."""
+    """Draw nouns, all equally often: which ones a scene shows says nothing about the others."""
     return rng.sample(NOUNS, count)
 
 
 def sample_scene(
     rng: random.Random, combinations: Combinations, draw_nouns: DrawNouns = independent_nouns
 ) -> Scene:
-    """A scene of one object, of two related ones, or of one to four groups.
+    """Draw a scene of one object, of two related ones, or of one to four groups.
 
     "seen" scenes contain no (noun, colour) combination of `HELD_OUT`, "unseen" scenes contain exactly one.
     """
@@ -56,7 +56,7 @@ def sample_scene(
 def sample_description(
     rng: random.Random, combinations: Combinations, draw_nouns: DrawNouns = independent_nouns
 ) -> Description:
-    """The facts of a scene, before it is known whether everything finds a place."""
+    """Draw the facts of a scene, before it is known whether everything finds a place."""
     setting = rng.choice(SETTINGS)
     shape = rng.random()
     if shape < SINGLE_OBJECT:

@@ -75,12 +75,12 @@ HELD_OUT: Mapping[str, tuple[str, ...]] = {
 
 
 def concept(kind: Kind, value: str) -> str:
-    """The name of one fact, such as `noun:boat`."""
+    """Name one fact, such as `noun:boat`."""
     return f"{kind}:{value}"
 
 
 def held_out(noun: str, colour: str) -> bool:
-    """Whether the combination is kept for the out-of-distribution scenes."""
+    """Say whether the combination is kept for the out-of-distribution scenes."""
     return colour in HELD_OUT[noun]
 
 
@@ -98,7 +98,7 @@ class Thing:
     action: str | None = None
 
     def look(self) -> tuple[str, ...]:
-        """The concepts that each single object shows: noun, colour, size and, if any, action."""
+        """Name the concepts that each single object shows: noun, colour, size and, if any, action."""
         look = (concept("noun", self.noun), concept("colour", self.colour), concept("size", self.size))
         return look if self.action is None else (*look, concept("action", self.action))
 
@@ -131,7 +131,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Placement:
+class Place:
     """Where one object stands: its box as fractions of the picture, `x` and `y` its upper left corner."""
 
     x: float
@@ -150,8 +150,8 @@ class Placement:
         """The right edge."""
         return self.x + self.width
 
-    def intersection(self, other: "Placement") -> float:
-        """The area that both boxes cover."""
+    def intersection(self, other: "Place") -> float:
+        """Compute the area that both boxes cover."""
         width = min(self.right, other.right) - max(self.x, other.x)
         height = min(self.bottom, other.bottom) - max(self.y, other.y)
         return max(width, 0.0) * max(height, 0.0)
@@ -159,26 +159,24 @@ class Placement:
 
 @dataclass(frozen=True)
 class Scene(Description):
-    """A description with a place for every object: `placements[i]` belongs to `things[i]`.
+    """A description with a place for every object: `places[i]` belongs to `things[i]`.
 
     `backdrop` is the number of the setting's scenery.
     """
 
-    placements: tuple[tuple[Placement, ...], ...] = ()
+    places: tuple[tuple[Place, ...], ...] = ()
     backdrop: int = 0
 
-    def instances(self) -> list[tuple[Thing, Placement]]:
-        """Every single object in painter's order: what stands further up is further away and drawn first."""
+    def instances(self) -> list[tuple[Thing, Place]]:
+        """List every single object in painter's order: what stands further up is further away and drawn first."""
         objects = [
-            (thing, placement)
-            for thing, places in zip(self.things, self.placements, strict=True)
-            for placement in places
+            (thing, place) for thing, places in zip(self.things, self.places, strict=True) for place in places
         ]
         return sorted(objects, key=lambda instance: instance[1].bottom)
 
 
 def alternatives(description: Description, kind: Kind, index: int = 0) -> tuple[str, ...]:
-    """The values that would make the fact of that kind false; empty if there is no such fact, or no other value.
+    """List the values that would make the fact of that kind false; none if there is no such fact or other value.
 
     For the facts of a thing, `index` says which. A noun's replacements are absent from the scene and capable of the
     thing's action. The only alternative to a relation is its converse: the others are not clearly false.
@@ -202,7 +200,7 @@ def alternatives(description: Description, kind: Kind, index: int = 0) -> tuple[
 
 
 def with_fact(description: Description, kind: Kind, value: str, index: int = 0) -> Description:
-    """The same facts except that one, as a description: a scene's places need not fit any more."""
+    """Change that one fact, giving a description: a scene's places need not fit any more."""
     setting, things, relation = description.setting, description.things, description.relation
     match kind:
         case "setting":
@@ -216,7 +214,7 @@ def with_fact(description: Description, kind: Kind, value: str, index: int = 0) 
 
 
 def changed(description: Description, kind: Kind, rng: random.Random) -> Description | None:
-    """The description with exactly one fact of that kind replaced by a false one, or None if it has none.
+    """Replace one fact of that kind by a false one; None if the description has none.
 
     `sampling.arrange` finds places for it, for a picture of the counterfactual.
     """

@@ -14,7 +14,7 @@ CANVAS = 400
 
 
 def _wash(top: str, bottom: str, start: float, end: float) -> str:
-    """Full-width bands from colour `top` at height `start` to colour `bottom` at height `end`.
+    """Draw full-width bands from colour `top` at height `start` to colour `bottom` at height `end`.
 
     Each band reaches 4 units under the next, so that no seam shows where a band ends within a pixel.
     """
@@ -42,7 +42,7 @@ def _stroke(path: str, colour: str, width: float) -> str:
 
 
 def _dots(points: list[tuple[float, float, float]]) -> str:
-    """Path data of small discs (x, y, radius)."""
+    """Give the path data of small discs (x, y, radius)."""
     return "".join(
         f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 1 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 1 {-2 * r:.1f} 0Z"
         for x, y, r in points
@@ -50,7 +50,7 @@ def _dots(points: list[tuple[float, float, float]]) -> str:
 
 
 def _clouds(rng: random.Random, colour: str, count: int, lowest: float) -> str:
-    """Soft flat-bottomed clouds spread over the upper sky."""
+    """Draw soft flat-bottomed clouds spread over the upper sky."""
     path = ""
     for k in range(count):
         x = (k + rng.uniform(0.15, 0.85)) * CANVAS / count
@@ -66,7 +66,7 @@ def _clouds(rng: random.Random, colour: str, count: int, lowest: float) -> str:
 
 
 def _hills(rng: random.Random, y: float, swell: float, bottom: float) -> str:
-    """A rolling skyline around height `y`, filled down to `bottom`."""
+    """Draw a rolling skyline around height `y`, filled down to `bottom`."""
     a, b, c, d = (y + rng.uniform(-swell, swell) for _ in range(4))
     m = rng.uniform(150, 250)
     return (
@@ -76,7 +76,7 @@ def _hills(rng: random.Random, y: float, swell: float, bottom: float) -> str:
 
 
 def _tufts(rng: random.Random, count: int, top: float) -> str:
-    """Path data of three-bladed tufts of grass between height `top` and the bottom edge."""
+    """Give the path data of three-bladed tufts of grass between height `top` and the bottom edge."""
     path = ""
     for _ in range(count):
         x, y = rng.uniform(5, 395), rng.uniform(top, 394)
@@ -85,7 +85,7 @@ def _tufts(rng: random.Random, count: int, top: float) -> str:
 
 
 def meadow(rng: random.Random) -> str:
-    """Rolling hills under a mild sky, tufts of grass and specks of blossom."""
+    """Draw rolling hills under a mild sky, tufts of grass and specks of blossom."""
     specks = [(rng.uniform(5, 395), rng.uniform(280, 394), rng.uniform(1.5, 2.4)) for _ in range(20)]
     return (
         _wash("#c8e3ef", "#f8f4e0", 0, 240)
@@ -101,7 +101,7 @@ def meadow(rng: random.Random) -> str:
 
 
 def _shells(rng: random.Random, count: int) -> tuple[str, str]:
-    """Path data of scallop shells on the sand: their bodies and their ribs."""
+    """Give the path data of scallop shells on the sand: their bodies and their ribs."""
     bodies, ribs = "", ""
     for _ in range(count):
         x, y, s = rng.uniform(14, 386), rng.uniform(290, 388), rng.uniform(0.9, 1.4)
@@ -115,7 +115,7 @@ def _shells(rng: random.Random, count: int) -> tuple[str, str]:
 
 
 def beach(rng: random.Random) -> str:
-    """Sand with shells beside a strip of calm sea."""
+    """Draw sand with shells beside a strip of calm sea."""
     grains = [(rng.uniform(0, 400), rng.uniform(266, 396), rng.uniform(0.8, 1.6)) for _ in range(30)]
     shells, ribs = _shells(rng, 5)
     d = rng.uniform(-6, 6)
@@ -136,7 +136,7 @@ def beach(rng: random.Random) -> str:
 
 
 def _waves(rng: random.Random, y: float, length: float, bottom: float) -> str:
-    """Path data of a band of water with a wavy upper edge."""
+    """Give the path data of a band of water with a wavy upper edge."""
     x = -rng.uniform(0, length)
     path = f"M{x:.1f} {y:.1f}"
     while x < CANVAS:
@@ -146,7 +146,7 @@ def _waves(rng: random.Random, y: float, length: float, bottom: float) -> str:
 
 
 def sea(rng: random.Random) -> str:
-    """Open water in layered waves under a hazy sky."""
+    """Draw open water in layered waves under a hazy sky."""
     glints = ""
     for _ in range(12):
         x, y, w = rng.uniform(5, 360), rng.uniform(215, 390), rng.uniform(14, 26)
@@ -165,7 +165,7 @@ def sea(rng: random.Random) -> str:
 def _skyline(
     rng: random.Random, lowest: float, highest: float
 ) -> tuple[str, list[tuple[float, float, float]]]:
-    """Path data of far flat-roofed buildings, and the positions of their lit windows."""
+    """Give the path data of far flat-roofed buildings, and the positions of their lit windows."""
     path, lights, x = "M0 300", [], 0.0
     while x < CANVAS:
         width, top = rng.uniform(20, 44), rng.uniform(highest, lowest)
@@ -176,7 +176,7 @@ def _skyline(
 
 
 def night(rng: random.Random) -> str:
-    """A dusky sky with pin-prick stars, the glow of a far town, dark grass."""
+    """Draw a dusky sky with pin-prick stars, the glow of a far town, dark grass."""
     stars = [(rng.uniform(4, 396), rng.uniform(4, 190), rng.uniform(0.7, 1.7)) for _ in range(45)]
     far, _ = _skyline(rng, 240, 205)
     near, lights = _skyline(rng, 266, 232)
@@ -194,7 +194,7 @@ def night(rng: random.Random) -> str:
 
 
 def _houses(rng: random.Random) -> str:
-    """A terrace of pale houses from edge to edge."""
+    """Draw a terrace of pale houses from edge to edge."""
     tints = ["#f1e4d6", "#e8e4da", "#eedfdf", "#e0e7e5", "#f0e8cf"]
     walls, roofs, panes, doors, x, last = "", "", "", "", -rng.uniform(0, 40), -1
     while x < CANVAS:
@@ -213,7 +213,7 @@ def _houses(rng: random.Random) -> str:
 
 
 def street(rng: random.Random) -> str:
-    """A row of pale houses far back, a pavement with lamps, a road."""
+    """Draw a row of pale houses far back, a pavement with lamps, a road."""
     posts = [rng.uniform(40, 130), rng.uniform(250, 350)]
     lamps = "".join(f"M{at:.1f} 276V202q0 -9 9 -9h6" for at in posts)
     bulbs = [(at + 17, 198.0, 4.5) for at in posts]
@@ -234,7 +234,7 @@ def street(rng: random.Random) -> str:
 
 
 def _firs(rng: random.Random, count: int, y: float, scale: float) -> str:
-    """Path data of far fir trees standing around height `y`."""
+    """Give the path data of far fir trees standing around height `y`."""
     path = ""
     for _ in range(count):
         x, s = rng.uniform(5, 395), scale * rng.uniform(0.8, 1.2)
@@ -247,7 +247,7 @@ def _firs(rng: random.Random, count: int, y: float, scale: float) -> str:
 
 
 def snow(rng: random.Random) -> str:
-    """Snowy hills, faint firs far off, falling flakes."""
+    """Draw snowy hills, faint firs far off, falling flakes."""
     flakes = [(rng.uniform(0, 400), rng.uniform(0, 400), rng.uniform(1.5, 3.4)) for _ in range(34)]
     return (
         _wash("#bccbdf", "#ecebf1", 0, 250)

@@ -25,34 +25,34 @@ class Shape:
 
 
 def area(data: str) -> Shape:
-    """A closed shape from path data."""
+    """Draw a closed shape from path data."""
     return Shape(data)
 
 
 def line(data: str, width: float) -> Shape:
-    """A round-ended line `width` units thick."""
+    """Draw a round-ended line `width` units thick."""
     return Shape(data, width)
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, turn: float = 0.0) -> Shape:
-    """An ellipse centred at (x, y), turned clockwise by `turn` degrees."""
+    """Draw an ellipse centred at (x, y), turned clockwise by `turn` degrees."""
     dx, dy = radius_x * math.cos(math.radians(turn)), radius_x * math.sin(math.radians(turn))
     arc = f"A{radius_x:g} {radius_y:g} {turn:g} 1 1"
     return Shape(f"M{x - dx:.1f} {y - dy:.1f}{arc} {x + dx:.1f} {y + dy:.1f}{arc} {x - dx:.1f} {y - dy:.1f}Z")
 
 
 def circle(x: float, y: float, radius: float) -> Shape:
-    """A circle centred at (x, y)."""
+    """Draw a circle centred at (x, y)."""
     return ellipse(x, y, radius, radius)
 
 
 def ring(x: float, y: float, radius: float, width: float) -> Shape:
-    """A circle drawn as a line `width` units thick."""
+    """Draw a circle drawn as a line `width` units thick."""
     return Shape(circle(x, y, radius).data, width)
 
 
 def box(x: float, y: float, width: float, height: float, corner: float = 0.0) -> Shape:
-    """A rectangle with rounded corners."""
+    """Draw a rectangle with rounded corners."""
     c = min(corner, width / 2, height / 2)
     right, bottom = x + width, y + height
     return Shape(
@@ -63,12 +63,12 @@ def box(x: float, y: float, width: float, height: float, corner: float = 0.0) ->
 
 
 def paint(colour: str, *shapes: Shape) -> str:
-    """The shapes in one colour, without an outline. Holes follow the even-odd rule within one shape."""
+    """Draw the shapes in one colour, without an outline. Holes follow the even-odd rule within one shape."""
     return "".join(_element(shape, colour) for shape in shapes)
 
 
 def solid(palette: Palette, *shapes: Shape, colour: str | None = None) -> str:
-    """The shapes as one object: a common outline under all of them, then their fill (`main` unless given)."""
+    """Draw the shapes as one object: a common outline under all of them, then their fill (`main` unless given)."""
     traced: dict[float, str] = {}
     for shape in shapes:
         traced[shape.width] = traced.get(shape.width, "") + shape.data

@@ -24,15 +24,15 @@ from pipeline.world.scenes.options import IDS_PER_SPLIT, ScenesOptions
 from pipeline.world.scenes.sampling import Combinations, sample_scene
 from pipeline.world.scenes.scene import NOUNS, Scene
 
-Split = Literal["train", "val", "ood"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-COMBINATIONS: Mapping[Split, Combinations] = {"train": "seen", "val": "seen", "ood": "unseen"}
+SplitName = Literal["train", "val", "ood"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+COMBINATIONS: Mapping[SplitName, Combinations] = {"train": "seen", "val": "seen", "ood": "unseen"}
 CAPTIONS_PER_IMAGE = 5
 
 OnProgress = Callable[[int, int], None]
-SceneOf = Callable[[int, Split, int], Scene]
+SceneOf = Callable[[int, SplitName, int], Scene]
 """From (seed, split, index) to a scene."""
-Entry = dict[str, Any]
+JsonEntry = dict[str, Any]
 
 _IDS_PER_IMAGE = 100
 _CHUNK = 32
@@ -42,19 +42,19 @@ _JPEG = {"quality": 95, "subsampling": 0}
 class _Annotated(NamedTuple):
     """One image's entries in the annotation files."""
 
-    image: Entry
-    captions: list[Entry]
-    instances: list[Entry]
+    image: JsonEntry
+    captions: list[JsonEntry]
+    instances: list[JsonEntry]
 
 
-def scene_of(seed: int, split: Split, index: int) -> Scene:
-    """The scene on image `index`, counted from 0, of a split."""
+def scene_of(seed: int, split: SplitName, index: int) -> Scene:
+    """Draw the scene on image `index`, counted from 0, of a split."""
     return sample_scene(random.Random(f"{seed}/{split}/{index}"), COMBINATIONS[split])
 
 
 def write_scenes(root: Path, options: ScenesOptions, on_progress: OnProgress | None = None) -> None:
     """Write every split below `root`; `on_progress` is called with (images written, images in all)."""
-    counts: dict[Split, int] = {"train": options.train, "val": options.val, "ood": options.ood}
+    counts: dict[SplitName, int] = {"train": options.train, "val": options.val, "ood": options.ood}
     before = 0
     for split, count in counts.items():
         write_split(
@@ -71,7 +71,7 @@ def write_scenes(root: Path, options: ScenesOptions, on_progress: OnProgress | N
 
 def write_split(
     root: Path,
-    split: Split,
+    split: SplitName,
     count: int,
     *,
     image_size: int = 224,
@@ -103,7 +103,7 @@ def write_split(
 
 
 def _draw_chunk(
-    folder: Path, split: Split, seed: int, image_size: int, scene_of: SceneOf, indices: range
+    folder: Path, split: SplitName, seed: int, image_size: int, scene_of: SceneOf, indices: range
 ) -> list[_Annotated]:
     return [
         _draw_image(folder, split, seed, image_size, index, scene_of(seed, split, index)) for index in indices
@@ -111,11 +111,11 @@ def _draw_chunk(
 
 
 def _draw_image(
-    folder: Path, split: Split, seed: int, image_size: int, index: int, scene: Scene
+    folder: Path, split: SplitName, seed: int, image_size: int, index: int, scene: Scene
 ) -> _Annotated:
     image_id = SPLITS.index(split) * IDS_PER_SPLIT + index + 1
     first_id = image_id * _IDS_PER_IMAGE
-    image: Entry = {
+    image: JsonEntry = {
         "id": image_id,
         "file_name": f"{image_id:012d}.jpg",
         "width": image_size,
@@ -157,8 +157,8 @@ def _draw_image(
     )
 
 
-def _annotation_files(split: Split, seed: int, drawn: Sequence[_Annotated]) -> dict[str, Entry]:
-    """The content of the instances and of the captions file, by kind; captions last."""
+def _annotation_files(split: SplitName, seed: int, drawn: Sequence[_Annotated]) -> dict[str, JsonEntry]:
+    """Give the content of the instances and of the captions file, by kind; captions last."""
     header = {
         "info": {
             "description": f"concord's embedded world, split {split}, seed {seed}",
@@ -181,7 +181,7 @@ def _annotation_files(split: Split, seed: int, drawn: Sequence[_Annotated]) -> d
 def _mapped(
     draw: Callable[[range], list[_Annotated]], chunks: Sequence[range], workers: int
 ) -> Iterator[list[_Annotated]]:
-    """The chunks' results in order, drawn here or by `workers` processes."""
+    """Give the chunks' results in order, drawn here or by `workers` processes."""
     if workers == 1 or len(chunks) == 1:
         yield from map(draw, chunks)
         return

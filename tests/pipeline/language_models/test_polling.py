@@ -108,7 +108,7 @@ def test_objects_are_those_of_the_data_set_also_of_crowds(tmp_path: Path) -> Non
     images = image(1, "val/a.jpg", "cat", "cat", unlocated=("dog",)), image(2, "val/more/b.jpg")
     shown = objects_by_image(dataset_of(tmp_path, *images))
     assert shown == {"a.jpg": {"cat", "dog"}, "more/b.jpg": frozenset()}
-    with pytest.raises(DatasetError, match=r"val: 'a\.jpg' is the file of two images"):
+    with pytest.raises(DatasetError, match=r"'a\.jpg' is the file of two images of val"):
         objects_by_image(dataset_of(tmp_path, images[0], images[0]))
     with pytest.raises(DatasetError, match="no objects are annotated in val"):
         objects_by_image(dataset_of(tmp_path, *images, instances=None))

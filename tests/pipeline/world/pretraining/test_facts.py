@@ -8,11 +8,11 @@ from pipeline.world.pretraining.facts import (
     truth_of_images,
     truth_of_patches,
 )
-from pipeline.world.scenes.scene import Placement, Scene, Thing
+from pipeline.world.scenes.scene import Place, Scene, Thing
 
 
-def _at(x: float, y: float) -> Placement:
-    return Placement(x - 0.1, y - 0.1, 0.2, 0.2, flip=False)
+def _at(x: float, y: float) -> Place:
+    return Place(x - 0.1, y - 0.1, 0.2, 0.2, flip=False)
 
 
 SEA = Scene(

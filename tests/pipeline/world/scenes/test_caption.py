@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.world.scenes.caption import (
     LONGEST,
-    Caption,
+    WrittenCaption,
     caption_pair,
     captions,
     false_captions,
@@ -134,7 +134,7 @@ def scenes() -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def written(scenes: list[Scene]) -> list[tuple[Scene, Caption]]:
+def written(scenes: list[Scene]) -> list[tuple[Scene, WrittenCaption]]:
     return [
         (scene, caption)
         for seed, scene in enumerate(scenes)
@@ -142,14 +142,14 @@ def written(scenes: list[Scene]) -> list[tuple[Scene, Caption]]:
     ]
 
 
-def test_captions_are_true_of_their_scene(written: Iterable[tuple[Scene, Caption]]) -> None:
+def test_captions_are_true_of_their_scene(written: Iterable[tuple[Scene, WrittenCaption]]) -> None:
     for scene, caption in written:
         assert _is_true(caption.text, scene), caption.text
         assert set(caption.concepts) <= set(scene.concepts())
 
 
 def test_a_concept_is_stated_exactly_where_one_of_its_synonyms_occurs(
-    written: Iterable[tuple[Scene, Caption]],
+    written: Iterable[tuple[Scene, WrittenCaption]],
 ) -> None:
     for _, caption in written:
         told = {
@@ -158,7 +158,9 @@ def test_a_concept_is_stated_exactly_where_one_of_its_synonyms_occurs(
         assert told == set(caption.concepts), caption.text
 
 
-def test_captions_use_only_the_vocabulary_and_stay_short(written: Iterable[tuple[Scene, Caption]]) -> None:
+def test_captions_use_only_the_vocabulary_and_stay_short(
+    written: Iterable[tuple[Scene, WrittenCaption]],
+) -> None:
     for _, caption in written:
         assert caption.text == caption.text.lower() == " ".join(caption.text.split())
         assert set(words(caption.text)) <= set(VOCABULARY)
@@ -166,7 +168,7 @@ def test_captions_use_only_the_vocabulary_and_stay_short(written: Iterable[tuple
         assert len(words(caption.text)) + caption.text.count(",") <= LONGEST
 
 
-def test_articles_and_numbers_agree(written: Iterable[tuple[Scene, Caption]]) -> None:
+def test_articles_and_numbers_agree(written: Iterable[tuple[Scene, WrittenCaption]]) -> None:
     for _, caption in written:
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", caption.text), caption.text
         for match in _NOUN_PHRASE.finditer(caption.text):
@@ -176,7 +178,7 @@ def test_articles_and_numbers_agree(written: Iterable[tuple[Scene, Caption]]) ->
             assert f"that {'are' if single else 'is'}" not in match[0]
 
 
-def test_most_captions_state_everything_and_many_do_not(written: list[tuple[Scene, Caption]]) -> None:
+def test_most_captions_state_everything_and_many_do_not(written: list[tuple[Scene, WrittenCaption]]) -> None:
     # The numeral "one" and the other direction of a relation are never needed to say everything.
     complete = sum(
         {c for c in scene.concepts() if c != "count:one" and not c.startswith("relation")}
@@ -187,7 +189,7 @@ def test_most_captions_state_everything_and_many_do_not(written: list[tuple[Scen
 
 
 def test_every_optional_kind_of_fact_is_left_unsaid_by_some_captions(
-    written: list[tuple[Scene, Caption]],
+    written: list[tuple[Scene, WrittenCaption]],
 ) -> None:
     for kind in ("colour", "size", "setting", "action", "relation"):
         able = [caption for scene, caption in written if any(_of(kind, scene.concepts()))]
@@ -210,7 +212,7 @@ def test_the_captions_of_a_scene_are_varied(scenes: list[Scene]) -> None:
 
 
 def test_false_captions_differ_in_one_stated_fact_that_is_false_of_the_scene(
-    written: list[tuple[Scene, Caption]],
+    written: list[tuple[Scene, WrittenCaption]],
 ) -> None:
     rng = random.Random(0)
     kinds = set()

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.world.scenes.draw import RenderedScene, render
 from pipeline.world.scenes.sampling import sample_scene
-from pipeline.world.scenes.scene import SETTINGS, Placement, Scene, Thing
+from pipeline.world.scenes.scene import SETTINGS, Place, Scene, Thing
 
 SIZE = 96
 
@@ -56,8 +56,8 @@ def test_at_least_85_percent_of_every_object_is_visible(drawn: list[tuple[Scene,
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_mask_covers_the_pixels_that_the_object_changes(setting: str) -> None:
-    place = Placement(0.3, 0.1, 0.3, 0.3, False)
-    behind = Placement(0.7, 0.1, 0.2, 0.2, False)
+    place = Place(0.3, 0.1, 0.3, 0.3, False)
+    behind = Place(0.7, 0.1, 0.2, 0.2, False)
     star, heart = Thing("star", "purple", "medium"), Thing("heart", "green", "small")
     with_star = render(Scene(setting, (star, heart), None, ((place,), (behind,))), SIZE)
     without = render(Scene(setting, (heart,), None, ((behind,),)), SIZE)
@@ -68,7 +68,7 @@ def test_a_mask_covers_the_pixels_that_the_object_changes(setting: str) -> None:
 
 
 def test_a_flipped_object_is_its_own_mirror_image() -> None:
-    places = (Placement(0.1, 0.4, 0.3, 0.3, False), Placement(0.6, 0.4, 0.3, 0.3, True))
+    places = (Place(0.1, 0.4, 0.3, 0.3, False), Place(0.6, 0.4, 0.3, 0.3, True))
     left, right = (
         render(Scene("sea", (Thing("key", "red", "medium"),), None, ((p,),)), SIZE) for p in places
     )
@@ -78,7 +78,7 @@ def test_a_flipped_object_is_its_own_mirror_image() -> None:
 
 
 def test_what_is_nearer_is_drawn_over_what_is_further_away() -> None:
-    far, near = Placement(0.30, 0.3, 0.3, 0.3, False), Placement(0.35, 0.4, 0.3, 0.3, False)
+    far, near = Place(0.30, 0.3, 0.3, 0.3, False), Place(0.35, 0.4, 0.3, 0.3, False)
     scene = Scene(
         "snow", (Thing("ball", "red", "medium"), Thing("apple", "blue", "medium")), None, ((near,), (far,))
     )
@@ -95,7 +95,7 @@ def test_the_same_scene_gives_the_same_pixels() -> None:
 
 
 def test_sceneries_of_a_setting_differ() -> None:
-    thing, place = Thing("sun", "red", "small"), Placement(0.4, 0.1, 0.2, 0.2, False)
+    thing, place = Thing("sun", "red", "small"), Place(0.4, 0.1, 0.2, 0.2, False)
     images = [render(Scene("meadow", (thing,), None, ((place,),), number), SIZE).image for number in (0, 1)]
     assert not np.array_equal(*images)
 

@@ -18,7 +18,7 @@ from pipeline.world.scenes.scene import (
     SETTINGS,
     SIZES,
     Description,
-    Placement,
+    Place,
     Scene,
     Thing,
     alternatives,
@@ -86,7 +86,7 @@ def test_placements_agree_with_the_stated_counts_and_sizes(seen: list[Scene]) ->
     for scene in seen:
         assert 1 <= len(scene.things) <= 4
         assert len({thing.noun for thing in scene.things}) == len(scene.things)
-        for thing, places in zip(scene.things, scene.placements, strict=True):
+        for thing, places in zip(scene.things, scene.places, strict=True):
             assert len(places) in COUNTS[thing.count]
             low, high = SCALES[thing.size]
             for place in places:
@@ -113,7 +113,7 @@ def test_a_relation_is_stated_exactly_for_two_single_objects_and_holds_in_their_
         assert (scene.relation is not None) == ([thing.count for thing in scene.things] == ["one", "one"])
         if scene.relation is None:
             continue
-        (first,), (second,) = scene.placements
+        (first,), (second,) = scene.places
         assert [relation for relation in RELATIONS if related(first, second, relation)] == [scene.relation]
         across, down = first.x + first.width / 2, first.y + first.height / 2
         dx, dy = across - second.x - second.width / 2, down - second.y - second.height / 2
@@ -122,7 +122,7 @@ def test_a_relation_is_stated_exactly_for_two_single_objects_and_holds_in_their_
 
 
 def test_objects_side_by_side_in_different_rows_have_no_relation() -> None:
-    high, low = Placement(0.1, 0.1, 0.2, 0.2, False), Placement(0.6, 0.6, 0.2, 0.2, False)
+    high, low = Place(0.1, 0.1, 0.2, 0.2, False), Place(0.6, 0.6, 0.2, 0.2, False)
     assert not any(related(high, low, relation) for relation in RELATIONS)
 
 
