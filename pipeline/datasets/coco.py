@@ -67,12 +67,15 @@ class CocoDataset:
         captions = AnnotationFile(captions_path)
         if not captions.images:
             raise DatasetError(f"{captions_path}: 'images' is empty; there is nothing to encode")
-        problems = [_file_problem(captions, entry, root / split) for entry in captions.images.values()]
+        entries = captions.images.values()
+        files = [Path(split, captions.file_name(entry)) for entry in entries]
+        problems = [
+            _file_problem(captions, entry, root / file) for entry, file in zip(entries, files, strict=True)
+        ]
         if all(problems):
-            looked_for = root / split / captions.file_name(next(iter(captions.images.values())))
             raise DatasetError(
                 f"{root / split}: none of the {len(problems)} images of {captions_path} is there to be read; the first "
-                f"was looked for at {looked_for} ({problems[0]})"
+                f"was looked for at {root / files[0]} ({problems[0]})"
             )
         texts = {
             image_id: choose_captions(of_image, captions_per_image, caption_seed, image_id)
@@ -85,7 +88,7 @@ class CocoDataset:
         images = [
             ImageRecord(
                 image_id=entry.id,
-                file=Path(split, captions.file_name(entry)),
+                file=file,
                 width=entry.width,
                 height=entry.height,
                 captions=texts.get(entry.id, ()),
@@ -94,7 +97,7 @@ class CocoDataset:
                 unlocated=tuple(unlocated.get(entry.id, ())),
                 unusable=problem,
             )
-            for entry, problem in zip(captions.images.values(), problems, strict=True)
+            for entry, file, problem in zip(entries, files, problems, strict=True)
         ]
         return cls(
             name=root.resolve().name,
@@ -191,10 +194,10 @@ def _segmentation(file: AnnotationFile, entry: InstanceEntry) -> Raw:
     return entry.segmentation if len(outlined) else Raw()
 
 
-def _file_problem(captions: AnnotationFile, entry: ImageEntry, folder: Path) -> str | None:
+def _file_problem(captions: AnnotationFile, entry: ImageEntry, path: Path) -> str | None:
     """Say why an image's file cannot be an image; None if it may be one."""
     try:
-        size = file_size(folder / captions.file_name(entry))
+        size = file_size(path)
     except ImpossibleNameError as error:
         raise captions.error(entry, f"'file_name' {shown_value(entry.file_name)} {error.reason}") from None
     except IrregularFileError as error:
