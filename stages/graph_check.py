@@ -85,6 +85,6 @@ def _forgotten_seeds(stages: dict[str, Any], params: Params, file: Path) -> Iter
         named = {int(number) for number in re.findall(r"\$\{study\.seeds\[(\d+)\]\}", str(stage))}
         if named and params.study.classify and named != set(range(count)):
             yield (
-                f"study.seeds: has {count} seeds, and the stage {name} of {file} names {len(named)}, as "
-                f"${{study.seeds[0]}} and so on; name each there"
+                f"study.seeds: has {count} seed{'s' * (count != 1)}, and the stage {name} of {file} names "
+                f"{len(named)}, as ${{study.seeds[0]}} and so on; name each there"
             )

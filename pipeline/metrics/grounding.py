@@ -23,6 +23,10 @@ _WHY_NOT_SCORED = {
 }
 
 
+_NO_BOX = "no image of this split has a box; boxes come from the instances file of the data set"
+_NO_KNOWN_BOX = "no image of this split shows a box of a category that the tokenizer knows"
+
+
 class GroundingMeter(Meter):
     """The `grounding` part of metrics.json (LUCID, arXiv 2602.07311, table 3), and its controls.
 
@@ -41,6 +45,7 @@ class GroundingMeter(Meter):
         self, prompts: PromptEncoder | None, samples: pa.Table, grid: tuple[int, int], resize_mode: ResizeMode
     ) -> None:
         categories = box_categories(samples)
+        self._has_boxes = bool(categories)
         self._maps = CategoryMaps(prompts, categories) if prompts else None
         known = list(self._maps.concepts) if self._maps else categories
         targets, self._counts = grounding_targets(samples, known, grid, resize_mode)
@@ -87,7 +92,7 @@ class GroundingMeter(Meter):
         """Per kind of heat map the mean `mass_at_object`, `point_at_1` and `iou_at_10` over its targets."""
         scored = self._meter.result()
         if not scored:
-            return NotDefined("no image of this split shows a box of a category that the tokenizer knows")
+            return NotDefined(_NO_KNOWN_BOX if self._has_boxes else _NO_BOX)
         missing = {kind: why for kind, why in _WHY_NOT_SCORED.items() if self._maps and kind not in scored}
         return scored | missing
 

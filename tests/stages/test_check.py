@@ -59,7 +59,7 @@ def test_nothing_is_wrong_with_the_shipped_options(check: Check) -> None:
         ("study.variants", ["lucid", "gone"], "study.variants: no variant 'gone'"),
         ("study.classify", ["sae_t"], "study.classify: no variant 'sae_t' (did you mean sae_s?)"),
         ("study.seeds", [1, 2, 3], "study.seeds: has 3 seeds, and the stage classify of dvc.yaml names 2"),
-        ("study.seeds", [1], "study.seeds: has 1 seeds, and the stage classify of dvc.yaml names 2"),
+        ("study.seeds", [1], "study.seeds: has 1 seed, and the stage classify of dvc.yaml names 2"),
         ("dataset.splits", {"train": "train"}, "dataset.splits: there is no val, which later stages need"),
         ("dataset.root", "nowhere", "nowhere: no such folder"),
         ("backbone.model", "local-dir:nowhere", "backbone.model"),

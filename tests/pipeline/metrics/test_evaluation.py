@@ -140,6 +140,7 @@ def test_without_ground_truth_or_boxes_those_parts_are_absent(
         "not_defined",
     }
     assert set(metrics["not_defined"]) == {"grounding", "concepts"}
+    assert metrics["not_defined"]["grounding"].startswith("no image of this split has a box;")
     assert metrics["counts"]["grounding_targets"] == 0
 
 

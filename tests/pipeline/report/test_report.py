@@ -224,8 +224,7 @@ def test_skips_and_failures_are_told(pages):
     assert "The variant separate has no metrics" in text
     assert "1 of 7 shared latents of lucid never fire on val" in text
     assert (
-        "1 of 9 concepts have no shared code of their own in lucid and can name nothing there: unicorn"
-        in text
+        "1 of 9 concepts has no shared code of its own in lucid and can name nothing there: unicorn" in text
     )
     assert (
         "In another order in these runs: the heat map finds the named object rather than any object" in text
