@@ -1,7 +1,8 @@
 """Which arrays a cache has, and their shapes, chunks and shards: everything follows from the manifest."""
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -191,10 +192,16 @@ def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[Sharded
 
 def array_hierarchy(manifest: Manifest) -> Hierarchy:
     """The metadata of the large arrays and of the two groups they are in."""
+    return Hierarchy(_array_documents(tuple(sharded_layouts(manifest).values())))
+
+
+@functools.lru_cache(maxsize=16)
+def _array_documents(layouts: tuple[ShardedLayout, ...]) -> Mapping[str, bytes]:
+    """The metadata of arrays and of the groups above them; a cache that is written needs it three times."""
     hierarchy = Hierarchy()
-    for layout in sharded_layouts(manifest).values():
+    for layout in layouts:
         layout.add_to(hierarchy)
-    return hierarchy
+    return hierarchy.members
 
 
 def check_arrays(path: Location, manifest: Manifest) -> None:
