@@ -46,6 +46,12 @@ DECIDES_NOTHING_IN: Mapping[str, Mapping[str, str]] = {
 }
 """Likewise by stage."""
 
+READS = {
+    "pipeline.interpretation.concept_list": "pipeline/interpretation/concepts",
+    "pipeline.report.pages": "pipeline/report",
+}
+"""By module, what it reads of the files that lie among the code."""
+
 
 def file_of(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
@@ -137,6 +143,24 @@ def test_a_stage_depends_on_no_code_that_its_command_does_not_reach(name: str) -
         one for one in declared_code(STAGES[name]) if not any(covering(module, [one]) for module in reached)
     ]
     assert idle == []
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_files_that_its_code_reads(name: str) -> None:
+    needed = {READS[module] for module in code_of(name) & READS.keys()}
+    assert {
+        path for path in needed if not any(f"{path}/".startswith(f"{one}/") for one in STAGES[name]["deps"])
+    } == set()
+
+
+def test_every_file_among_the_code_has_a_module_that_reads_it() -> None:
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for layer in LAYERS
+        for path in (ROOT / layer).rglob("*.*")
+        if path.is_file() and path.suffix not in {".py", ".pyc", ".typed"}
+    }
+    assert {file for file in files if not file.startswith(tuple(READS.values()))} == set()
 
 
 @pytest.mark.parametrize("module", [*DECIDES_NOTHING, *DECIDES_NOTHING_IN["encode"]])
