@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import RenderableType
 
+from cache import StorageCodec, StorageDtype
 from stages.paths import PARAMS
 from stages.terminal import Terminal
 
@@ -142,11 +143,9 @@ def write_merged(
 def write_converted(
     source: SourceArgument,
     target: TargetArgument,
-    dtype: Annotated[
-        Literal["float16", "bfloat16", "float32", "int8"] | None, typer.Option(help="The new storage dtype.")
-    ] = None,
+    dtype: Annotated[StorageDtype | None, typer.Option(help="The new storage dtype.")] = None,
     codec: Annotated[
-        Literal["none", "zstd", "pcodec", "bitround"] | None,
+        StorageCodec | None,
         typer.Option(help="What makes tokens smaller; bitround loses some of each, see docs/storage.md."),
     ] = None,
     shard_images: Annotated[

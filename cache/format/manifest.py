@@ -79,7 +79,10 @@ class Manifest(BaseModel):
             raise CacheFormatError(f"manifest: format is {shown_value(self.format)}, expected {FORMAT!r}")
         if self.version != VERSION:
             raise CacheFormatError(f"manifest: {other_version(self.version)}")
-        refuse_codec(self.codec, self.storage_dtype)
+        try:
+            refuse_codec(self.codec, self.storage_dtype)
+        except ValueError as error:
+            raise CacheFormatError(f"manifest: {error}") from None
         if self.grid[0] * self.grid[1] != self.patches or min(self.grid) < 1:
             raise CacheFormatError(f"manifest: a grid of {self.grid} does not have {self.patches} patches")
         if len(self.shard_captions) != self.shards or min(self.shard_captions) < 0:

@@ -24,4 +24,4 @@ def refuse_codec(codec: StorageCodec, dtype: StorageDtype) -> None:
     """Check that a codec takes a storage dtype. Raises ValueError, naming those that do."""
     if dtype not in CODEC_DTYPES[codec]:
         fit = ", ".join(name for name, dtypes in CODEC_DTYPES.items() if dtype in dtypes)
-        raise ValueError(f"{codec!r} does not take {dtype}; codecs that do are {fit}")
+        raise ValueError(f"codec {codec!r} does not take {dtype}; codecs that do are {fit}")

@@ -143,7 +143,10 @@ def test_without_a_codec_the_manifest_is_the_one_of_caches_that_know_of_none(exa
 
 
 def test_a_codec_that_does_not_take_the_dtype_is_refused_with_those_that_do(example):
-    with pytest.raises(CacheFormatError, match="'pcodec' does not take int8; codecs that do are none, zstd"):
+    with pytest.raises(
+        CacheFormatError,
+        match="file: manifest: codec 'pcodec' does not take int8; codecs that do are none, zstd",
+    ):
         Manifest.from_json({**example.manifest.to_json(), "storage_dtype": "int8", "codec": "pcodec"}, "file")
     with pytest.raises(CacheFormatError, match=r"manifest: codec: .*found 'gzip'"):
         Manifest.from_json({**example.manifest.to_json(), "codec": "gzip"}, "file")

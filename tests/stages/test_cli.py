@@ -40,6 +40,7 @@ def fail(
         ("sae", "k_shared", 100_000, "k_shared = 100000 is more than"),
         ("sae", "shared_ratio", 1.5, "sae.shared_ratio"),
         ("encode", "storage_dtype", "float8", "encode.storage_dtype"),
+        ("encode", "codec", "gzip", "encode.codec"),
         ("scenes", "image_size", -1, "scenes.image_size"),
     ],
 )
