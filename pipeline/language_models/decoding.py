@@ -19,7 +19,7 @@ from transformers import LogitsProcessor, PreTrainedModel
 
 from pipeline.errors import BackboneError
 from pipeline.language_models.layers import (
-    TokenPlaces,
+    SideMasks,
     check_layer,
     image_token_id,
     locate_tokens,
@@ -56,7 +56,7 @@ def mixed_logits(
 
 
 @contextmanager
-def moved_text_states(model: nn.Module, layer: int, places: TokenPlaces, edit: Edit) -> Iterator[None]:
+def moved_text_states(model: nn.Module, layer: int, places: SideMasks, edit: Edit) -> Iterator[None]:
     """While the block runs, text states that enter decoder layer `layer` are moved by `edit` of the mean states.
 
     To be used around whole forward passes: the means are of all tokens, and all text tokens move alike.
@@ -131,7 +131,7 @@ class EditedDecoding(LogitsProcessor):
     @torch.no_grad()
     def _second_pass(self, input_ids: Tensor, edit: Edit) -> Float[Tensor, "pair token_id"]:
         answer = torch.ones_like(input_ids[:, self._places.text.shape[1] :])
-        places = TokenPlaces(
+        places = SideMasks(
             torch.cat([self._places.image, answer == 0], dim=1),
             torch.cat([self._places.text, answer == 1], dim=1),
         )

@@ -14,7 +14,7 @@ Rewrite = Callable[[Float[Tensor, "pair token channel"]], Float[Tensor, "pair to
 """Receives the states that are about to enter a layer and returns those that shall."""
 
 
-class TokenPlaces(NamedTuple):
+class SideMasks(NamedTuple):
     """Which tokens of each row of a batch belong to which side; the prompt before the image belongs to neither."""
 
     image: Bool[Tensor, "pair token"]
@@ -26,7 +26,7 @@ def locate_tokens(
     input_ids: Int64[Tensor, "pair token"],
     attention_mask: Int64[Tensor, "pair token"],
     image_token_id: int,
-) -> TokenPlaces:
+) -> SideMasks:
     """Find the image's tokens and the text after it.
 
     Raises:
@@ -42,7 +42,7 @@ def locate_tokens(
         missing = (~places.any(1)).nonzero().flatten().tolist()
         if missing:
             raise BackboneError(f"row {missing[0]} of the batch has {complaint}")
-    return TokenPlaces(image, text)
+    return SideMasks(image, text)
 
 
 def mean_states(

@@ -1,4 +1,4 @@
-"""Every kind of heat map of a category in an image, for a batch of such questions."""
+"""Every kind of heat map of a category in an image, for a batch of such queries."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from pipeline.sae.crossing import transport_plan
 from pipeline.sparse.codes import SparseCodes
 
 
-class Question(NamedTuple):
+class CategoryQuery(NamedTuple):
     """Where is `category` in the image of the pair at `position` of a batch, whose caption is `caption`?"""
 
     position: int
@@ -47,65 +47,64 @@ class CategoryMaps:
             self._idf = inverse_document_frequency(codes)
 
     def transport(
-        self, encoded: EncodedBatch, questions: Sequence[Question]
-    ) -> tuple[Float[Tensor, "question patch"], int]:
+        self, encoded: EncodedBatch, queries: Sequence[CategoryQuery]
+    ) -> tuple[Float[Tensor, "query patch"], int]:
         """The plan's mass on the tokens that name each category, and for how many the caption itself names it.
 
         Where the caption does not, the prompt is joined to it, as for `prompted_transport`.
         """
         named = [
             self._prompts.naming_tokens(_caption_tokens(encoded, position), category)
-            for position, _, category in questions
+            for position, _, category in queries
         ]
-        maps = transport_maps(encoded.plan.plan, [question.position for question in questions], named)
+        maps = transport_maps(encoded.plan.plan, [query.position for query in queries], named)
         unnamed = [row for row, tokens in enumerate(named) if not tokens]
         if unnamed:
-            maps[unnamed] = self.prompted_transport(encoded, [questions[row] for row in unnamed])
-        return maps, len(questions) - len(unnamed)
+            maps[unnamed] = self.prompted_transport(encoded, [queries[row] for row in unnamed])
+        return maps, len(queries) - len(unnamed)
 
     def prompted_transport(
-        self, encoded: EncodedBatch, questions: Sequence[Question]
-    ) -> Float[Tensor, "question patch"]:
+        self, encoded: EncodedBatch, queries: Sequence[CategoryQuery]
+    ) -> Float[Tensor, "query patch"]:
         """Transport heat maps of categories that captions do not name: prompt and caption are encoded together.
 
         The prompt comes first, so that it is the caption that a short context cuts off and never the category.
         """
         size = self._prompts.batch_texts
-        chunks = [questions[start : start + size] for start in range(0, len(questions), size)]
+        chunks = [queries[start : start + size] for start in range(0, len(queries), size)]
         return torch.cat([self._prompted_chunk(encoded, chunk) for chunk in chunks])
 
-    def code(self, encoded: EncodedBatch, questions: Sequence[Question]) -> Float[Tensor, "question patch"]:
+    def code(self, encoded: EncodedBatch, queries: Sequence[CategoryQuery]) -> Float[Tensor, "query patch"]:
         """Overlap of each patch's shared code with the category's; zero everywhere where there is one category."""
-        codes = torch.stack([self.concepts[question.category].code for question in questions])
-        pairs = torch.tensor([question.position for question in questions], device=codes.device)
+        codes = torch.stack([self.concepts[query.category].code for query in queries])
+        pairs = torch.tensor([query.position for query in queries], device=codes.device)
         return code_maps(encoded.codes["vision"]["shared"], encoded.patches, pairs, codes, self._idf)
 
     def backbone(
-        self, encoded: EncodedBatch, questions: Sequence[Question]
-    ) -> Float[Tensor, "question patch"]:
+        self, encoded: EncodedBatch, queries: Sequence[CategoryQuery]
+    ) -> Float[Tensor, "query patch"]:
         """The frozen model's own cosine of each patch and the category's prompt."""
-        asked = sorted({question.position for question in questions})
+        asked = sorted({query.position for query in queries})
         tokens = encoded.pairs.vision
         embeddings = self._prompts.backbone.patch_embeddings(tokens[asked]).to(tokens.device)
         patches = dict(zip(asked, embeddings, strict=True))
         maps = [
-            cosine_maps(patches[question.position], self.concepts[question.category].embedding)
-            for question in questions
+            cosine_maps(patches[query.position], self.concepts[query.category].embedding) for query in queries
         ]
         return torch.stack(maps)
 
-    def _prompted_chunk(self, encoded: EncodedBatch, questions: Sequence[Question]) -> Tensor:
-        texts = [f"{self._prompts.prompt(category)}. {caption}" for _, caption, category in questions]
+    def _prompted_chunk(self, encoded: EncodedBatch, queries: Sequence[CategoryQuery]) -> Tensor:
+        texts = [f"{self._prompts.prompt(category)}. {caption}" for _, caption, category in queries]
         spoken = self._prompts.encode(texts)
         patches, shared = encoded.patches, encoded.codes["vision"]["shared"]
-        pairs = torch.tensor([question.position for question in questions], device=shared.values.device)
+        pairs = torch.tensor([query.position for query in queries], device=shared.values.device)
         vision = SparseCodes(*(by_pair(part, patches)[pairs].flatten(0, 1) for part in shared))
         plan = transport_plan(self._prompts.sae, vision, spoken.codes, spoken.offsets, patches).plan
         named = [
             self._prompts.naming_tokens(token_ids, category)
-            for token_ids, (_, _, category) in zip(spoken.token_ids, questions, strict=True)
+            for token_ids, (_, _, category) in zip(spoken.token_ids, queries, strict=True)
         ]
-        return transport_maps(plan, range(len(questions)), named)
+        return transport_maps(plan, range(len(queries)), named)
 
 
 def _caption_tokens(encoded: EncodedBatch, position: int) -> Int64[Tensor, "token"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.datasets.geometry import ResizeMode
-from pipeline.metrics.category_maps import CategoryMaps, Question
+from pipeline.metrics.category_maps import CategoryMaps, CategoryQuery
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.localisation import LocalisationMeter
 from pipeline.metrics.meter import Meter
@@ -70,14 +70,14 @@ class GroundingMeter(Meter):
         self._meter.update("uniform", np.ones_like(coverage), coverage)
         if self._maps is None:
             return
-        questions = [Question(position, target.caption, target.category) for position, target in located]
-        transport, by_caption = self._maps.transport(encoded, questions)
+        queries = [CategoryQuery(position, target.caption, target.category) for position, target in located]
+        transport, by_caption = self._maps.transport(encoded, queries)
         self._score("transport", transport, coverage)
         if len(self._maps.concepts) > 1:
-            self._score("code", self._maps.code(encoded, questions), coverage)
-        self._score("backbone", self._maps.backbone(encoded, questions), coverage)
+            self._score("code", self._maps.code(encoded, queries), coverage)
+        self._score("backbone", self._maps.backbone(encoded, queries), coverage)
         swapped = [
-            (row, Question(position, target.caption, target.absent_category))
+            (row, CategoryQuery(position, target.caption, target.absent_category))
             for row, (position, target) in enumerate(located)
             if target.absent_category is not None
         ]
@@ -85,7 +85,7 @@ class GroundingMeter(Meter):
             heat = self._maps.prompted_transport(encoded, [question for _, question in swapped])
             self._score("swapped", heat, coverage[[row for row, _ in swapped]])
         self._counts["grounded_by_caption"] += by_caption
-        self._counts["grounded_by_prompt"] += len(questions) - by_caption
+        self._counts["grounded_by_prompt"] += len(queries) - by_caption
         self._counts["swapped"] += len(swapped)
 
     def result(self) -> dict[str, Any] | NotDefined:

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from benchmarks import encode, loader, schedule, zarr_reading
+from benchmarks import annotations, encode, loader, schedule, zarr_reading
 from benchmarks.performance_page import PAGE, performance_page
+from pipeline.datasets.coco import CocoDataset
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,15 @@ def test_zarr_python_is_compared_in_every_way_that_its_version_offers(tmp_path):
     ratios = json.loads((tmp_path / "result.json").read_text())["ratios"]
     assert {name.split()[-1] for name in ratios} >= {"slices", "oindex"}
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_the_annotations_that_are_timed_are_read_whole(tmp_path):
+    size = annotations.write_annotations(tmp_path, images=4, objects=9)
+    assert size == sum(path.stat().st_size for path in (tmp_path / "annotations").iterdir())
+    images = CocoDataset.open(tmp_path, annotations.SPLIT, captions_per_image="all").images
+    assert [len(image.captions) for image in images] == [5, 5, 5, 5]
+    assert [len(image.objects) for image in images] == [3, 2, 2, 2]
+    assert [image.unusable is None for image in images] == [True, False, False, False]
 
 
 def test_the_performance_page_is_what_the_results_say():

@@ -8,7 +8,7 @@ import torch
 
 from cache import ActivationCache
 from pipeline.backbone.model import Backbone
-from pipeline.metrics.category_maps import CategoryMaps, Question
+from pipeline.metrics.category_maps import CategoryMaps, CategoryQuery
 from pipeline.metrics.encoding import EncodedBatch, encode_batch
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.sae.crossing import transport_plan
@@ -57,9 +57,9 @@ def test_a_category_in_the_caption_is_grounded_by_its_own_tokens(
     maps: CategoryMaps, sae: LucidSAE, encoded: EncodedBatch
 ) -> None:
     questions = [
-        Question(1, CAPTIONS[1], "cat"),
-        Question(0, CAPTIONS[0], "cat"),
-        Question(1, CAPTIONS[1], "boat"),
+        CategoryQuery(1, CAPTIONS[1], "cat"),
+        CategoryQuery(0, CAPTIONS[0], "cat"),
+        CategoryQuery(1, CAPTIONS[1], "boat"),
     ]
     heat, by_caption = maps.transport(encoded, questions)
     assert by_caption == 3
@@ -74,7 +74,7 @@ def test_a_category_in_the_caption_is_grounded_by_its_own_tokens(
 def test_a_category_outside_the_caption_is_grounded_by_prompt_and_caption_together(
     maps: CategoryMaps, sae: LucidSAE, encoded: EncodedBatch, backbone: Backbone
 ) -> None:
-    questions = [Question(0, CAPTIONS[0], noun) for noun in ("cat", "star", "fish", "traffic light")]
+    questions = [CategoryQuery(0, CAPTIONS[0], noun) for noun in ("cat", "star", "fish", "traffic light")]
     heat, by_caption = maps.transport(encoded, questions)
     assert by_caption == 1
     for row, (noun, tokens) in enumerate([("star", [4]), ("fish", [4]), ("traffic light", [4, 5])], start=1):
@@ -88,7 +88,7 @@ def test_a_category_outside_the_caption_is_grounded_by_prompt_and_caption_togeth
 def test_a_short_context_cuts_the_caption_and_not_the_category(
     maps: CategoryMaps, encoded: EncodedBatch
 ) -> None:
-    heat = maps.prompted_transport(encoded, [Question(2, "the sea " * 20, "star")])
+    heat = maps.prompted_transport(encoded, [CategoryQuery(2, "the sea " * 20, "star")])
     assert heat.sum() > 0
 
 
@@ -106,7 +106,9 @@ def test_the_code_of_a_category_is_the_maximum_over_its_tokens(
 def test_backbone_maps_rank_patches_by_cosine_with_the_prompt(
     maps: CategoryMaps, encoded: EncodedBatch, backbone: Backbone
 ) -> None:
-    heat = maps.backbone(encoded, [Question(2, CAPTIONS[2], "star"), Question(0, CAPTIONS[0], "cat")])
+    heat = maps.backbone(
+        encoded, [CategoryQuery(2, CAPTIONS[2], "star"), CategoryQuery(0, CAPTIONS[0], "cat")]
+    )
     for row, (position, noun) in enumerate([(2, "star"), (0, "cat")]):
         text = backbone.encode_texts(backbone.tokenize([PROMPT.format(category=noun)])[0]).pooled[0]
         patches = backbone.patch_embeddings(encoded.batch.vision_tokens)[position]
