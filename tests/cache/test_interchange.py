@@ -11,7 +11,8 @@ import pytest
 import xarray
 import zarr
 
-from cache import STORAGE_DTYPES
+from cache import STORAGE_DTYPES, ActivationCache, CacheFormatError
+from cache.operations import verify
 
 ARRAYS = ["vision/tokens", "vision/pooled", "text/tokens", "text/pooled"]
 
@@ -169,3 +170,31 @@ def test_the_group_lists_every_array_without_listing_folders(cache):
         for document in (alone, consolidated[name]):
             document.pop("consolidated_metadata", None)
         assert consolidated[name] == alone
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_metadata_in_the_form_of_another_writer_is_sound_and_another_meaning_is_not(Example, tmp_path, dtype):  # noqa: N803
+    cache = Example(storage_dtype=dtype).write(tmp_path / "example.zarr")
+    for file in cache.path.glob("**/zarr.json"):
+        file.write_text(json.dumps(in_another_form(json.loads(file.read_text()))), encoding="utf-8")
+    assert verify(cache.path).sound
+    ActivationCache.open(cache.path).read_pairs(np.arange(cache.pairs))
+    file = cache.path / "vision/pooled/zarr.json"
+    file.write_text(file.read_text().replace('"embedding"', '"channel"'), encoding="utf-8")
+    assert [problem.file for problem in verify(cache.path).problems] == ["vision/pooled/zarr.json"]
+    with pytest.raises(
+        CacheFormatError, match=r"vision/pooled/zarr.json: dimension_names is \['image', 'channel'\]"
+    ):
+        ActivationCache.open(cache.path)
+
+
+def in_another_form(document):
+    """Other order, no keys that may be left out, and the endianness of single bytes, which means nothing."""
+    if isinstance(document, list):
+        return list(map(in_another_form, document))
+    if not isinstance(document, dict):
+        return document
+    if document == {"name": "bytes"}:
+        return {"configuration": {"endian": "little"}, "name": "bytes"}
+    kept = {key: in_another_form(value) for key, value in reversed(document.items())}
+    return {key: value for key, value in kept.items() if key != "storage_transformers"}
