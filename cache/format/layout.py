@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -118,76 +118,48 @@ def sharded_layouts(manifest: Manifest) -> dict[str, ShardedLayout]:
 
     Text comes before vision, and tokens last, so that the largest file of a shard is the last.
     """
-    captions, images = manifest.caption_capacity, manifest.shard_images
-    tokens = -(-captions * manifest.context_length // TOKEN_CHUNK) * TOKEN_CHUNK
     last = manifest.caption_range(manifest.shards - 1)
-    caption_rows = last.start + max(1, len(last))
-    token_dtype, pooled_dtype = TOKEN_DTYPE[manifest.storage_dtype], POOLED_DTYPE[manifest.storage_dtype]
-    layouts = [
-        ShardedLayout(
-            "text/token_ids", (manifest.shards * tokens,), TOKEN_CHUNK, tokens, np.dtype("<i8"), ("token",)
-        ),
-        ShardedLayout(
-            "text/pooled",
-            (caption_rows, manifest.embedding),
-            1,
-            captions,
-            pooled_dtype,
-            ("caption", "embedding"),
-        ),
-        ShardedLayout(
-            "text/tokens",
-            (manifest.shards * tokens, manifest.text_channels),
-            TOKEN_CHUNK,
-            tokens,
-            token_dtype,
-            ("token", "channel"),
-            manifest.codec,
-        ),
-        ShardedLayout(
-            "vision/pooled",
-            (manifest.images, manifest.embedding),
-            1,
-            images,
-            pooled_dtype,
-            ("image", "embedding"),
-        ),
-        ShardedLayout(
-            "vision/tokens",
-            (manifest.images, manifest.patches, manifest.vision_channels),
-            1,
-            images,
-            token_dtype,
-            ("image", "patch", "channel"),
-            manifest.codec,
-        ),
+    tokens = -(-manifest.caption_capacity * manifest.context_length // TOKEN_CHUNK) * TOKEN_CHUNK
+    sizes = {
+        "shard": manifest.shards,
+        "image": manifest.images,
+        "caption": last.start + max(1, len(last)),
+        "token": manifest.shards * tokens,
+        "patch": manifest.patches,
+        "embedding": manifest.embedding,
+    }
+    channels = {"vision": manifest.vision_channels, "text": manifest.text_channels}
+    rows = {
+        "shard": (1, 1),
+        "image": (1, manifest.shard_images),
+        "caption": (1, manifest.caption_capacity),
+        "token": (TOKEN_CHUNK, tokens),
+    }
+
+    def layout(
+        name: str, dtype: np.dtype[Any], *dimensions: str, codec: StorageCodec = "none"
+    ) -> ShardedLayout:
+        of_all = {**sizes, "channel": channels[name.split("/", maxsplit=1)[0]]}
+        shape = tuple(of_all[dimension] for dimension in dimensions)
+        return ShardedLayout(name, shape, *rows[dimensions[0]], dtype, dimensions, codec)
+
+    def of_tokens(side: str, *dimensions: str) -> Iterator[ShardedLayout]:
+        if manifest.storage_dtype == "int8":  # what they are decoded with
+            yield layout(f"{side}/token_scale", np.dtype("<f2"), *dimensions)
+            for moment in ("channel_mean", "channel_std"):
+                yield layout(f"{side}/{moment}", np.dtype("<f4"), "shard", "channel")
+        dtype = TOKEN_DTYPE[manifest.storage_dtype]
+        yield layout(f"{side}/tokens", dtype, *dimensions, "channel", codec=manifest.codec)
+
+    pooled = POOLED_DTYPE[manifest.storage_dtype]
+    arrays = [
+        layout("text/token_ids", np.dtype("<i8"), "token"),
+        layout("text/pooled", pooled, "caption", "embedding"),
+        *of_tokens("text", "token"),
+        layout("vision/pooled", pooled, "image", "embedding"),
+        *of_tokens("vision", "image", "patch"),
     ]
-    if manifest.storage_dtype == "int8":
-        layouts = [
-            calibration
-            for layout in layouts
-            for calibration in (*_calibration_layouts(layout, manifest.shards), layout)
-        ]
-    return {layout.name: layout for layout in layouts}
-
-
-def _calibration_layouts(layout: ShardedLayout, shards: int) -> Iterator[ShardedLayout]:
-    """The arrays that int8 tokens are decoded with: a scale for every token, moments of every channel per shard."""
-    side, array = layout.name.split("/")
-    if array != "tokens":
-        return
-    yield replace(
-        layout,
-        name=f"{side}/token_scale",
-        shape=layout.shape[:-1],
-        dtype=np.dtype("<f2"),
-        dimensions=layout.dimensions[:-1],
-        codec="none",
-    )
-    for moment in ("channel_mean", "channel_std"):
-        yield ShardedLayout(
-            f"{side}/{moment}", (shards, layout.shape[-1]), 1, 1, np.dtype("<f4"), ("shard", "channel")
-        )
+    return {array.name: array for array in arrays}
 
 
 def array_hierarchy(manifest: Manifest) -> Hierarchy:
