@@ -18,7 +18,7 @@ from pipeline.errors import ConcordError, ConfigError, os_error_reason
 from pipeline.interpretation.cluster_embeddings import BACKBONE
 from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.language_models.options import StateOptions
-from pipeline.params import Params, load_params
+from pipeline.params import Params
 from pipeline.training.loop import resolve_device
 from stages.graph_check import graph_problems
 from stages.paths import COMPANIONS, SCENES, cache_path
@@ -30,21 +30,6 @@ LOCAL, HUB = "local-dir:", "hf-hub:"
 
 DRAWN = {SCENES: ("train", "val", "ood"), COMPANIONS: NEEDED_SPLITS}
 """The splits of the embedded worlds, by the folder that they are drawn into."""
-
-
-def stage_options(path: Path) -> Params:
-    """The options in the file `path`; under DVC, all that can be known about them is checked first.
-
-    Which stage DVC runs first depends on what has changed, and what a later one would refuse is not found out after
-    hours of encoding and training. By hand, a command only asks for what it needs.
-
-    Raises:
-        ConfigError: an option is wrong, or under DVC one of `problems`.
-    """
-    params = load_params(path)
-    if "DVC_STAGE" in os.environ:
-        refuse_problems(params, path)
-    return params
 
 
 def refuse_problems(params: Params, path: Path) -> None:

@@ -47,8 +47,8 @@ def options() -> None:
 @app.command()
 def scenes(params: ParamsOption = PARAMS) -> None:
     """Draw the embedded world: pictures, captions, boxes and masks in COCO layout."""
-    from stages.check import stage_options
     from stages.scenes import draw_scenes
+    from stages.stage_options import stage_options
 
     draw_scenes(stage_options(params))
 
@@ -94,8 +94,8 @@ def encode(
     ] = False,
 ) -> None:
     """Stage one: run the frozen backbone once and cache every activation of a split."""
-    from stages.check import stage_options
     from stages.encode import encode_cache
+    from stages.stage_options import stage_options
 
     encode_cache(stage_options(params), split, replace=replace)
 
@@ -111,7 +111,7 @@ def train(
     ] = False,
 ) -> None:
     """Stage two: train variants' dictionaries from the training cache, several on one stream of batches."""
-    from stages.check import stage_options
+    from stages.stage_options import stage_options
     from stages.train import train_variants
 
     if run is not None and len(variants) > 1:
@@ -126,8 +126,8 @@ def train(
 @app.command()
 def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Measure a trained variant on the validation cache."""
-    from stages.check import stage_options
     from stages.evaluate import evaluate_run
+    from stages.stage_options import stage_options
 
     evaluate_run(stage_options(params), run or run_folder(variant))
 
@@ -135,8 +135,8 @@ def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOp
 @app.command()
 def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Name a trained variant's shared latents."""
-    from stages.check import stage_options
     from stages.interpret import interpret_run
+    from stages.stage_options import stage_options
 
     interpret_run(stage_options(params), run or run_folder(variant))
 
@@ -166,8 +166,8 @@ def report(
     params: ParamsOption = PARAMS,
 ) -> None:
     """Write the static report of what was trained."""
-    from stages.check import stage_options
     from stages.report import write_report
+    from stages.stage_options import stage_options
 
     write_report(stage_options(params), variants)
 
@@ -175,7 +175,7 @@ def report(
 @app.command()
 def study(params: ParamsOption = PARAMS) -> None:
     """Compare every variant over several seeds in one table."""
-    from stages.check import stage_options
+    from stages.stage_options import stage_options
     from stages.study import write_study
 
     write_study(stage_options(params))
@@ -202,8 +202,8 @@ def hallucination(
 ) -> None:
     """Ask a vision-language decoder POPE's questions about the data set, with and without VL-SAE's decoding."""
     from pipeline.language_models.options import hallucination_options
-    from stages.check import stage_options
     from stages.hallucination import measure_hallucination
+    from stages.stage_options import stage_options
 
     recipes = stage_options(params)
     options = hallucination_options(recipes.hallucination, model, layer, template)
@@ -243,8 +243,8 @@ def classify(
     """Measure zero-shot classification with and without a trained variant's concepts."""
     from pipeline.classification.options import ClassificationOptions
     from pipeline.classification.task import Folders
-    from stages.check import stage_options
     from stages.classify import classify_pictures
+    from stages.stage_options import stage_options
 
     if images is None and (tuning_images or template):
         raise ConfigError("--tuning-images, --template: belong to pictures of yours; give --images, too")

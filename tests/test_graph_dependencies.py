@@ -37,6 +37,7 @@ DECIDES_NOTHING: Mapping[str, str] = {
     "stages.paths": "names folders, which are the graph's own",
     "stages.progress": "shows how far a command is",
     "stages.run_state": "decides whether to train, not what",
+    "stages.stage_options": "has the options checked, and hands them on",
     "stages.terminal": "shows text",
 }
 """By module or package, what it does instead. What only it imports decides nothing either."""

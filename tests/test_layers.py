@@ -148,7 +148,7 @@ def test_training_starts_without_the_libraries_of_the_backbone() -> None:
     assert not [module for module in reached if module.startswith(("open_clip", "torchvision", "timm"))]
 
 
-@pytest.mark.parametrize("module", ["pipeline.params", "stages.cli"])
+@pytest.mark.parametrize("module", ["pipeline.params", "stages.cli", "stages.scenes", "stages.stage_options"])
 def test_options_and_the_command_line_are_there_before_what_computes(module: str) -> None:
     """In an interpreter of its own, as other tests have imported everything."""
     code = f"import sys, {module}; print(*sys.modules)"

@@ -11,7 +11,7 @@ import yaml
 from pipeline.errors import ConfigError
 from stages import check as check_module
 from stages import cli
-from stages.check import stage_options
+from stages.stage_options import stage_options
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
