@@ -13,11 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.progress import Advance
 from stages.terminal import Terminal
-
-Advance = Callable[[int, int], None]
-"""Receives (items done, items in all)."""
-
 
 SECONDS_BETWEEN_LINES = 60
 """Where nobody watches a terminal: in the log of a job, or of DVC in a pipe."""

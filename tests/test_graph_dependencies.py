@@ -28,6 +28,7 @@ DECIDES_NOTHING: Mapping[str, str] = {
     "pipeline.names": "refuses what names cannot be",
     "pipeline.not_finite": "refuses numbers that are not finite",
     "pipeline.params": "hands on the options; a stage depends on the keys that decide its bytes",
+    "pipeline.progress": "is how work tells how far it is",
     "pipeline.runs.files": "writes a file whole or not at all",
     "pipeline.runs.identity": "refuses a run of other options or of another cache",
     "pipeline.runs.software": "notes versions, for people",

@@ -19,7 +19,7 @@ from pipeline.sae.sides import Side
 _REMEDY = "give `backbone` the options that the dictionary's cache was encoded with"
 
 
-class Features(NamedTuple):
+class ConceptFeatures(NamedTuple):
     """Rows of unit length, so that products are cosines; a code that fires nothing stays 0, at 0 to everything.
 
     Attributes:
@@ -64,13 +64,13 @@ class ConceptEncoder:
         self._device = next(saes[0].parameters()).device
 
     @torch.inference_mode()
-    def images(self, pixels: Float[Tensor, "image 3 height width"]) -> list[Features]:
+    def images(self, pixels: Float[Tensor, "image 3 height width"]) -> list[ConceptFeatures]:
         """What pictures, preprocessed, are compared by, per dictionary."""
         activations = self.backbone.encode_images(pixels)
         return self._features("vision", activations)
 
     @torch.inference_mode()
-    def classes(self, prompts: Sequence[Sequence[str]]) -> list[Features]:
+    def classes(self, prompts: Sequence[Sequence[str]]) -> list[ConceptFeatures]:
         """What classes are compared by, per dictionary: the mean over a class's prompts, of embeddings and of codes.
 
         Each prompt is embedded and brought to unit length; their mean is, too (CLIP, arXiv 2103.00020, 3.1.4). The
@@ -86,7 +86,7 @@ class ConceptEncoder:
         templates = len(prompts[0])
         at_once = max(1, self._batch_size // templates)
         first_prompts: dict[bytes, str] = {}
-        parts: list[list[Features]] = [[] for _ in self._saes]
+        parts: list[list[ConceptFeatures]] = [[] for _ in self._saes]
         for start in range(0, len(prompts), at_once):
             chunk = prompts[start : start + at_once]
             token_ids, valid = self.backbone.tokenize([text for texts in chunk for text in texts])
@@ -94,16 +94,18 @@ class ConceptEncoder:
                 _refuse_same_tokens(texts[0], first_prompts.setdefault(ids.numpy().tobytes(), texts[0]))
             seen = self._features("text", self.backbone.encode_texts(token_ids), valid)
             for of_dictionary, features in zip(parts, seen, strict=True):
-                of_dictionary.append(Features(*(_mean_direction(rows, templates) for rows in features)))
-        return [Features(*map(torch.cat, zip(*of_dictionary, strict=True))) for of_dictionary in parts]
+                of_dictionary.append(
+                    ConceptFeatures(*(_mean_direction(rows, templates) for rows in features))
+                )
+        return [ConceptFeatures(*map(torch.cat, zip(*of_dictionary, strict=True))) for of_dictionary in parts]
 
     def _features(
         self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"] | None = None
-    ) -> list[Features]:
+    ) -> list[ConceptFeatures]:
         refuse_not_finite(f"the backbone's {side} embeddings", activations.pooled)
         embedding = normalize(activations.pooled.to(self._device), dim=-1)
         return [
-            Features(embedding, normalize(self._concepts(sae, side, activations, valid), dim=-1))
+            ConceptFeatures(embedding, normalize(self._concepts(sae, side, activations, valid), dim=-1))
             for sae in self._saes
         ]
 

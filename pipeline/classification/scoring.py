@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 
-from pipeline.classification.concept_encoder import ConceptEncoder, Features
+from pipeline.classification.concept_encoder import ConceptEncoder, ConceptFeatures
 from pipeline.classification.pictures import LabelledPicture
 
 
@@ -41,7 +41,7 @@ class ScoredPictures:
 
 def score_pictures(
     encoder: ConceptEncoder,
-    classes: Sequence[Features],
+    classes: Sequence[ConceptFeatures],
     pictures: Iterable[LabelledPicture],
     batch_size: int,
 ) -> list[ScoredPictures]:

@@ -30,6 +30,7 @@ from pipeline.encoding.options import EncodeOptions
 from pipeline.encoding.pictures import PictureBatches
 from pipeline.encoding.samples import Sample, samples_table
 from pipeline.encoding.shard import ShardEncoder
+from pipeline.progress import Advance
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
@@ -52,9 +53,6 @@ _LIBRARIES = (
 
 _PROCESSOR_SETTINGS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
 """Environment variables that keep torch from instructions of the processor, and so change last bits."""
-
-OnProgress = Callable[[int, int], None]
-"""Called with the images done, those of an earlier run included, and the images in all."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def encode_split(
     backbone: "Backbone",
     path: Path,
     options: EncodeOptions,
-    on_progress: OnProgress | None = None,
+    on_progress: Advance | None = None,
 ) -> EncodeSummary:
     """Write the activation cache of one split at `path`, or finish one that was interrupted.
 
@@ -153,7 +151,7 @@ def encode_missing(
     dataset: PairDataset,
     backbone: "Backbone",
     options: EncodeOptions,
-    on_progress: OnProgress | None = None,
+    on_progress: Advance | None = None,
 ) -> int:
     """Encode and commit, in order, the shards that `writer` misses.
 
@@ -236,7 +234,7 @@ def _cores_left(backbone: "Backbone") -> int:
 class _Progress:
     """Counts images and passes the count on."""
 
-    def __init__(self, done: int, total: int, on_progress: OnProgress | None) -> None:
+    def __init__(self, done: int, total: int, on_progress: Advance | None) -> None:
         self._done, self._total, self._on_progress = done, total, on_progress
         self.advance(0)
 

@@ -1,6 +1,6 @@
 """Concepts as shared codes: LUCID (arXiv 2602.07311) 3.5.1 stage 1 and algorithm 1, stages 1 and 2."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
+from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def encode_concepts(
     pooling: Pooling,
     weighted: bool,
     batch_terms: int = 256,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Advance | None = None,
 ) -> ConceptCodes:
     """Send every term through the backbone's text side and the dictionary's shared text encoder.
 

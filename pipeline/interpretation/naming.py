@@ -17,9 +17,10 @@ from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.known_terms import split_by_tokenizer
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, caption_records, image_records
 from pipeline.interpretation.options import InterpretOptions
-from pipeline.interpretation.scan import Advance, scan_cache
+from pipeline.interpretation.scan import scan_cache
 from pipeline.interpretation.scoring import score_names, true_concepts
 from pipeline.not_finite import refuse_weights_not_finite
+from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """One pass over a cache: which concepts each latent dominates, and where it fires most."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +13,10 @@ from pipeline.interpretation.matching import ConceptIndex, count_hits
 from pipeline.interpretation.options import InterpretOptions
 from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks, peaks
 from pipeline.not_finite import refuse_not_finite
+from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.sides import Side
 from pipeline.sparse.codes import SparseCodes
-
-Advance = Callable[[int, int], None]
 
 
 class Scan(NamedTuple):

@@ -23,6 +23,7 @@ from pipeline.language_models.layers import (
     rewritten_input,
 )
 from pipeline.language_models.options import PromptOptions
+from pipeline.progress import Advance
 
 Inputs = dict[str, Tensor]
 """What the model's `forward` and `generate` take: `input_ids`, `attention_mask`, `pixel_values`, ..."""
@@ -122,7 +123,7 @@ def pooled_states(
     texts: Sequence[str],
     layer: int,
     batch_size: int = 16,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: Advance = lambda done, total: None,
 ) -> MeanStates:
     """The mean states of many pairs, in their order: what the auxiliary autoencoder is trained from.
 

@@ -22,7 +22,7 @@ from pipeline.language_models.polls import Polls
 from pipeline.language_models.pope import PopeScores, parse_answer, score
 from pipeline.language_models.questions import Question
 from pipeline.language_models.table import Scores
-from pipeline.progress import ProgressBar
+from pipeline.progress import Advance, ProgressBar
 
 
 class Strategy(NamedTuple):
@@ -58,7 +58,7 @@ def first_logits(
     layer: int,
     edit: Edit,
     batch_size: int = 16,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: Advance = lambda done, total: None,
 ) -> FirstLogits:
     """Both passes of every question, in order.
 

@@ -20,6 +20,7 @@ from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.not_finite import refuse_weights_not_finite
+from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def evaluate(
     cache: ActivationCache,
     backbone: "Backbone | None",
     options: EvaluateOptions,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Advance | None = None,
 ) -> dict[str, Any]:
     """Measure `sae` on every pair of `cache`: the value of metrics.json.
 

@@ -1,10 +1,11 @@
 """Write the report: a folder of static pages that work from a disk, without a server and without a network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cache import ActivationCache
 from pipeline.interpretation.latent_table import LATENTS_FILE
+from pipeline.progress import Advance
 from pipeline.report.dictionaries import DictionaryPages, read_dictionaries
 from pipeline.report.folder import replacing_report
 from pipeline.report.options import ReportOptions
@@ -13,8 +14,6 @@ from pipeline.report.pictures import PictureShelf
 from pipeline.report.side_by_side import SideBySide, compare_variants
 from pipeline.results.run import Run, read_run
 from pipeline.sae.reader import READERS
-
-Advance = Callable[[int, int], None]
 
 
 def build_report(

@@ -14,7 +14,7 @@ _FEWEST_RECORDS = 20
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSummary:
     """What the curves and the options of one run say.
 
     Attributes:
@@ -44,21 +44,21 @@ class Training:
         return self.steps is not None and self.steps < max(FEWEST_STEPS, (self.warmup_asked or 0) + 1)
 
 
-def trainings(runs: Sequence[Run]) -> tuple[Training, ...]:
+def trainings(runs: Sequence[Run]) -> tuple[TrainingSummary, ...]:
     """One for every run that holds anything."""
     return tuple(_training(run) for run in runs if run.curves or run.metrics)
 
 
-def _training(run: Run) -> Training:
+def _training(run: Run) -> TrainingSummary:
     curve = tuple(point for point in run.curves.get("total", ()) if all(map(math.isfinite, point)))
     if not curve:
-        return Training(run.name, None)
+        return TrainingSummary(run.name, None)
     tenth = max(1, len(curve) // 10)
     first, last = (fmean(value for _, value in part) for part in (curve[:tenth], curve[-tenth:]))
     losses = (first, last) if len(curve) > 1 else None
     asked = run.train.get("warmup_steps")
     warmup = asked if isinstance(asked, int) else None
-    return Training(run.name, int(curve[-1][0]), warmup, losses, _falling(curve))
+    return TrainingSummary(run.name, int(curve[-1][0]), warmup, losses, _falling(curve))
 
 
 def _falling(curve: Series) -> bool | None:

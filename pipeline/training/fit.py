@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
+from pipeline.progress import Advance
 from pipeline.runs.checkpoint import CHECKPOINT_FILE, Record
 from pipeline.runs.config import training_identity
 from pipeline.runs.files import create_folder, writing_run
@@ -57,9 +58,7 @@ class Fit(NamedTuple):
     placement: str
 
 
-def fit_run(
-    cache: ActivationCache, training: Training, run: Path, advance: Callable[[int, int], None]
-) -> SparseAutoencoder:
+def fit_run(cache: ActivationCache, training: Training, run: Path, advance: Advance) -> SparseAutoencoder:
     """Train a dictionary and save it in the folder of a run; meanwhile its checkpoint is there, to go on from.
 
     Raises:
@@ -95,7 +94,7 @@ def refuse_unfit(trainings: Mapping[str, Training], cache: ActivationCache) -> N
 def fit(
     cache: ActivationCache,
     trainings: Mapping[str, Training],
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: Advance = lambda done, total: None,
 ) -> Fit:
     """Build, initialise and train dictionaries; each becomes, bit for bit, what it becomes alone.
 

@@ -10,6 +10,7 @@ import torch
 
 from cache import PairBatch, PairLoader
 from pipeline.errors import ConfigError, RunError
+from pipeline.progress import Advance
 from pipeline.runs.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.training.interruption import HeldSignals
@@ -159,7 +160,7 @@ def refuse_different_streams(options: Mapping[str, TrainOptions]) -> None:
                 )
 
 
-def train(trainees: Sequence[Trainee], loader: PairLoader, advance: Callable[[int, int], None]) -> float:
+def train(trainees: Sequence[Trainee], loader: PairLoader, advance: Advance) -> float:
     """Train every dictionary to its end on one stream of batches; each becomes what it would become alone.
 
     Ctrl-C and SIGTERM wait for the end of the step that is being taken and for a checkpoint of it, see `HeldSignals`.

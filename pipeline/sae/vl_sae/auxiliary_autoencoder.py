@@ -5,7 +5,6 @@ vision-language decoder (LLaVA) has no embeddings that are trained to agree, as 
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from cache import shown_text
 from pipeline.errors import ConfigError, RunError
+from pipeline.progress import Advance
 from pipeline.runs.seal import check_seal
 from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
@@ -78,7 +78,7 @@ def train_auxiliary_autoencoder(
     vision: Float[Tensor, "image vision_channel"],
     text: Float[Tensor, "caption text_channel"],
     options: AuxiliaryAutoencoderOptions,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: Advance = lambda done, total: None,
 ) -> AuxiliaryAutoencoder:
     """Train on the two sides' pooled activations, rows of a pair at the same place; the same result every time.
 

@@ -1,6 +1,6 @@
 """What the frozen vision tower makes of the pictures: computed once, as no step of training changes it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from pipeline.datasets.pictures import read_upright
+from pipeline.progress import Advance
 
 _BATCH = 64
 
@@ -18,7 +19,7 @@ def image_features(
     model: LlavaForConditionalGeneration,
     processor: LlavaProcessor,
     files: Sequence[Path],
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: Advance = lambda done, total: None,
 ) -> Float[Tensor, "image patch channel"]:
     """Compute what the vision tower hands to the projector, in float16 to halve the memory of a large set."""
     features = []

@@ -5,7 +5,6 @@ drawn anew from the scene. Chunks are safetensors files written by several proce
 """
 
 import random
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -20,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.progress import Advance
 from pipeline.runs.files import replace_file
 from pipeline.world.pretraining.architecture import GRID, IMAGE_SIZE
 from pipeline.world.pretraining.facts import BACKGROUND, UNDECIDED
@@ -102,7 +102,7 @@ def render_pool(
     seed: int,
     scenes: int,
     processes: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Advance = lambda done, total: None,
 ) -> None:
     """Render the first `scenes` scenes of the seed into chunks in `folder`; existing chunks are kept.
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from PIL import Image
 
+from pipeline.progress import Advance
 from pipeline.runs.files import replace_file
 from pipeline.world.scenes.caption import captions
 from pipeline.world.scenes.draw import render
@@ -29,7 +30,6 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 COMBINATIONS: Mapping[SplitName, Combinations] = {"train": "seen", "val": "seen", "ood": "unseen"}
 CAPTIONS_PER_IMAGE = 5
 
-OnProgress = Callable[[int, int], None]
 SceneOf = Callable[[int, SplitName, int], Scene]
 """From (seed, split, index) to a scene."""
 JsonEntry = dict[str, Any]
@@ -52,7 +52,7 @@ def scene_of(seed: int, split: SplitName, index: int) -> Scene:
     return sample_scene(random.Random(f"{seed}/{split}/{index}"), COMBINATIONS[split])
 
 
-def write_scenes(root: Path, options: ScenesOptions, on_progress: OnProgress | None = None) -> None:
+def write_scenes(root: Path, options: ScenesOptions, on_progress: Advance | None = None) -> None:
     """Write every split below `root`; `on_progress` is called with (images written, images in all)."""
     counts: dict[SplitName, int] = {"train": options.train, "val": options.val, "ood": options.ood}
     before = 0
@@ -78,7 +78,7 @@ def write_split(
     seed: int = 0,
     workers: int = 1,
     scene: SceneOf = scene_of,
-    on_progress: OnProgress | None = None,
+    on_progress: Advance | None = None,
 ) -> None:
     """Write `count` images to `root/split` and their annotations to `root/annotations`.
 
@@ -196,5 +196,5 @@ def _remove_others(folder: Path, wanted: set[str]) -> None:
             path.unlink()
 
 
-def _report(on_progress: OnProgress, before: int, total: int, done: int, _count: int) -> None:
+def _report(on_progress: Advance, before: int, total: int, done: int, _count: int) -> None:
     on_progress(before + done, total)
