@@ -51,7 +51,7 @@ class CocoDataset:
 
     @classmethod
     def open(
-        cls, root: Path, split: str, *, captions_per_image: CaptionsPerImage = "one", caption_seed: int = 0
+        cls, root: Path, split: str, captions_per_image: CaptionsPerImage = "one", caption_seed: int = 0
     ) -> Self:
         """Read the annotations of `root`'s `split`, and look for every image file; none is read yet.
 

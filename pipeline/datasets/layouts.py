@@ -2,20 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from pipeline.datasets.coco import CocoDataset, find_annotations
 from pipeline.datasets.options import CaptionsPerImage, DatasetOptions, LayoutName
 from pipeline.datasets.pairs import PairDataset
-
-
-class OpenSplit(Protocol):
-    """Reads what is known of a split; a DatasetError names file, entry and value that cannot be used."""
-
-    def __call__(
-        self, root: Path, split: str, *, captions_per_image: CaptionsPerImage, caption_seed: int
-    ) -> PairDataset:
-        """Open the split that the files below `root` call `split`; no picture is decoded."""
 
 
 class DatasetLayout(NamedTuple):
@@ -23,11 +14,11 @@ class DatasetLayout(NamedTuple):
 
     Attributes:
         find: looks for the files of a split below a root, reads none, and raises a DatasetError where one is missing.
-        open: reads them.
+        open: reads what is known of a split, called as `CocoDataset.open`; no picture is decoded.
     """
 
     find: Callable[[Path, str], object]
-    open: OpenSplit
+    open: Callable[[Path, str, CaptionsPerImage, int], PairDataset]
 
 
 LAYOUTS: Mapping[LayoutName, DatasetLayout] = {"coco": DatasetLayout(find_annotations, CocoDataset.open)}
@@ -50,9 +41,6 @@ def open_split(options: DatasetOptions, split: str) -> PairDataset:
         ConfigError: there is no such split.
         DatasetError: its files cannot be used.
     """
-    return LAYOUTS[options.layout].open(
-        options.root,
-        options.split_of_files(split),
-        captions_per_image=options.captions_per_image,
-        caption_seed=options.caption_seed,
-    )
+    files_split = options.split_of_files(split)
+    layout = LAYOUTS[options.layout]
+    return layout.open(options.root, files_split, options.captions_per_image, options.caption_seed)
