@@ -7,7 +7,6 @@ is what one expects: the plan of a pair joins its two embeddings.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -55,36 +54,35 @@ class Rows(NamedTuple):
     """Where each one's rows begin."""
 
 
-class PairReader(ABC):
-    """Reads one kind of inputs.
+class PairReader:
+    """Reads every patch and every token.
 
     Attributes:
-        inputs: its name.
+        inputs: the name of what is read.
         units: what a row of vision and of text is called.
         knows_places: whether a row has a place in its image or text.
     """
 
-    inputs: Inputs
-    units: tuple[str, str]
-    knows_places: bool
+    inputs: Inputs = "tokens"
+    units = ("patches", "tokens")
+    knows_places = True
 
-    @abstractmethod
     def channels(self, source: Widths) -> tuple[int, int]:
         """Tell the widths of what is read of an image and of a caption."""
+        return source.vision_channels, source.text_channels
 
-    @abstractmethod
     def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
         """Hand out exact moments of what is read of a cache's pairs, by side."""
+        return cache.statistics
 
-    @abstractmethod
     def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
         """Hand out a point near the mean of what is read of each side, at no cost."""
+        return {side: cache.statistics[side].mean for side in SIDES}
 
-    @abstractmethod
     def pairs(self, batch: PairBatch) -> Pairs:
         """Read a cached batch; on its device."""
+        return Pairs(batch.vision_tokens, batch.text_tokens, batch.text_offsets)
 
-    @abstractmethod
     def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
         """Read images or texts fresh from a backbone, on its device.
 
@@ -92,6 +90,11 @@ class PairReader(ABC):
             activations: of the images or texts.
             valid: which tokens are; by default all, as patches are.
         """
+        tokens = activations.tokens
+        if valid is None:
+            valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        valid = valid.to(tokens.device)
+        return Rows(tokens[valid], pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)))
 
     def texts(self, backbone: Backbone, texts: Sequence[str]) -> Rows:
         """Read texts, in one forward pass of the backbone."""
@@ -109,38 +112,6 @@ class PairReader(ABC):
                 raise RunError(
                     f"{name}: {made} {side} channels, but the dictionary was trained on {expected}; {remedy}"
                 )
-
-
-class TokenReader(PairReader):
-    """Reads every patch and every token."""
-
-    inputs = "tokens"
-    units = ("patches", "tokens")
-    knows_places = True
-
-    def channels(self, source: Widths) -> tuple[int, int]:
-        """Tell the widths of a patch and of a token."""
-        return source.vision_channels, source.text_channels
-
-    def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
-        """Hand out the moments that were written with the cache."""
-        return cache.statistics
-
-    def centres(self, cache: ActivationCache) -> dict[Side, Float64[np.ndarray, "channel"]]:
-        """Hand out the means of the cache's statistics."""
-        return {side: cache.statistics[side].mean for side in SIDES}
-
-    def pairs(self, batch: PairBatch) -> Pairs:
-        """Read the batch's patches and tokens."""
-        return Pairs(batch.vision_tokens, batch.text_tokens, batch.text_offsets)
-
-    def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
-        """Read the valid tokens."""
-        tokens = activations.tokens
-        if valid is None:
-            valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
-        valid = valid.to(tokens.device)
-        return Rows(tokens[valid], pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)))
 
 
 class PooledReader(PairReader):
@@ -174,7 +145,7 @@ class PooledReader(PairReader):
         return Rows(pooled, torch.arange(len(pooled) + 1, device=pooled.device))
 
 
-READERS: Mapping[Inputs, PairReader] = {"tokens": TokenReader(), "pooled": PooledReader()}
+READERS: Mapping[Inputs, PairReader] = {"tokens": PairReader(), "pooled": PooledReader()}
 
 
 def _moments(cache: ActivationCache, name: str, rows: np.ndarray) -> SideStatistics:

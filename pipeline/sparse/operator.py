@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 
 
 def define_operator(
@@ -13,8 +14,8 @@ def define_operator(
     empty: Callable[..., Any],
     backward: Callable[..., Any] | None = None,
     setup_context: Callable[..., Any] | None = None,
-) -> None:
-    """Define `torch.ops.concord.NAME` for all devices; what compiles or records a step takes it as one operation.
+) -> OpOverload:
+    """Define `concord::NAME` for all devices and hand it out; what compiles or records a step sees one operation.
 
     Not by `torch.library.custom_op`: its first call imports torch's compiler, a second of every training's start.
 
@@ -32,3 +33,5 @@ def define_operator(
     torch.library.register_fake(qualified, empty)
     if backward is not None:
         torch.library.register_autograd(qualified, backward, setup_context=setup_context)
+    overload: OpOverload = getattr(torch.ops.concord, name).default  # calling it looks for no overload
+    return overload

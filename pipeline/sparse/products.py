@@ -42,7 +42,7 @@ def gather_sum(
     values: Float[Tensor, "token k"], indices: Int64[Tensor, "token k"], table: Float[Tensor, "row channel"]
 ) -> Float[Tensor, "token channel"]:
     """Compute `Z @ table`: for every token the sum of its k rows of `table`, each times its value. Differentiable."""
-    return cast(Tensor, torch.ops.concord.gather_sum(values, indices, table))
+    return cast(Tensor, _GATHER_SUM(values, indices, table))
 
 
 def scatter_sum(
@@ -57,7 +57,7 @@ def scatter_sum(
     `order` is that of the indices, where it is known already.
     """
     order = order or order_by_latent(indices, height)
-    return cast(Tensor, torch.ops.concord.scatter_sum(values, indices, rows, *order))
+    return cast(Tensor, _SCATTER_SUM(values, indices, rows, *order))
 
 
 def sum_by_latent(
@@ -83,7 +83,7 @@ def sampled_dot(
     `order` is that of the indices, where it is known already. With it a CPU reads a table that is larger than `rows`
     once, from front to back, and comes back to the rows instead: the same bits in a third of the time.
     """
-    return cast(Tensor, torch.ops.concord.sampled_dot(table, indices, rows, *(order or (None, None, None))))
+    return cast(Tensor, _SAMPLED_DOT(table, indices, rows, *(order or (None, None, None))))
 
 
 def _gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
@@ -94,9 +94,8 @@ def _gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
     return F.embedding_bag(indices, table, per_sample_weights=values, mode="sum")
 
 
-def _scatter_sum(
-    values: Tensor, indices: Tensor, rows: Tensor, entry: Tensor, token: Tensor, starts: Tensor
-) -> Tensor:
+def _scatter_sum(values: Tensor, indices: Tensor, rows: Tensor, *order: Tensor) -> Tensor:
+    entry, token, starts = order
     # Sorting the entries by latent turns the scatter into a gather, which needs no atomics: faster than
     # `index_add_` on a CPU, and the same sum in the same order on every run.
     if runs_on_triton(values, rows):
@@ -107,14 +106,8 @@ def _scatter_sum(
     return F.embedding_bag(token, rows, starts, per_sample_weights=weights, mode="sum")
 
 
-def _sampled_dot(
-    table: Tensor,
-    indices: Tensor,
-    rows: Tensor,
-    entry: Tensor | None,
-    token: Tensor | None,
-    starts: Tensor | None,
-) -> Tensor:
+def _sampled_dot(table: Tensor, indices: Tensor, rows: Tensor, *order: Tensor | None) -> Tensor:
+    entry, token, starts = order
     if runs_on_triton(table, rows):
         from pipeline.sparse import products_triton
 
@@ -174,20 +167,11 @@ def _empty_gather_sum(values: Tensor, indices: Tensor, table: Tensor) -> Tensor:
     return _empty(values, table, (values.shape[0], table.shape[1]))
 
 
-def _empty_scatter_sum(
-    values: Tensor, indices: Tensor, rows: Tensor, entry: Tensor, token: Tensor, starts: Tensor
-) -> Tensor:
-    return _empty(values, rows, (starts.shape[0], rows.shape[1]))
+def _empty_scatter_sum(values: Tensor, indices: Tensor, rows: Tensor, *order: Tensor) -> Tensor:
+    return _empty(values, rows, (order[2].shape[0], rows.shape[1]))
 
 
-def _empty_sampled_dot(
-    table: Tensor,
-    indices: Tensor,
-    rows: Tensor,
-    entry: Tensor | None,
-    token: Tensor | None,
-    starts: Tensor | None,
-) -> Tensor:
+def _empty_sampled_dot(table: Tensor, indices: Tensor, rows: Tensor, *order: Tensor | None) -> Tensor:
     return _empty(table, rows, tuple(indices.shape))
 
 
@@ -195,7 +179,7 @@ def _empty(one: Tensor, other: Tensor, shape: tuple[int, ...]) -> Tensor:
     return one.new_empty(shape, dtype=torch.promote_types(one.dtype, other.dtype))
 
 
-define_operator(
+_GATHER_SUM = define_operator(
     "gather_sum",
     "(Tensor values, Tensor indices, Tensor table) -> Tensor",
     _gather_sum,
@@ -203,7 +187,7 @@ define_operator(
     _gather_sum_backward,
     _keep_inputs,
 )
-define_operator(
+_SCATTER_SUM = define_operator(
     "scatter_sum",
     "(Tensor values, Tensor indices, Tensor rows, Tensor entry, Tensor token, Tensor starts) -> Tensor",
     _scatter_sum,
@@ -211,7 +195,7 @@ define_operator(
     _scatter_sum_backward,
     _keep_inputs,
 )
-define_operator(
+_SAMPLED_DOT = define_operator(
     "sampled_dot",
     "(Tensor table, Tensor indices, Tensor rows, Tensor? entry, Tensor? token, Tensor? starts) -> Tensor",
     _sampled_dot,

@@ -45,7 +45,7 @@ def top_k(
         groups: each with 0 < k <= stop - start.
     """
     starts, stops, budgets = zip(*groups, strict=True)
-    return cast(tuple[Tensor, Tensor], torch.ops.concord.top_k(scores, starts, stops, budgets))
+    return cast(tuple[Tensor, Tensor], _TOP_K(scores, starts, stops, budgets))
 
 
 def fits_kernel(groups: Sequence[Group]) -> bool:
@@ -106,7 +106,7 @@ def _empty_top_k(
     return scores.new_empty(shape), scores.new_empty(shape, dtype=torch.int64)
 
 
-define_operator(
+_TOP_K = define_operator(
     "top_k",
     "(Tensor scores, int[] starts, int[] stops, int[] budgets) -> (Tensor, Tensor)",
     _top_k,

@@ -40,8 +40,7 @@ def sinkhorn(
     """
     dtype = torch.promote_types(cost.dtype, torch.float32)
     row_mass, column_mass = row_mass.to(dtype), column_mass.to(dtype)
-    solve = torch.ops.concord.sinkhorn
-    return cast(Tensor, solve(cost.to(dtype), valid, row_mass, column_mass, epsilon, iterations)[0])
+    return cast(Tensor, _SINKHORN(cost.to(dtype), valid, row_mass, column_mass, epsilon, iterations)[0])
 
 
 def _solve(
@@ -109,8 +108,7 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
 def _backward(
     ctx: Any, grad_plan: Tensor, _grad_rows: Tensor, _grad_columns: Tensor
 ) -> tuple[Tensor | None, ...]:
-    differentiate = torch.ops.concord.sinkhorn_backward
-    cost, row_mass, column_mass = differentiate(grad_plan, *ctx.saved_tensors, ctx.epsilon)
+    cost, row_mass, column_mass = _SINKHORN_BACKWARD(grad_plan, *ctx.saved_tensors, ctx.epsilon)
     return cost, None, row_mass, column_mass, None, None
 
 
@@ -129,7 +127,7 @@ def _full_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 
-define_operator(
+_SINKHORN = define_operator(
     "sinkhorn",
     "(Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, float epsilon, int iterations)"
     " -> (Tensor, Tensor, Tensor)",
@@ -138,7 +136,7 @@ define_operator(
     _backward,
     _keep_for_backward,
 )
-define_operator(
+_SINKHORN_BACKWARD = define_operator(
     "sinkhorn_backward",
     "(Tensor gradient, Tensor cost, Tensor valid, Tensor row_mass, Tensor column_mass, Tensor row_shares,"
     " Tensor column_shares, float epsilon) -> (Tensor, Tensor, Tensor)",
