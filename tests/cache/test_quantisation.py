@@ -21,8 +21,9 @@ def documented(quantised):
 def decoded(tokens, dtype="int8"):
     """`tokens` [token, channel] as a reader gets them back, float64."""
     one = np.zeros((1, 1), np.float32)
-    activations = ShardActivations(tokens, one, tokens[:1], np.array([1]), np.array([0]), one)
-    return stored_shard(activations, dtype, "none").tokens("vision").decoded().double().numpy()
+    activations = ShardActivations(tokens[None], one, tokens[:1], np.array([1]), np.array([0]), one)
+    (image,) = stored_shard(activations, dtype, "none").tokens("vision").decoded().double().numpy()
+    return image
 
 
 def half_steps(quantised):
