@@ -23,8 +23,8 @@ class Pairs:
         longest_caption: upper bound of a caption's tokens, at least 1; None if a GPU may be waited for to find it.
     """
 
-    vision: Float[Tensor, "pair patch channel"]
-    text: Float[Tensor, "token channel"]
+    vision: Float[Tensor, "pair patch vision_channel"]
+    text: Float[Tensor, "token text_channel"]
     text_offsets: Int64[Tensor, " pair_plus_1"]
     longest_caption: int | None = None
 

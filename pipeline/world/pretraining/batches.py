@@ -128,7 +128,7 @@ class BatchSampler:
 
     def _patches(
         self, labels: UInt8[Tensor, "image patch"], rng: random.Random
-    ) -> tuple[Int64[Tensor, "patch"], Int64[Tensor, "patch"], Int64[Tensor, "patch"]]:
+    ) -> tuple[Int64[Tensor, "chosen"], Int64[Tensor, "chosen"], Int64[Tensor, "chosen"]]:
         weights = even_weights(labels)
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         chosen = torch.multinomial(weights, self.options.patches, replacement=True, generator=generator)

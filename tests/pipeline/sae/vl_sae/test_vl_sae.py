@@ -52,7 +52,7 @@ def make_batch(text_channels: int = CHANNELS) -> PairBatch:
         text_offsets=torch.tensor([0, *LENGTHS]).cumsum(0),
         token_ids=torch.arange(sum(LENGTHS)),
         vision_pooled=random(pairs, CHANNELS),
-        text_pooled=random(pairs, text_channels),
+        text_pooled=random(pairs, CHANNELS),
     )
 
 
