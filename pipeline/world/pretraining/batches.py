@@ -38,10 +38,10 @@ class Batch(NamedTuple):
     """Pictures with their texts, as token ids padded to the longest of each kind."""
 
     pixels: Float[Tensor, "image 3 height width"]
-    captions: Int64[Tensor, "image token"]
-    changed: Int64[Tensor, "image_change token"]
+    captions: Int64[Tensor, "image caption_token"]
+    changed: Int64[Tensor, "image_change changed_token"]
     changed_exists: Bool[Tensor, "image change"]
-    phrases: Int64[Tensor, "phrase token"]
+    phrases: Int64[Tensor, "phrase phrase_token"]
     phrase_facts: PhraseFacts
     scene_facts: SceneFacts
     patch_images: Int64[Tensor, "patch"]
