@@ -163,7 +163,7 @@ def _annotation_files(split: SplitName, seed: int, drawn: Sequence[_Annotated]) 
         "info": {
             "description": f"concord's embedded world, split {split}, seed {seed}",
             "version": "1.0",
-            "contributor": "pipeline/world/scenes",
+            "contributor": "concord",
         },
         "licenses": [
             {"id": 1, "name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
