@@ -1,29 +1,14 @@
 """The kernels are right in Triton's interpreter (on a GPU: on the GPU), and compile for a GPU that is not here."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.sparse.availability import triton_reason
+from tests.processes.alone import run_alone
 
 FOLDER = Path(__file__).parent
-ROOT = FOLDER.parents[2]
-
-
-def run_alone(*arguments: str, **environment: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
 def test_the_kernels_agree_with_the_eager_operations_and_with_float64() -> None:

@@ -1,7 +1,5 @@
 """Sinkhorn's fused kernels are right in Triton's interpreter (on a GPU: on the GPU), and compile for a GPU."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import torch
 
 from pipeline.sparse.availability import triton_reason
 from pipeline.transport.sinkhorn import sinkhorn
+from tests.processes.alone import run_alone
 
 FOLDER = Path(__file__).parent
 
@@ -35,27 +34,15 @@ for kernel in (sinkhorn_triton._solve_kernel, sinkhorn_triton._differentiate_ker
 """
 
 
-def run_alone(*arguments: str, interpret: bool) -> None:
-    finished = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "TRITON_INTERPRET": str(int(interpret))},
-        cwd=FOLDER.parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
 def test_the_kernels_agree_with_their_eager_twin() -> None:
     pytest.importorskip("triton")
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / "interpreted_sinkhorn.py"))
-    run_alone(*command, interpret=not torch.cuda.is_available())
+    run_alone(*command, TRITON_INTERPRET=str(int(not torch.cuda.is_available())))
 
 
 def test_the_kernels_compile_for_a_hopper_gpu() -> None:
     pytest.importorskip("triton")
-    run_alone("-c", COMPILE, interpret=False)
+    run_alone("-c", COMPILE, TRITON_INTERPRET="0")
 
 
 def test_sinkhorn_works_where_triton_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
