@@ -90,12 +90,11 @@ def _train(trainings: Mapping[str, Training], runs: Mapping[str, Path], cache: A
             f"({found.placement})"
         )
         for name, sae in found.saes.items():
-            _save(sae, runs[name], trainings[name].identity(cache))
+            _save(sae, runs[name], trainings[name].origin(cache))
 
 
-def _save(sae: SparseAutoencoder, run: Path, identity: Mapping[str, Any]) -> None:
-    training = {key: value for key, value in identity.items() if key != "sae"}
-    save_sae(sae, run, training, curve_digests(run))
+def _save(sae: SparseAutoencoder, run: Path, origin: Mapping[str, Any]) -> None:
+    save_sae(sae, run, origin, curve_digests(run))
     write_sealed(run / SOFTWARE_FILE, software())
     (run / CHECKPOINT_FILE).unlink()
 

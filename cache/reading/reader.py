@@ -221,15 +221,13 @@ class ActivationCache(CacheTables):
         """What decoding rows of one of the `ACTIVATIONS` takes if they are int8, else None. Raises as `read_pairs`."""
         return self._activations[name].calibration(rows)
 
-    def iterate(self, batch_pairs: int) -> Iterator[PairBatch]:
-        """All pairs in order, the last batch possibly smaller, one of them prefetched.
+    def iterate(self, batch_pairs: int, pairs: Int[np.ndarray, " pair"] | None = None) -> Iterator[PairBatch]:
+        """Read `pairs`, by default all, in order, the last batch possibly smaller, one of them prefetched.
 
         Three batches are in memory at a time: the one in use, the next, and the one that is being read.
         """
-        parts = (
-            np.arange(start, min(start + batch_pairs, self.pairs))
-            for start in range(0, self.pairs, batch_pairs)
-        )
+        pairs = np.arange(self.pairs) if pairs is None else pairs
+        parts = (pairs[start : start + batch_pairs] for start in range(0, len(pairs), batch_pairs))
         return prefetched(functools.partial(self.read_pairs, allocate=RecycledBuffers()), parts, depth=1)
 
     def _run(self, tasks: Sequence[Task]) -> None:

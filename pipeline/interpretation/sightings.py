@@ -1,6 +1,6 @@
 """Where a dictionary's latents fire in the pictures of one split: how strongly, and in which patches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float
 
-from cache import ActivationCache, PairBatch
+from cache import ActivationCache
 from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks
 from pipeline.sae.base import SparseAutoencoder
 
@@ -18,6 +18,8 @@ Ranking = list[tuple[int, int | None, float]]
 
 CROP = 3
 """Patches along each side of the part of a picture that is shown closer."""
+
+_BATCH_PAIRS = 64
 
 
 class Window(NamedTuple):
@@ -84,7 +86,7 @@ class SplitSightings:
         top = TopPeaks(self._sae.shared_width, ranks, self._device)
         pairs = first_pairs(self._cache)
         chosen = pairs[np.unique(np.linspace(0, len(pairs) - 1, images_at_most).round().astype(np.int64))]
-        for batch in _read(self._cache, chosen):
+        for batch in self._cache.iterate(_BATCH_PAIRS, chosen):
             rows = self._sae.reader.pairs(batch).rows("vision").to(self._device)
             codes = self._sae.encode("vision", rows, "shared")
             peaks = image_peaks(codes, len(batch.pair), self._sae.shared_width)
@@ -125,7 +127,7 @@ class SplitSightings:
             for pair in pairs:
                 latents.setdefault(pair, []).append(latent)
         found: dict[int, dict[int, Float[np.ndarray, "row column"]]] = {latent: {} for latent in wanted}
-        for batch in _read(self._cache, np.array(sorted(latents), dtype=np.int64)):
+        for batch in self._cache.iterate(_BATCH_PAIRS, np.array(sorted(latents), dtype=np.int64)):
             for pair, tokens in zip(batch.pair.tolist(), batch.vision_tokens.to(self._device), strict=True):
                 codes = self._sae.encode("vision", tokens, "shared")
                 for latent in latents[pair]:
@@ -146,8 +148,3 @@ def rows_of_pairs(cache: ActivationCache, pairs: set[int]) -> dict[int, dict[str
     """File, size, caption and categories by pair, for these pairs only: a large split has too many to hold them all."""
     table = cache.read_pair_samples(["pair", "file", "width", "height", "caption", "categories"])
     return {row["pair"]: row for row in table.take(pa.array(sorted(pairs), pa.int64())).to_pylist()}
-
-
-def _read(cache: ActivationCache, pairs: np.ndarray, batch_pairs: int = 64) -> Iterator[PairBatch]:
-    for start in range(0, len(pairs), batch_pairs):
-        yield cache.read_pairs(pairs[start : start + batch_pairs])

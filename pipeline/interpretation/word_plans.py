@@ -8,12 +8,14 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float
 
-from cache import ActivationCache, PairBatch
+from cache import ActivationCache
 from pipeline.backbone.spelling import Word, over_words
 from pipeline.metrics.naming import is_named
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.crossing import transport_plan
 from pipeline.sae.sides import SIDES
+
+_BATCH_PAIRS = 32
 
 
 def words_of_captions(latents: pa.Table) -> dict[int, tuple[Word, ...]]:
@@ -57,7 +59,7 @@ def word_plans(
     """Compute each word's share of the plan at every patch, relative to the word's strongest patch, by pair."""
     plans = {}
     device = next(sae.parameters()).device
-    for batch in _batches(cache, sorted(pairs)):
+    for batch in cache.iterate(_BATCH_PAIRS, np.array(sorted(pairs), dtype=np.int64)):
         read = sae.reader.pairs(batch).to(device)
         vision, text = (sae.encode(side, read.rows(side), "shared") for side in SIDES)
         plans_of_batch = transport_plan(sae, vision, text, read.text_offsets, read.patches)
@@ -86,8 +88,3 @@ def _words(records: Sequence[Mapping[str, Any]]) -> Iterator[Word]:
         stop = start + record["tokens"]
         yield Word(**{**record, "tokens": range(start, stop)})
         start = stop
-
-
-def _batches(cache: ActivationCache, pairs: Sequence[int], batch_pairs: int = 32) -> Iterator[PairBatch]:
-    for start in range(0, len(pairs), batch_pairs):
-        yield cache.read_pairs(np.array(pairs[start : start + batch_pairs], dtype=np.int64))

@@ -38,12 +38,9 @@ class CachedJudge:
 
     def embed(self, side: Side, pairs: Int[np.ndarray, "pair"]) -> Float[np.ndarray, "pair embedding"]:
         """One side of some pairs, float32, in the given order. Raises as `ActivationCache.read_pairs`."""
-        rows = self._rows[pairs]
-        parts = []
-        for start in range(0, len(rows), self._batch_pairs):
-            batch = self._judge.read_pairs(rows[start : start + self._batch_pairs])
-            parts.append((batch.vision_pooled if side == "vision" else batch.text_pooled).numpy())
-        return np.concatenate(parts)
+        batches = self._judge.iterate(self._batch_pairs, self._rows[pairs])
+        pooled = (batch.vision_pooled if side == "vision" else batch.text_pooled for batch in batches)
+        return np.concatenate([part.numpy() for part in pooled])
 
 
 def _joined(judge: ActivationCache, evaluated: ActivationCache) -> Int[np.ndarray, "pair"]:

@@ -58,7 +58,7 @@ def build_sae(
     Args:
         options: an architecture's options, or plain values with the key `architecture`.
         vision_channels: width of what it reads of an image: of a patch, or of a pooled embedding.
-        text_channels: width of what it reads of a caption. `input_channels` knows both.
+        text_channels: width of what it reads of a caption. `PairReader.channels` knows both.
 
     Raises:
         ConfigError: the architecture does not exist, a value is out of range, or the widths do not fit the options.

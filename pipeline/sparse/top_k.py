@@ -60,7 +60,7 @@ def _top_k(
     if runs_on_triton(scores) and fits_kernel(groups):
         from pipeline.sparse import top_k_triton
 
-        return top_k_triton.top_k(scores, list(zip(starts, stops, budgets, strict=True)))
+        return top_k_triton.top_k(scores, groups)
     picked = [_top_k_of_all(scores[:, group.start : group.stop], group.k) for group in groups]
     columns = [indices + group.start for (_, indices), group in zip(picked, groups, strict=True)]
     return torch.cat([values for values, _ in picked], dim=1), torch.cat(columns, dim=1)

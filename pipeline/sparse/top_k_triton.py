@@ -8,6 +8,8 @@ columns among them are kept.
 
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator, no-untyped-def, no-untyped-call"
 # ruff: noqa: N803 - Triton's custom: what a kernel is compiled for is in capitals.
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -127,7 +129,7 @@ def _sort_kernel(ranked, values, indices, tokens, stride, start, k, ROWS: tl.con
     tl.store(indices + at, 0x7FFFFFFF - (packed & 0xFFFFFFFF), inside)
 
 
-def top_k(scores: Tensor, groups: list[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
+def top_k(scores: Tensor, groups: Sequence[tuple[int, int, int]]) -> tuple[Tensor, Tensor]:
     """Launch the kernels: the k largest of each group and their columns, [token, sum of k].
 
     The largest of a group comes first. Groups are start, stop and k.

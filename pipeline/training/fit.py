@@ -36,10 +36,11 @@ class Training(NamedTuple):
 
     def identity(self, cache: ActivationCache) -> dict[str, Any]:
         """Everything that decides the trained weights, as plain JSON."""
-        return {
-            "sae": self.sae.model_dump(mode="json"),
-            **training_identity(self.train.decisive(), cache),
-        }
+        return {"sae": self.sae.model_dump(mode="json"), **self.origin(cache)}
+
+    def origin(self, cache: ActivationCache) -> dict[str, Any]:
+        """What a saved dictionary says of its training, its own options apart; see `training_identity`."""
+        return training_identity(self.train.decisive(), cache)
 
 
 class Fit(NamedTuple):
@@ -69,7 +70,7 @@ def fit_run(cache: ActivationCache, training: Training, run: Path, advance: Adva
     with writing_run(run):
         checkpoint = run / CHECKPOINT_FILE
         sae = fit(cache, {run.name: training._replace(checkpoint=checkpoint)}, advance).saes[run.name]
-        save_sae(sae, run, training_identity(training.train.decisive(), cache))
+        save_sae(sae, run, training.origin(cache))
         checkpoint.unlink()
     return sae
 
