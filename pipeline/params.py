@@ -3,9 +3,9 @@
 import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from cache import shown_text
@@ -59,6 +59,16 @@ class Variant(Options):
 
     train: TrainOptions
     sae: SaeOptions
+
+    @model_validator(mode="after")
+    def _match_comes_during_training(self) -> Self:
+        matching = self.sae.matching
+        if matching and matching.separate_epochs > self.train.epochs:
+            raise ValueError(
+                f"sae.matching.separate_epochs = {matching.separate_epochs} is more than train.epochs = "
+                f"{self.train.epochs}, so the sides would never be matched; lower it or raise train.epochs"
+            )
+        return self
 
     def with_seed(self, seed: int) -> "Variant":
         """The same recipe with another seed for initial weights and batch order."""

@@ -31,6 +31,7 @@ PIPELINE_FLOORS = (
     "sparse",
     "transport",
     "sae",
+    "matching",
     "encoding training metrics unknown_tokens",
     "interpretation classification language_models",
     "world report",

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipeline.metrics.options import Pooling
-from pipeline.sparse.codes import SparseCodes, pool_codes
+from pipeline.sparse.codes import SparseCodes, max_pool_codes, pool_codes
 
 
 def pool(
@@ -26,6 +26,4 @@ def pool(
         return pool_codes(codes, offsets, width)
     items = len(offsets) - 1
     owner = torch.arange(items, device=offsets.device).repeat_interleave(offsets.diff())
-    place = (owner[:, None] * width + codes.indices).flatten()
-    largest = codes.values.new_zeros(items * width)
-    return largest.scatter_reduce_(0, place, codes.values.flatten(), "amax").view(items, width)
+    return max_pool_codes(codes, owner, items, width)

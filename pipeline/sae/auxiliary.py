@@ -38,6 +38,11 @@ class LatentActivity(nn.Module):
         fired.index_fill_(0, codes.indices.masked_fill(codes.values == 0, latents).flatten(), True)
         self.pairs_since_fired.masked_fill_(fired[:-1], 0)
 
+    @torch.no_grad()
+    def reindex(self, order: Int64[Tensor, " latent"]) -> None:
+        """Renumber the latents: latent i becomes what latent order[i] was."""
+        self.pairs_since_fired.copy_(self.pairs_since_fired[order])
+
     def dead(self) -> Bool[Tensor, " latent"]:
         """Tell which latents are dead."""
         return self.pairs_since_fired >= self._dead_after_pairs

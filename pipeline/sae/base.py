@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.errors import ConfigError
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses
 from pipeline.sae.options import ArchitectureOptions
@@ -46,6 +47,10 @@ class SparseAutoencoder(nn.Module, ABC):
     """Number of latents that mean the same on both sides: columns 0 .. shared_width - 1 of either."""
     private_width: int = 0
     """Number of latents per side that follow them."""
+    apart: bool = False
+    """Whether the sides learn apart for now, see `MatchingOptions`; training says so."""
+    confidence: Float[Tensor, " latent"]
+    """With `MatchingOptions`, how sure each match is: the correlation of the two sides of a latent; 0 if unmatched."""
     transport_options: TransportOptions = TransportOptions()
     """How a pair's patches and tokens are matched by their shared codes."""
 
@@ -83,6 +88,16 @@ class SparseAutoencoder(nn.Module, ABC):
     def directions(self, side: Side) -> Float[Tensor, "latent channel"]:
         """Show which way each latent moves a side's activations; how far is up to the dictionary."""
         return self.decoder(side).directions
+
+    def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
+        """Renumber a side's latents: latent i becomes what latent order[i] was.
+
+        Raises:
+            ConfigError: the sides have weights in common, which one side's numbers cannot be changed of.
+        """
+        raise ConfigError(
+            f"the sides of {self.options.architecture} have one set of latents, so there is nothing to match"
+        )
 
     def after_backward(self) -> None:
         """Care for the gradients, between `backward` and gradient clipping; by default not at all."""

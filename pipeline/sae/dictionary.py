@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.sae.base import SideMoments
@@ -83,6 +83,12 @@ class Dictionary(nn.Module):
     def centre(self) -> Float[Tensor, " channel"]:
         """Hand out what the encoder subtracts first: the decoder's bias, or nothing."""
         return self.decoder_bias if self.subtract_decoder_bias else torch.zeros_like(self.decoder_bias)
+
+    @torch.no_grad()
+    def reindex(self, order: Int64[Tensor, " latent"]) -> None:
+        """Renumber the latents: latent i becomes what latent order[i] was."""
+        for tensor in (self.encoder, self.encoder_bias, self.decoder):
+            tensor.copy_(tensor[order])
 
     def linear_decoder(self) -> LinearDecoder:
         """Hand out its decoder and its scale."""

@@ -9,15 +9,38 @@ from pipeline.config import Options
 Inputs = Literal["tokens", "pooled"]
 
 
+class MatchingOptions(Options):
+    """When the latents of the sides are matched: once, by how they fire together over the training pairs."""
+
+    separate_epochs: int = Field(
+        gt=0,
+        description="epochs in which the sides learn apart, each with one Top-K over all its latents, before they are "
+        "matched; the rest of train.epochs then goes on with matched latents",
+    )
+
+
 class ArchitectureOptions(Options):
-    """The options that an SAE is built from; `architecture` is its name in the registry."""
+    """The options that an SAE is built from; `architecture` is its name in the registry, `latents` those of a side."""
 
     architecture: str
+    latents: int
+    matching: MatchingOptions | None = Field(
+        default=None, description="match the sides' latents during training; null leaves them as they fall"
+    )
 
     @property
     def reads(self) -> Inputs:
         """What the SAE reads of a pair: every patch and token, unless the architecture says otherwise."""
         return "tokens"
+
+
+class ContrastOptions(Options):
+    """A contrast of the pairs of a batch by their pooled shared codes, beside or instead of an alignment loss."""
+
+    weight: float = Field(default=0.0, ge=0, description="weight of the loss; 0 turns it off")
+    scale: float = Field(
+        default=5.0, gt=0, description="what cosines are multiplied by, the inverse of the temperature"
+    )
 
 
 class AuxiliaryOptions(Options):

@@ -46,6 +46,13 @@ class Pairs:
             return self.text_offsets
         return torch.arange(len(self) + 1, device=self.text_offsets.device) * self.patches
 
+    def owners(self, side: Side) -> Int64[Tensor, " token"]:
+        """Tell which pair each row of a side belongs to; rows after the last caption, to the last pair."""
+        row = torch.arange(len(self.rows(side)), device=self.text_offsets.device)
+        if side == "vision":
+            return row // self.patches
+        return torch.searchsorted(self.text_offsets[1:], row, right=True).clamp_max(len(self) - 1)
+
     def mask(self, side: Side) -> Bool[Tensor, " token"] | None:
         """Tell which rows of a side belong to a pair; None if all do, as of vision."""
         if side == "vision":

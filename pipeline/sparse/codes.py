@@ -29,6 +29,24 @@ class SparseCodes(NamedTuple):
         return zeros.scatter_add(1, self.indices, self.values)
 
 
+def max_pool_codes(
+    codes: SparseCodes, owner: Int64[Tensor, " token"], items: int, width: int
+) -> Float[Tensor, "item {width}"]:
+    """Take each item's largest code per latent, dense; 0 where no token of it is above 0.
+
+    The gradient reaches the codes that are the largest, in equal parts where several are.
+
+    Args:
+        codes: of the items' tokens, with indices below `width`.
+        owner: which item each token belongs to.
+        items: number of items.
+        width: number of latents.
+    """
+    place = (owner[:, None] * width + codes.indices).flatten()
+    largest = codes.values.new_zeros(items * width)
+    return largest.scatter_reduce(0, place, codes.values.flatten(), "amax").view(items, width)
+
+
 def pool_codes(
     codes: SparseCodes, offsets: Int64[Tensor, " pair_plus_1"], width: int
 ) -> Float[Tensor, "pair {width}"]:

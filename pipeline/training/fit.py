@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
+from pipeline.matching.match import join_sides, match_sides, refuse_too_few_pairs
 from pipeline.progress import Advance
 from pipeline.runs.checkpoint import CHECKPOINT_FILE, Record
 from pipeline.runs.config import training_identity
@@ -90,6 +92,9 @@ def refuse_unfit(trainings: Mapping[str, Training], cache: ActivationCache) -> N
             f"train.batch_pairs: cannot draw batches of {options.batch_pairs} pairs from the {cache.pairs} of {cache}; "
             "lower it, or encode more"
         )
+    for training in trainings.values():
+        if training.sae.matching:
+            refuse_too_few_pairs(cache, training.sae.latents)
 
 
 def fit(
@@ -117,9 +122,16 @@ def fit(
     for name, training in trainings.items():
         sae = initial_sae(training.sae, cache, training.train.seed)
         saes[name] = sae.to(device)
+        match = partial(_match, saes[name], cache, options.batch_pairs)
         trainees.append(
-            Trainee(sae, training.train, training.checkpoint, training.identity(cache), training.record)
+            Trainee(
+                sae, training.train, training.checkpoint, training.identity(cache), training.record, match
+            )
         )
     started = time.perf_counter()
     waited = train(trainees, loader, advance)
     return Fit(saes, time.perf_counter() - started, waited, loader.placement)
+
+
+def _match(sae: SparseAutoencoder, cache: ActivationCache, batch_pairs: int) -> None:
+    join_sides(sae, match_sides(sae, cache, batch_pairs))

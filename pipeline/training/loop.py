@@ -72,6 +72,7 @@ class Trainee:
         checkpoint: Path | None,
         identity: Mapping[str, Any],
         record: Callable[[Record], None],
+        match: Callable[[], None] = lambda: None,
     ) -> None:
         """Train `sae` in place.
 
@@ -81,12 +82,12 @@ class Trainee:
             checkpoint: File that holds the run's state while it is unfinished; None keeps it nowhere.
             identity: Plain JSON, everything that decides the result (options, cache); guards the resume.
             record: Receives every record of losses, those before a resume included, each with its `step`.
+            match: Matches the sides of `sae`, which its options may ask for in the middle of training.
         """
         self.options = options
-        self.step = self.total_steps = self._kept = 0
-        self._step = TrainingStep(sae, options)
-        device = next(sae.parameters()).device
-        self._learn = self._step if replay_reason(device) else ReplayedStep(self._step, CudaGraphs())
+        self.step = self.total_steps = self._matched_at = self._kept = 0
+        self._match = match
+        self._begin(sae)
         self._checkpoint = checkpoint
         self._identity = identity
         self._history: list[Record] = []
@@ -99,9 +100,12 @@ class Trainee:
             RunError: the checkpoint cannot be read, is damaged, or is of another identity.
         """
         self.total_steps = self.options.epochs * steps_per_epoch
+        matching = self._step.sae.options.matching
+        self._matched_at = matching.separate_epochs * steps_per_epoch if matching else 0
         if self._checkpoint is not None:
             self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
         self._kept = self.step
+        self._step.sae.apart = self.step < self._matched_at
         for entry in self._history:
             self._record(entry)
 
@@ -112,7 +116,7 @@ class Trainee:
             RunError: the loss is not finite.
         """
         options = self.options
-        factor = learning_rate_factor(self.step, self.total_steps, options.warmup_steps)
+        factor = learning_rate_factor(*self._place_in_phase(), options.warmup_steps)
         self._step.set_learning_rate(options.learning_rate * factor)
         terms = self._learn(self._step.sae.reader.pairs(batch))
         if not torch.isfinite(terms["total"]):
@@ -121,6 +125,8 @@ class Trainee:
             remedy += f", and delete {self._checkpoint}" if self._kept else ""
             raise RunError(f"the loss is not finite at step {self.step} (pairs {pairs}, ...); {remedy}")
         self.step += 1
+        if self.step == self._matched_at:
+            self._join()
         done = self.step == self.total_steps
         if done or self.step % options.record_every == 0:
             losses = {name: float(term) for name, term in terms.items()}
@@ -138,6 +144,25 @@ class Trainee:
         if self._checkpoint is not None and self.step > self._kept:
             save_checkpoint(self._checkpoint, self._identity, self._state, Progress(self.step, self._history))
             self._kept = self.step
+
+    def _begin(self, sae: SparseAutoencoder) -> None:
+        """Begin a phase of training, with an optimiser that knows nothing yet."""
+        self._step = TrainingStep(sae, self.options)
+        device = next(sae.parameters()).device
+        self._learn = self._step if replay_reason(device) else ReplayedStep(self._step, CudaGraphs())
+
+    def _join(self) -> None:
+        """Match the sides that learned apart, and begin the phase in which they learn together."""
+        sae = self._step.sae
+        self._match()
+        sae.apart = False
+        self._begin(sae)
+
+    def _place_in_phase(self) -> tuple[int, int]:
+        """The next step of the phase that it belongs to, and the phase's steps: each has a schedule of its own."""
+        if self.step < self._matched_at:
+            return self.step, self._matched_at
+        return self.step - self._matched_at, self.total_steps - self._matched_at
 
     @property
     def _state(self) -> TrainingState:

@@ -1,12 +1,15 @@
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from benchmarks.synthetic import synthetic_activations, write_cache
-from cache import PairLoader
+from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
+from pipeline.training.fit import Training, fit
 from pipeline.training.loop import Trainee, refuse_different_streams, train
 from pipeline.training.options import TrainOptions
 
@@ -122,3 +125,43 @@ def test_variants_that_need_other_batches_are_refused_by_key_and_name(key, value
         refuse_different_streams(options)
     del options["c"]
     refuse_different_streams(options)
+
+
+MATCHED = {"alignment": "none", "contrast": {"weight": 0.1}, "matching": {"separate_epochs": 1}}
+
+
+def test_sides_that_learned_apart_are_matched_and_go_on_together(
+    cache: ActivationCache, tmp_path: Path
+) -> None:
+    records: list[dict[str, float]] = []
+    options = TrainOptions(**{**OPTIONS, "record_every": 1})
+    sae = LucidOptions(latents=12, shared_ratio=0.5, k_shared=2, k_private=2, **MATCHED)
+    fitted = fit(cache, {"one": Training(sae, options, record=records.append)}).saes["one"]
+    apart = [record for record in records if record["step"] <= cache.pairs // BATCH]
+    together = [record for record in records if record["step"] > cache.pairs // BATCH]
+    assert apart and together
+    assert not any("contrast" in record or "cross_text" in record for record in apart)
+    assert all("contrast" in record and "cross_text" in record for record in together)
+    assert fitted.confidence.diff().le(1e-6).all() and fitted.confidence[0] > 0
+
+
+@pytest.mark.parametrize("last", [-1, 0, 1])
+def test_a_training_that_was_stopped_near_the_match_ends_in_the_same_bytes(
+    cache: ActivationCache, tmp_path: Path, last: int
+) -> None:
+    options = TrainOptions(**OPTIONS)
+    sae = LucidOptions(latents=12, shared_ratio=0.5, k_shared=2, k_private=2, **MATCHED)
+    whole = fit(cache, {"one": Training(sae, options)}).saes["one"]
+    stop = cache.pairs // BATCH + last
+    options = TrainOptions(**{**OPTIONS, "checkpoint_every": stop})
+    training = Training(sae, options, tmp_path / "checkpoint.safetensors")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(cache, {"one": training}, interrupt)
+    resumed = fit(cache, {"one": training}).saes["one"]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name

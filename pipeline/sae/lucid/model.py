@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
@@ -22,6 +22,7 @@ from pipeline.sae.lucid.terms import (
     Encoded,
     EncodedSide,
     auxiliary_terms,
+    contrast,
     cross_terms,
     global_lock,
     l1_terms,
@@ -67,11 +68,18 @@ class LucidSAE(SparseAutoencoder):
         )
         dead_after = options.auxiliary.dead_after_pairs
         self.activity = nn.ModuleDict({side: LatentActivity(options.latents, dead_after) for side in SIDES})
+        if options.matching:
+            self.register_buffer("confidence", torch.zeros(options.latents))
         self.transport_options = TransportOptions(options.epsilon, options.iterations, options.guidance)
 
     def dictionary(self, side: Side) -> Dictionary:
         """Hand out one side's encoder and decoder."""
         return cast(Dictionary, self.dictionaries[side])
+
+    def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
+        """Renumber a side's latents, also among the dead; no reconstruction of the side changes."""
+        self.dictionary(side).reindex(order)
+        cast(LatentActivity, self.activity[side]).reindex(order)
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """Set each side's scale and decoder bias from the cache's exact moments."""
@@ -102,26 +110,17 @@ class LucidSAE(SparseAutoencoder):
         """Compute `alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4).
 
         In training mode this also advances `activity`, the clock of dead latents. Terms: `self_*`,
-        `alignment`, `cross_*` (named by the side reconstructed), `l1_shared`, `l1_private`, `auxiliary_*`.
+        `alignment`, `cross_*` (named by the side reconstructed), `contrast`, `l1_shared`, `l1_private`,
+        `auxiliary_*`. While the sides are held apart, nothing ties them to each other.
         """
-        options, dictionaries = self.options, {side: self.dictionary(side) for side in SIDES}
+        dictionaries = {side: self.dictionary(side) for side in SIDES}
         encoded = {side: self._encoded(side, pairs.rows(side), pairs.mask(side)) for side in SIDES}
-        # Decoding is linear, so the few text codes are decoded before they are mixed or pooled, once for both.
-        from_text = self.decoder("vision").combine(encoded["text"].shared)
-        places = pairs.places()
-
         terms = self_terms(encoded)
-        if options.needs_plan:
-            coupling = self._couple(encoded, places, pairs.patches)
-            if options.aligns_by("transport_cost"):
-                terms["alignment"] = transport_cost(coupling)
-            if options.gamma:
-                terms |= cross_terms(encoded, from_text, coupling.plan, dictionaries, self.shared_width)
-        if options.aligns_by("global_lock"):
-            terms["alignment"] = global_lock(encoded, from_text, places, dictionaries, self.shared_width)
-        terms |= l1_terms(encoded, options.term_weights)
+        if not self.apart:
+            terms |= self._shared_terms(encoded, dictionaries, pairs)
+        terms |= l1_terms(encoded, self.options.term_weights)
         terms |= self._auxiliary_terms(encoded, dictionaries, len(pairs))
-        return weighted_sum(terms, options.term_weights)
+        return weighted_sum(terms, self.options.term_weights)
 
     def after_backward(self) -> None:
         """With unit-norm decoders, drop the part of their gradients that would only change the norm."""
@@ -134,6 +133,26 @@ class LucidSAE(SparseAutoencoder):
         if self.options.unit_norm_decoder:
             for side in SIDES:
                 self.dictionary(side).normalise_weights()
+
+    def _shared_terms(
+        self, encoded: Encoded, dictionaries: Mapping[Side, Dictionary], pairs: Pairs
+    ) -> dict[str, Tensor]:
+        """The terms that tie the sides to each other, each where it has a weight."""
+        options, places = self.options, pairs.places()
+        # Decoding is linear, so the few text codes are decoded before they are mixed or pooled, once for both.
+        from_text = self.decoder("vision").combine(encoded["text"].shared)
+        terms = {}
+        if options.needs_plan:
+            coupling = self._couple(encoded, places, pairs.patches)
+            if options.aligns_by("transport_cost"):
+                terms["alignment"] = transport_cost(coupling)
+            if options.gamma:
+                terms |= cross_terms(encoded, from_text, coupling.plan, dictionaries, self.shared_width)
+        if options.aligns_by("global_lock"):
+            terms["alignment"] = global_lock(encoded, from_text, places, dictionaries, self.shared_width)
+        if options.contrast.weight:
+            terms["contrast"] = contrast(encoded, pairs, places, self.shared_width, options.contrast.scale)
+        return terms
 
     def _auxiliary_terms(
         self, encoded: Encoded, dictionaries: Mapping[Side, Dictionary], pairs: int
@@ -160,6 +179,8 @@ class LucidSAE(SparseAutoencoder):
     def _groups(self, mode: EncodeMode) -> list[Group]:
         options, shared_width = self.options, self.shared_width
         everything = Group(0, options.latents, options.k_shared + options.k_private)
+        if self.apart:
+            return [everything]
         if self.private_width == 0:
             if mode == "private":
                 raise ConfigError(
@@ -178,7 +199,7 @@ class LucidSAE(SparseAutoencoder):
 
     def _shared_part(self, codes: SparseCodes) -> SparseCodes:
         """The shared latents of "full_joint" codes, which come first."""
-        if self.private_width == 0:
+        if self.apart or self.private_width == 0:
             return codes
         k = self.options.k_shared
         return SparseCodes(codes.values[:, :k], codes.indices[:, :k])

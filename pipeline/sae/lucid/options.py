@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.sae.options import ArchitectureOptions, AuxiliaryOptions
+from pipeline.sae.options import ArchitectureOptions, AuxiliaryOptions, ContrastOptions
 from pipeline.transport.options import GuidanceOptions
 
 Alignment = Literal["none", "transport_cost", "global_lock"]
@@ -61,6 +61,7 @@ class LucidOptions(ArchitectureOptions):
     relu: bool = Field(
         default=True, description="codes are never negative: the field's custom, not in the paper"
     )
+    contrast: ContrastOptions = ContrastOptions()
     auxiliary: AuxiliaryOptions = AuxiliaryOptions()
 
     @property
@@ -82,6 +83,7 @@ class LucidOptions(ArchitectureOptions):
             "alignment": self.beta,
             "cross_vision": self.gamma,
             "cross_text": self.gamma,
+            "contrast": self.contrast.weight,
             "l1_shared": self.lambda_shared,
             "l1_private": self.lambda_private,
             "auxiliary_vision": self.auxiliary.coefficient,

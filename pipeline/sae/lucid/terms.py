@@ -6,6 +6,7 @@
 | alignment, by the lock | 3.2.3 | `L_align = |D_a(mean z_s^b) - mean h^a|^2` and its mirror image | `global_lock` |
 | alignment, by the cost | 3.2.1 | `L_align = <C, P>`, `C = 1 - cos(z_s^a, z_s^b)` | `transport_cost` |
 | cross reconstruction | 3.3.2 | `L_cross`, of both barycentric maps through P | `cross_terms` |
+| contrast of pairs | none: `pipeline.sae.contrast` | symmetric InfoNCE | `contrast` |
 | sparsity | 3.4 | `lambda_s |z_s|_1 + lambda_p |z_p|_1` | `l1_terms` |
 | dead latents | none: arXiv 2406.04093, 2.4 | AuxK | `auxiliary_terms` |
 | the total | 3.4 | `alpha L_self + beta L_align + gamma L_cross + ...` | `LucidSAE.losses` |
@@ -19,11 +20,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
+from pipeline.sae.contrast import pooled_contrast
 from pipeline.sae.dictionary import Autoencoding, Dictionary
 from pipeline.sae.losses import mean_squared_error
 from pipeline.sae.options import AuxiliaryOptions
+from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
-from pipeline.sparse.codes import SparseCodes, pool_codes
+from pipeline.sparse.codes import SparseCodes, max_pool_codes, pool_codes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling
 from pipeline.transport.plan import TokenPlaces, TransportPlan
@@ -108,6 +111,16 @@ def global_lock(
     return mean_squared_error(
         vision, scaled.view(pairs, patches, -1).mean(dim=1), captioned
     ) + mean_squared_error(text, places.mean(encoded["text"].scaled), captioned)
+
+
+def contrast(
+    encoded: Encoded, pairs: Pairs, places: TokenPlaces, shared_width: int, scale: float
+) -> Float[Tensor, ""]:
+    """Measure the contrast of the batch's pairs by the largest shared codes of their patches and of their tokens."""
+    vision, text = (
+        max_pool_codes(encoded[side].shared, pairs.owners(side), len(pairs), shared_width) for side in SIDES
+    )
+    return pooled_contrast(vision, text, places.valid.any(dim=1), scale)
 
 
 def l1_terms(encoded: Encoded, weights: Mapping[str, float]) -> Terms:
