@@ -30,7 +30,7 @@ from pipeline.sparse.top_k import Group, top_k
 from pipeline.training.agreement import Agreement, agreements
 from pipeline.training.loop import Trainee
 from pipeline.training.options import TrainOptions
-from pipeline.training.replay import CudaGraphs, Record, ReplayedStep
+from pipeline.training.replay import CudaGraphs, Recorder, ReplayedStep
 from pipeline.training.step import TrainingStep
 from pipeline.transport.coupling import couple
 from pipeline.transport.options import TransportOptions
@@ -48,8 +48,6 @@ BARS = {
 STEPS_PER_EPOCH, EPOCHS = 462, 200
 FLOAT32_TOLERANCE, BFLOAT16_TOLERANCE = 1e-5, 1e-2
 WARM_UP = 5
-
-Work = Callable[[], object]
 
 
 class Shape(NamedTuple):
@@ -140,7 +138,7 @@ def _top_k_error(scores: Tensor, shape: Shape) -> float:
     return float((indices != torch.cat(columns, dim=1)).double().mean())
 
 
-def replay_agreement(shape: Shape, device: torch.device, record: Record) -> Agreement:
+def replay_agreement(shape: Shape, device: torch.device, record: Recorder) -> Agreement:
     """Weights after a few recorded steps against those after the same steps taken one by one."""
     batches = [random_batch(shape, device) for _ in range(4)]
     weights = []
@@ -176,7 +174,7 @@ def random_batch(shape: Shape, device: torch.device) -> PairBatch:
     )
 
 
-def training_step(shape: Shape, precision: str, folder: Path, device: torch.device) -> Work:
+def training_step(shape: Shape, precision: str, folder: Path, device: torch.device) -> Callable[[], object]:
     """One step as `concord train` takes it, each on another of a few batches."""
     options = TrainOptions.model_validate(
         {"precision": precision, "batch_pairs": shape.pairs, "epochs": EPOCHS, "checkpoint_every": 1_000_000}
@@ -188,7 +186,7 @@ def training_step(shape: Shape, precision: str, folder: Path, device: torch.devi
     return lambda: trainee.learn(next(batches))
 
 
-def transport(shape: Shape, device: torch.device, backward: bool) -> Work:
+def transport(shape: Shape, device: torch.device, backward: bool) -> Callable[[], object]:
     """Cost, guidance and Sinkhorn of a batch from its codes, and their gradient."""
     offsets = caption_offsets(shape.pairs).to(device)
     width = shape.groups[0][1]
@@ -199,19 +197,12 @@ def transport(shape: Shape, device: torch.device, backward: bool) -> Work:
         )
         for tokens in (shape.pairs * shape.patches, int(offsets[-1]))
     )
-    options = shape.options
     tokens = token_places(offsets, int(offsets[-1]))
+    lucid = shape.options
+    options = TransportOptions(lucid.epsilon, lucid.iterations, lucid.guidance)
 
     def work() -> None:
-        coupling = couple(
-            vision,
-            text,
-            tokens,
-            shape.patches,
-            width,
-            TransportOptions(options.epsilon, options.iterations, options.guidance),
-            detach_plan=False,
-        )
+        coupling = couple(vision, text, tokens, shape.patches, width, options, detach_plan=False)
         if backward:
             loss = (coupling.cost * coupling.plan.plan).sum()
             torch.autograd.grad(loss, (vision.values, text.values))
@@ -219,7 +210,7 @@ def transport(shape: Shape, device: torch.device, backward: bool) -> Work:
     return work
 
 
-def works(shape: Shape, folder: Path, device: torch.device) -> dict[str, Work]:
+def works(shape: Shape, folder: Path, device: torch.device) -> dict[str, Callable[[], object]]:
     """Everything that is timed, by name."""
     tokens = shape.pairs * shape.patches + int(caption_offsets(shape.pairs)[-1])
     scores = torch.randn(tokens, shape.latents, device=device)
@@ -234,7 +225,7 @@ def works(shape: Shape, folder: Path, device: torch.device) -> dict[str, Work]:
     }
 
 
-def device_times(work: Work, rounds: int) -> list[float]:
+def device_times(work: Callable[[], object], rounds: int) -> list[float]:
     """Milliseconds of each of `rounds` calls on the current CUDA device, after a few that are not counted."""
     for _ in range(WARM_UP):
         work()

@@ -10,7 +10,7 @@ from dvclive.live import Live
 from cache import ActivationCache
 from pipeline.errors import RunError, os_error_reason
 from pipeline.params import Variant
-from pipeline.runs.checkpoint import CHECKPOINT_FILE, Record, read_checkpoint
+from pipeline.runs.checkpoint import CHECKPOINT_FILE, LossRecord, read_checkpoint
 from pipeline.runs.config import CURVES_FOLDER, curve_digests
 from pipeline.runs.files import create_folder, writing_run
 from pipeline.runs.seal import write_sealed
@@ -100,7 +100,7 @@ def _save(sae: SparseAutoencoder, run: Path, origin: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _curves(run: Path) -> Iterator[Callable[[Record], None]]:
+def _curves(run: Path) -> Iterator[Callable[[LossRecord], None]]:
     """Writes every record of losses to the curves that DVC plots; they begin anew, a resumed run tells all of it again.
 
     What an earlier training left there stays until the first record.
@@ -113,7 +113,7 @@ def _curves(run: Path) -> Iterator[Callable[[Record], None]]:
         with ExitStack() as opened:
             lives: list[Any] = []
 
-            def record(entry: Record) -> None:
+            def record(entry: LossRecord) -> None:
                 if not lives:
                     lives.append(opened.enter_context(Live(str(folder), save_dvc_exp=False, dvcyaml=None)))
                 live = lives[0]

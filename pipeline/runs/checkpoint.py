@@ -15,7 +15,8 @@ from pipeline.runs.seal import check_seal
 from pipeline.runs.tensor_file import read_header, read_tensors, write_tensors
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-Record = dict[str, float]
+LossRecord = dict[str, float]
+"""The losses of one step by term, and the `step`."""
 
 _REMEDY = "delete it to train from the start"
 
@@ -24,7 +25,7 @@ class Progress(NamedTuple):
     """How far a run has come: steps done, and every record logged so far."""
 
     step: int
-    history: list[Record]
+    history: list[LossRecord]
 
 
 class CheckpointHeader(NamedTuple):
@@ -32,7 +33,7 @@ class CheckpointHeader(NamedTuple):
 
     identity: dict[str, Any]
     step: int
-    history: list[Record]
+    history: list[LossRecord]
 
 
 class TrainingState(NamedTuple):

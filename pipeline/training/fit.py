@@ -10,7 +10,7 @@ from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
 from pipeline.matching.match import join_sides, match_sides, refuse_too_few_pairs
 from pipeline.progress import Advance
-from pipeline.runs.checkpoint import CHECKPOINT_FILE, Record
+from pipeline.runs.checkpoint import CHECKPOINT_FILE, LossRecord
 from pipeline.runs.config import training_identity
 from pipeline.runs.files import create_folder, writing_run
 from pipeline.sae.base import SparseAutoencoder
@@ -34,7 +34,7 @@ class Training(NamedTuple):
     sae: ArchitectureOptions
     train: TrainOptions
     checkpoint: Path | None = None
-    record: Callable[[Record], None] = lambda _: None
+    record: Callable[[LossRecord], None] = lambda _: None
 
     def identity(self, cache: ActivationCache) -> dict[str, Any]:
         """Everything that decides the trained weights, as plain JSON."""

@@ -11,7 +11,7 @@ import torch
 from cache import PairBatch, PairLoader
 from pipeline.errors import ConfigError, RunError
 from pipeline.progress import Advance
-from pipeline.runs.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
+from pipeline.runs.checkpoint import LossRecord, Progress, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.training.interruption import HeldSignals
 from pipeline.training.options import TrainOptions
@@ -71,7 +71,7 @@ class Trainee:
         options: TrainOptions,
         checkpoint: Path | None,
         identity: Mapping[str, Any],
-        record: Callable[[Record], None],
+        record: Callable[[LossRecord], None],
         match: Callable[[], None] = lambda: None,
     ) -> None:
         """Train `sae` in place.
@@ -90,7 +90,7 @@ class Trainee:
         self._begin(sae)
         self._checkpoint = checkpoint
         self._identity = identity
-        self._history: list[Record] = []
+        self._history: list[LossRecord] = []
         self._record = record
 
     def resume(self, steps_per_epoch: int) -> None:

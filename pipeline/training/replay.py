@@ -19,7 +19,7 @@ from pipeline.sparse.availability import triton_reason
 from pipeline.training.step import TrainingStep
 
 Work = Callable[[], dict[str, Tensor]]
-Record = Callable[[Work], Work]
+Recorder = Callable[[Work], Work]
 """Takes down what some work would do, without doing it; the result does it, and returns the same tensors each time."""
 
 _ROWS = 512
@@ -61,11 +61,11 @@ class ReplayedStep:
     The first step of every shape is taken as usual, which compiles its kernels; the second is recorded.
     """
 
-    def __init__(self, step: TrainingStep, record: Record) -> None:
+    def __init__(self, step: TrainingStep, record: Recorder) -> None:
         """Replay `step`, as recorded by `record`, which may raise RuntimeError: then it goes on without."""
         self._step = step
         self._clocks = [module for module in step.sae.modules() if isinstance(module, LatentActivity)]
-        self._record: Record | None = record
+        self._record: Recorder | None = record
         self._buffers: dict[int, Pairs] = {}
         self._works: dict[Extents, Work] = {}
         self._recordings: dict[Extents, Work] = {}

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from pipeline.language_models.examples import Example
-from pipeline.runs.checkpoint import Progress, Record, TrainingState, load_checkpoint, save_checkpoint
+from pipeline.runs.checkpoint import LossRecord, Progress, TrainingState, load_checkpoint, save_checkpoint
 from pipeline.world.instruction_tuning.attention import use_explicit_attention
 from pipeline.world.instruction_tuning.conversations import (
     IGNORED,
@@ -35,8 +35,8 @@ def tune(
     features: Float[Tensor, "image patch channel"],
     options: InstructionTuningOptions,
     checkpoint: Path,
-    report: Callable[[Record], None] = lambda record: None,
-) -> list[Record]:
+    report: Callable[[LossRecord], None] = lambda record: None,
+) -> list[LossRecord]:
     """Train projector and decoder in place, to the same result every time; the vision tower stays as it is.
 
     Training continues from `checkpoint`, if it is of these options.

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from pipeline.language_models.examples import Example
-from pipeline.runs.checkpoint import Record
+from pipeline.runs.checkpoint import LossRecord
 from pipeline.world.instruction_tuning import loop
 from pipeline.world.instruction_tuning.loop import tune
 from pipeline.world.instruction_tuning.options import InstructionTuningOptions
@@ -30,7 +30,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     options: InstructionTuningOptions,
     tmp_path: Path,
 ) -> None:
-    def interrupt(record: Record) -> None:
+    def interrupt(record: LossRecord) -> None:
         if record["step"] == 4:
             raise InterruptionError
 
