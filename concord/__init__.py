@@ -1,4 +1,4 @@
-"""Unified vision-language dictionaries from an activation cache: open, train, measure, name and explain.
+"""Unified vision-language dictionaries from an activation cache: open, train, match, measure, name and explain.
 
 Everything that a notebook needs is here and flat; `docs/python.md` goes through it from end to end. Importing this
 module is cheap: torch is loaded by the first function that computes. Options are taken as a section of `params.yaml`
@@ -73,6 +73,7 @@ __all__ = [
     "load_backbone",
     "load_params",
     "load_sae",
+    "match",
     "open_cache",
     "save_sae",
 ]
@@ -205,6 +206,32 @@ def save_sae(sae: "SparseAutoencoder", run: str | Path) -> None:
     from pipeline.sae.saving import save_sae
 
     save_sae(sae, Path(run))
+
+
+def match(
+    run: str | Path,
+    cache: "ActivationCache",
+    output: str | Path,
+    *,
+    text_run: str | Path | None = None,
+    progress: Progress | None = None,
+) -> "SparseAutoencoder":
+    """Number the shared latents of a run's sides anew, so that those which fire together have one number.
+
+    Args:
+        run: folder of a trained dictionary whose sides have weights of their own.
+        cache: what it was trained on; never what it is measured on.
+        output: folder of the new run, which must not exist.
+        text_run: folder of another run, whose text side stands in for that of `run`.
+        progress: receives (pairs read, pairs in all).
+
+    Returns:
+        The new dictionary, on the CPU and in evaluation mode; `confidence` [latent] tells how sure each match is.
+    """
+    from pipeline.matching.matched_run import match_runs
+
+    text = Path(run if text_run is None else text_run)
+    return match_runs({"vision": Path(run), "text": text}, cache, Path(output), progress or _nothing)
 
 
 def evaluate(

@@ -63,11 +63,8 @@ class Variant(Options):
     @model_validator(mode="after")
     def _match_comes_during_training(self) -> Self:
         matching = self.sae.matching
-        if matching and matching.separate_epochs > self.train.epochs:
-            raise ValueError(
-                f"sae.matching.separate_epochs = {matching.separate_epochs} is more than train.epochs = "
-                f"{self.train.epochs}, so the sides would never be matched; lower it or raise train.epochs"
-            )
+        if matching and (problem := matching.problem(self.train.epochs)):
+            raise ValueError(problem)
         return self
 
     def with_seed(self, seed: int) -> "Variant":

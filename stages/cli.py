@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from stages.cache_cli import cache_app
 from stages.command_group import Commands
 from stages.figure_cli import figure_app
-from stages.paths import PARAMS, RUNS, run_folder
+from stages.paths import PARAMS, RUNS, cache_path, run_folder
 from stages.terminal import Terminal
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -121,6 +121,23 @@ def train(
     if seed is not None:
         recipes = {name: recipe.with_seed(seed) for name, recipe in recipes.items()}
     train_variants(recipes, {name: run or RUNS / name for name in recipes}, replace=replace)
+
+
+@app.command()
+def match(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    output: Annotated[Path, typer.Option(help="Folder of the new run, which must not exist.")],
+    text_run: Annotated[
+        Path | None, typer.Argument(help="Folder of another, whose text side stands in for the first one's.")
+    ] = None,
+    cache: Annotated[
+        str, typer.Option(help="The cache that the run was trained on: its folder, or a URL.")
+    ] = str(cache_path("train")),
+) -> None:
+    """Number the latents of a run's sides anew, so that those which fire together on training pairs have one number."""
+    from stages.match import match_trained
+
+    match_trained(run, text_run, cache, output)
 
 
 @app.command()

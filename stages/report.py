@@ -7,7 +7,7 @@ from pipeline.params import Params
 from pipeline.report.build import build_report
 from pipeline.runs.config import CONFIG_FILE, refuse_other_backbone
 from pipeline.runs.metrics import METRICS_FILE, refuse_other_cache
-from stages.paths import MEASURED_SPLIT, REPORT, RUNS, cache_path
+from stages.paths import MEASURED_SPLIT, REPORT, RUNS, cache_path, run_folder
 from stages.progress import progress_bar
 from stages.terminal import Terminal
 
@@ -16,13 +16,14 @@ def write_report(params: Params, variants: Sequence[str]) -> None:
     """Write `report/` about `variants`, in the order given; a split without a cache is left out, which a page says.
 
     Raises:
-        ConfigError: a variant does not exist.
+        ConfigError: a variant does not exist, and there is no run of that name, such as `concord match` writes.
         CacheError: a cache is damaged.
         RunError: a run was trained on activations of another backbone than a cache has, or measured on another cache
             than that of the validation split.
     """
     for name in variants:
-        params.variant(name)
+        if not run_folder(name).is_dir():
+            params.variant(name)
     caches = {
         split: ActivationCache.open(cache_path(split))
         for split in params.dataset.splits

@@ -1,19 +1,26 @@
 """The match of a dictionary's sides, found on the pairs of a cache."""
 
+import numpy as np
 import torch
 
 from cache import ActivationCache
 from pipeline.errors import RunError
 from pipeline.matching.assignment import Matching, assign
 from pipeline.matching.coactivation import CoActivation
+from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.sides import SIDES
 from pipeline.sparse.codes import max_pool_codes
 
 
 @torch.no_grad()
-def match_sides(sae: SparseAutoencoder, cache: ActivationCache, batch_pairs: int) -> Matching:
-    """Match the latents of the sides by how they fire together over the pairs of a cache.
+def match_sides(
+    sae: SparseAutoencoder,
+    cache: ActivationCache,
+    batch_pairs: int,
+    advance: Advance = lambda done, total: None,
+) -> Matching:
+    """Match the shared latents of the sides by how they fire together over the pairs of a cache; all if held apart.
 
     A pair's code of a side is the largest code of its patches, or of its tokens, latent by latent. Match on the pairs
     that the dictionary was trained on, never on those it is judged by.
@@ -22,27 +29,37 @@ def match_sides(sae: SparseAutoencoder, cache: ActivationCache, batch_pairs: int
         sae: a dictionary with an encoder for each side.
         cache: where the pairs are.
         batch_pairs: pairs read at a time.
+        advance: receives (pairs read, pairs in all).
 
     Raises:
-        RunError: there are fewer pairs than latents, or a side has no latent that fires.
+        RunError: there are fewer pairs than latents, a side has no latent that fires, or codes are not finite.
         CacheError: the cache cannot be read.
     """
-    latents = sae.shared_width + sae.private_width
+    latents = sae.options.latents if sae.apart else sae.shared_width
     refuse_too_few_pairs(cache, latents)
     device = next(sae.parameters()).device
-    moments = CoActivation(latents, latents, device)
+    moments, seen = CoActivation(latents, latents, device), 0
     for batch in cache.iterate(batch_pairs):
         pairs = sae.reader.pairs(batch).to(device)
         codes = (
-            max_pool_codes(sae.encode(side, pairs.rows(side)), pairs.owners(side), len(pairs), latents)
+            max_pool_codes(
+                sae.encode(side, pairs.rows(side), "shared"), pairs.owners(side), len(pairs), latents
+            )
             for side in SIDES
         )
         moments.update(*codes)
+        seen += len(pairs)
+        advance(seen, cache.pairs)
     fired = moments.fired()
     for side, alive in zip(SIDES, fired, strict=True):
         if not alive.any():
             raise RunError(f"no latent of {side} fires on any pair of {cache}, so there is nothing to match")
-    return assign(moments.correlation(), *fired)
+    correlation = moments.correlation()
+    if not np.isfinite(correlation).all():
+        raise RunError(
+            "the sides cannot be matched: their codes are not finite; lower train.learning_rate or train.weight_decay"
+        )
+    return assign(correlation, *fired)
 
 
 def refuse_too_few_pairs(cache: ActivationCache, latents: int) -> None:
@@ -59,7 +76,9 @@ def refuse_too_few_pairs(cache: ActivationCache, latents: int) -> None:
 
 
 def join_sides(sae: SparseAutoencoder, matching: Matching) -> None:
-    """Renumber the latents of both sides, so that those which belong together have one number."""
-    sae.reindex("vision", torch.from_numpy(matching.vision))
-    sae.reindex("text", torch.from_numpy(matching.text))
-    sae.confidence.copy_(torch.from_numpy(matching.confidence))
+    """Renumber the matched latents of both sides, so that those which belong together have one number."""
+    matched = len(matching.confidence)
+    others = torch.arange(matched, sae.options.latents)
+    for side, order in zip(SIDES, (matching.vision, matching.text), strict=True):
+        sae.reindex(side, torch.cat([torch.from_numpy(order), others]))
+    sae.confidence[:matched] = torch.from_numpy(matching.confidence)

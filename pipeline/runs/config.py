@@ -33,6 +33,18 @@ def training_identity(train: Mapping[str, Any], cache: ActivationCache) -> dict[
     }
 
 
+def training_of(run: Path) -> dict[str, Any]:
+    """What decided the weights of the run's dictionary beside its own options, see `training_identity`.
+
+    Raises:
+        RunError: the run does not say, or its configuration cannot be read.
+    """
+    training = read_sealed(run / CONFIG_FILE, RETRAIN).get("training")
+    if not isinstance(training, dict):
+        raise RunError(f"{run / CONFIG_FILE}: does not say what the run was trained on; {RETRAIN}")
+    return training
+
+
 def finished_identity(run: Path) -> dict[str, Any]:
     """What decided the weights of the run's dictionary: its own options, under "sae", and `training_identity`.
 
@@ -54,12 +66,9 @@ def refuse_other_backbone(run: Path, backbone: Mapping[str, Any], whose: str) ->
     Raises:
         RunError: it was not, naming what differs and both values; or the run does not say; or it cannot be read.
     """
-    training = read_sealed(run / CONFIG_FILE, RETRAIN).get("training")
-    if not isinstance(training, dict):
-        raise RunError(f"{run / CONFIG_FILE}: does not say what the run was trained on; {RETRAIN}")
     refuse_differences(
         f"{run}: was trained on activations of another backbone than {whose}",
-        {"backbone": training["backbone"]},
+        {"backbone": training_of(run)["backbone"]},
         {"backbone": dict(backbone)},
         "choose the options that it was trained with, or train it again",
     )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses
-from pipeline.sae.options import ArchitectureOptions
+from pipeline.sae.options import SHARED_WEIGHTS, ArchitectureOptions
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.reader import READERS, PairReader
 from pipeline.sae.sides import Side
@@ -93,11 +93,9 @@ class SparseAutoencoder(nn.Module, ABC):
         """Renumber a side's latents: latent i becomes what latent order[i] was.
 
         Raises:
-            ConfigError: the sides have weights in common, which one side's numbers cannot be changed of.
+            ConfigError: the dictionary is not `reindexable`.
         """
-        raise ConfigError(
-            f"the sides of {self.options.architecture} have one set of latents, so there is nothing to match"
-        )
+        raise ConfigError(f"{self.options.architecture}: {SHARED_WEIGHTS}")
 
     def after_backward(self) -> None:
         """Care for the gradients, between `backward` and gradient clipping; by default not at all."""

@@ -1,22 +1,39 @@
 """What the options of every architecture have in common, and options that several of them have."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config import Options
 
 Inputs = Literal["tokens", "pooled"]
 
+SHARED_WEIGHTS = "the sides have weights in common, so one side's latents cannot be given other numbers"
+"""Why there is nothing to match, as messages say it."""
+
 
 class MatchingOptions(Options):
     """When the latents of the sides are matched: once, by how they fire together over the training pairs."""
 
-    separate_epochs: int = Field(
+    separate_epochs: int | None = Field(
         gt=0,
         description="epochs in which the sides learn apart, each with one Top-K over all its latents, before they are "
-        "matched; the rest of train.epochs then goes on with matched latents",
+        "matched; the rest of train.epochs then goes on with matched latents. null is what `concord match` writes of a "
+        "dictionary that was matched after its training",
     )
+
+    def problem(self, epochs: int) -> str | None:
+        """Say why a training of so many epochs cannot match the sides; None if it can."""
+        if self.separate_epochs is None:
+            return (
+                "sae.matching.separate_epochs is null, which is for `concord match`; give a number of epochs"
+            )
+        if self.separate_epochs > epochs:
+            return (
+                f"sae.matching.separate_epochs = {self.separate_epochs} is more than train.epochs = {epochs}, so the "
+                "sides would never be matched; lower it or raise train.epochs"
+            )
+        return None
 
 
 class ArchitectureOptions(Options):
@@ -32,6 +49,17 @@ class ArchitectureOptions(Options):
     def reads(self) -> Inputs:
         """What the SAE reads of a pair: every patch and token, unless the architecture says otherwise."""
         return "tokens"
+
+    @property
+    def reindexable(self) -> bool:
+        """Whether each side has latents of its own, which can be renumbered; not unless the architecture says so."""
+        return False
+
+    @model_validator(mode="after")
+    def _sides_can_be_matched(self) -> Self:
+        if self.matching and not self.reindexable:
+            raise ValueError(f"matching: {SHARED_WEIGHTS}; leave it out")
+        return self
 
 
 class ContrastOptions(Options):

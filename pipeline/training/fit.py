@@ -81,8 +81,9 @@ def refuse_unfit(trainings: Mapping[str, Training], cache: ActivationCache) -> N
     """Check that these dictionaries, by name, can train here and on one stream of batches of this cache.
 
     Raises:
-        ConfigError: they need different batches, or larger ones than there are pairs.
-        RunError: their device does not exist here.
+        ConfigError: they need different batches, or larger ones than there are pairs; or a training ends before its
+            sides would be matched.
+        RunError: their device does not exist here; or there are too few pairs to match latents by.
     """
     refuse_different_streams({name: training.train for name, training in trainings.items()})
     options = next(iter(trainings.values())).train
@@ -93,7 +94,9 @@ def refuse_unfit(trainings: Mapping[str, Training], cache: ActivationCache) -> N
             "lower it, or encode more"
         )
     for training in trainings.values():
-        if training.sae.matching:
+        if matching := training.sae.matching:
+            if problem := matching.problem(training.train.epochs):
+                raise ConfigError(problem)
             refuse_too_few_pairs(cache, training.sae.latents)
 
 

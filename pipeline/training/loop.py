@@ -101,7 +101,7 @@ class Trainee:
         """
         self.total_steps = self.options.epochs * steps_per_epoch
         matching = self._step.sae.options.matching
-        self._matched_at = matching.separate_epochs * steps_per_epoch if matching else 0
+        self._matched_at = (matching.separate_epochs or 0) * steps_per_epoch if matching else 0
         if self._checkpoint is not None:
             self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
         self._kept = self.step

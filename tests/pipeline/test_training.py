@@ -9,6 +9,7 @@ from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.training.fit import Training, fit
 from pipeline.training.loop import Trainee, refuse_different_streams, train
 from pipeline.training.options import TrainOptions
@@ -165,3 +166,20 @@ def test_a_training_that_was_stopped_near_the_match_ends_in_the_same_bytes(
     resumed = fit(cache, {"one": training}).saes["one"]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("separate_epochs", "told"),
+    [(None, "is null, which is for `concord match`"), (3, "= 3 is more than train.epochs = 2")],
+)
+def test_a_training_whose_sides_would_never_be_matched_is_refused(
+    cache: ActivationCache, separate_epochs: int | None, told: str
+) -> None:
+    sae = LucidOptions(latents=12, k_shared=2, k_private=2, matching={"separate_epochs": separate_epochs})
+    with pytest.raises(ConfigError, match=rf"sae\.matching\.separate_epochs {told}"):
+        fit(cache, {"one": Training(sae, TrainOptions(**OPTIONS))})
+
+
+def test_sides_with_weights_in_common_cannot_be_asked_to_be_matched() -> None:
+    with pytest.raises(ConfigError, match="matching: the sides have weights in common"):
+        VLSAEOptions.parse({"matching": {"separate_epochs": 1}}, "sae")

@@ -65,6 +65,11 @@ class LucidOptions(ArchitectureOptions):
     auxiliary: AuxiliaryOptions = AuxiliaryOptions()
 
     @property
+    def reindexable(self) -> bool:
+        """Whether each side has latents of its own: always."""
+        return True
+
+    @property
     def shared_width(self) -> int:
         """Number of shared latents, K_s."""
         return max(1, round(self.latents * self.shared_ratio))

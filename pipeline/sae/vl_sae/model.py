@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
@@ -78,6 +78,8 @@ class VLSAE(SparseAutoencoder):
                 for name, channels in (shared if options.shared_decoder else widths).items()
             }
         )
+        if options.matching:
+            self.register_buffer("confidence", torch.zeros(options.latents))
 
     def encoder(self, side: Side) -> Encoder:
         """Hand out what encodes a side."""
@@ -87,6 +89,20 @@ class VLSAE(SparseAutoencoder):
         """Hand out what decodes a side."""
         decoder = cast(Decoder, self.decoders[BOTH if self.options.shared_decoder else side])
         return LinearDecoder(decoder.weight, decoder.bias)
+
+    @torch.no_grad()
+    def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
+        """Renumber a side's latents; no reconstruction of the side changes.
+
+        Raises:
+            ConfigError: the sides share an encoder or a decoder.
+        """
+        if not self.options.reindexable:
+            super().reindex(side, order)
+        encoder = self.encoder(side)
+        for tensor in (encoder.weight, encoder.bias, self.decoder(side).directions):
+            if tensor is not None:
+                tensor.copy_(tensor[order])
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """With `centre`, keep the mean of what is read of each side; VL-SAE itself neither scales nor centres."""

@@ -49,6 +49,11 @@ class VLSAEOptions(ArchitectureOptions):
         """What it reads of a pair."""
         return self.inputs
 
+    @property
+    def reindexable(self) -> bool:
+        """Whether each side has an encoder and a decoder of its own."""
+        return not (self.shared_encoder or self.shared_decoder)
+
     @model_validator(mode="after")
     def _budget_fits(self) -> Self:
         if self.k > self.latents:
