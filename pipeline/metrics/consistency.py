@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from pipeline.metrics.alignment import unit_length
 from pipeline.metrics.encoding import EncodedBatch
@@ -17,6 +17,9 @@ from pipeline.sae.sides import SIDES
 
 class ConsistencyMeter(Meter):
     """The `consistency` part of metrics.json: cos(h_v, h_t) of shared codes on matched and on mismatched pairs.
+
+    Likewise the Jaccard index of the latents that are active, of codes that each side was encoded to alone (SPARC,
+    arXiv 2507.06265, encodes both sides together, which makes them agree by construction).
 
     It asks of the codes alone what VL-SAE (arXiv 2510.21323) relies on where it compares the concepts of an image with
     those of a text. Mismatched are all combinations of an image and a caption of the drawn pairs, except those that
@@ -49,7 +52,7 @@ class ConsistencyMeter(Meter):
             self._codes[side][place[drawn].numpy()] = pooled[drawn].numpy()
 
     def result(self) -> dict[str, Any] | NotDefined:
-        """Mean cosines `matched` and `mismatched`, and `auc`: how often a matched pair has the higher one.
+        """Mean cosines `matched` and `mismatched`, and `auc`: how often a matched pair has the higher one; `jaccard`.
 
         `pairs` is the number drawn. Not defined where no two of them are of different images and wordings, or where
         nothing fires on a side: codes of zeros have no cosine.
@@ -66,8 +69,23 @@ class ConsistencyMeter(Meter):
             "auc": area_under_curve(matched, mismatched),
             "matched": float(matched.mean(dtype=np.float64)),
             "mismatched": float(mismatched.mean(dtype=np.float64)),
+            "jaccard": self._jaccard(np.logical_and(*other)),
             "pairs": len(matched),
         }
+
+    def _jaccard(self, mismatched: Bool[np.ndarray, "image caption"]) -> dict[str, float]:
+        active = (self._codes[side] > 0 for side in SIDES)
+        index = jaccard(*active)
+        return {"matched": float(index.diagonal().mean()), "mismatched": float(index[mismatched].mean())}
+
+
+def jaccard(
+    some: Bool[np.ndarray, "image latent"], others: Bool[np.ndarray, "caption latent"]
+) -> Float[np.ndarray, "image caption"]:
+    """Compute |A and B| / |A or B| of every two rows as sets, float64; 0 of two empty ones."""
+    common = some.astype(np.float64) @ others.T.astype(np.float64)
+    united = some.sum(axis=1)[:, None] + others.sum(axis=1) - common
+    return np.asarray(common / np.maximum(united, 1))
 
 
 def area_under_curve(

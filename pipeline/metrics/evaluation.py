@@ -13,12 +13,14 @@ from pipeline.metrics.consistency import ConsistencyMeter
 from pipeline.metrics.degeneracy import DegeneracyMeter
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.grounding import GroundingMeter
-from pipeline.metrics.judge import CachedJudge
 from pipeline.metrics.meter import Measured, Meter
+from pipeline.metrics.modality import ModalityMeter
+from pipeline.metrics.monosemanticity import MonosemanticityMeter, TrueConcepts
 from pipeline.metrics.not_defined import NotDefined, tell_apart
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
+from pipeline.metrics.retrieval import RetrievalMeter
 from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
@@ -50,11 +52,10 @@ def _concepts(of: Measured) -> Meter:
 
 def _alignment(of: Measured) -> Meter:
     options = of.options
-    judging = ActivationCache.open(options.judge) if options.judge else of.cache
     return AlignmentMeter(
         of.items,
         of.sae.shared_width,
-        CachedJudge(judging, of.cache, options.batch_pairs),
+        of.judge,
         options.alignment_latents,
         options.alignment_items,
         options.seed,
@@ -67,6 +68,19 @@ def _consistency(of: Measured) -> Meter:
     return ConsistencyMeter(
         of.items, of.sae.shared_width, options.consistency_pairs, options.seed, options.concept_pooling
     )
+
+
+def _retrieval(of: Measured) -> Meter:
+    return RetrievalMeter(of.items, of.options.concept_pooling)
+
+
+def _modality(of: Measured) -> Meter:
+    return ModalityMeter(of.items, of.sae.shared_width, of.options.concept_pooling)
+
+
+def _monosemanticity(of: Measured) -> Meter:
+    truth, pooling = TrueConcepts(of.cache), of.options.concept_pooling
+    return MonosemanticityMeter(of.items, of.sae.shared_width, truth, of.judge, pooling)
 
 
 def _grounding(of: Measured) -> Meter | NotDefined:
@@ -84,6 +98,9 @@ METERS: Mapping[str, Callable[[Measured], Meter | NotDefined]] = {
     "concepts": _concepts,
     "alignment": _alignment,
     "consistency": _consistency,
+    "retrieval": _retrieval,
+    "modality": _modality,
+    "monosemanticity": _monosemanticity,
     "grounding": _grounding,
 }
 """By part of metrics.json what measures it, or why nothing can; `pipeline.results.catalogue` describes the figures."""
@@ -100,7 +117,7 @@ def evaluate(
     """Measure `sae` on every pair of `cache`: the value of metrics.json.
 
     Deterministic for given inputs on one machine. Memory is bounded by a batch and by the options, except for a
-    pooled code per item and the sparse patch codes where samples state their true concepts.
+    pooled code and embedding per item, and the sparse patch codes where samples state their true concepts.
 
     Args:
         sae: A trained dictionary, on its device; set to evaluation mode here.
@@ -110,10 +127,11 @@ def evaluate(
         progress: Receives (pairs done, pairs in all) after every batch.
 
     Returns:
-        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency` and `counts`. Every figure
-        is a finite number. What an architecture does not have is absent: `private`, `full_joint` and `leak` without
-        private latents. What this split or the kind of inputs leaves without a value (`grounding` without boxes,
-        `concepts` without ground truth, R2 of a side that does not vary) is absent too, and `not_defined` says why.
+        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency`, `retrieval`, `modality`,
+        `monosemanticity` and `counts`. Every figure is a finite number. What an architecture does not have is absent:
+        `private`, `full_joint` and `leak` without private latents. What this split or the kind of inputs leaves without
+        a value (`grounding` without boxes, `concepts` without ground truth, R2 of a side that does not vary) is absent
+        too, and `not_defined` says why.
 
     Raises:
         RunError: the dictionary was trained on activations of another width; a weight, an activation or a code is not

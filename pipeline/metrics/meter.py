@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cache import ActivationCache
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.items import Items, read_items
+from pipeline.metrics.judge import CachedJudge, Judge
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.sae.base import SparseAutoencoder
@@ -52,3 +53,9 @@ class Measured:
     def items(self) -> Items:
         """The images and captions that the pairs are made of."""
         return read_items(self.cache)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who says how alike images and captions are: the backbone, or that of the cache `evaluate.judge`."""
+        judging = ActivationCache.open(self.options.judge) if self.options.judge else self.cache
+        return CachedJudge(judging, self.cache, self.options.batch_pairs)

@@ -25,15 +25,16 @@ class EvaluateOptions(Options):
     concept_pooling: Pooling = Field(
         default="max",
         description="how an image's or a caption's shared codes are pooled to detect a concept: max, so that an "
-        "object of three patches can speak as loud as one of a hundred; likewise for `alignment` and `consistency`",
+        "object of three patches can speak as loud as one of a hundred; likewise for `alignment`, "
+        "`consistency`, `retrieval`, `modality` and `monosemanticity`",
     )
     least_positives: int = Field(
         default=10, ge=1, description="items with a concept, and as many without, that it takes to ask for it"
     )
     judge: str | None = Field(
         default=None,
-        description="cache of the same pairs by another backbone, whose pooled embeddings judge `alignment`; by "
-        "default those of the evaluated cache itself",
+        description="cache of the same pairs by another backbone, whose pooled embeddings judge `alignment`, and "
+        "`monosemanticity` where samples state no concepts; by default those of the evaluated cache itself",
     )
     alignment_latents: int = Field(default=100, ge=2, description="latents drawn for `alignment`")
     alignment_items: int = Field(

@@ -133,6 +133,53 @@ ALIGNMENT = Section(
         Figure("consistency.auc", "Pairs told from non-pairs, AUC", column="AUC"),
         Figure("consistency.matched", "Cosine of a pair's codes", "", "matched"),
         Figure("consistency.mismatched", "Cosine of other codes", "", "mismatched"),
+        Figure("consistency.jaccard.matched", "Active latents in common, pairs", column="Jaccard"),
+        Figure("consistency.jaccard.mismatched", "Active latents in common, others", "", "Jaccard, mismatched"),
+    ),
+)  # fmt: skip
+
+_RETRIEVED: tuple[tuple[str, str, Better], ...] = (
+    ("recall_at_1", "R@1", "higher"),
+    ("recall_at_5", "R@5", "higher"),
+    ("recall_at_10", "R@10", "higher"),
+    ("tied", "Ties", "lower"),
+)
+
+RETRIEVAL = Section(
+    "Retrieval by codes",
+    "Is a caption's own picture nearest to it among all pictures that were evaluated (text to image), and the reverse, "
+    "by the cosine of their shared codes? Recall@K (R@K) is how often it is among the K nearest; whatever scores the "
+    "same counts as nearer, and ties says how much does. The backbone's pooled embeddings are the ceiling.",
+    tuple(
+        Figure(
+            f"retrieval.{compared}.{direction}.{measure}",
+            f"{label}, {direction.replace('_', ' ')}, {compared}",
+            better,
+            f"{label} {short}{of}" if measure == "recall_at_1" else "",
+        )
+        for compared, of in (("codes", ""), ("backbone", ", backbone"))
+        for direction, short in (("text_to_image", "t2i"), ("image_to_text", "i2t"))
+        for measure, label, better in _RETRIEVED
+    ),
+)
+
+LATENTS = Section(
+    "Single latents",
+    "Monosemanticity is how alike the items are that fire a latent, a mean cosine weighted by how much they fire it: "
+    "pictures among themselves, captions among themselves, and pictures with captions. The true concepts judge where "
+    "the samples state them, else the judge of the alignment; even is what a latent without a meaning of its own "
+    "has. Modality says of how many latents one side has more than 95 % of the energy.",
+    (
+        Figure("monosemanticity.vision", "Monosemanticity, pictures", column="MS V"),
+        Figure("monosemanticity.even.vision", "Monosemanticity, pictures, even", ""),
+        Figure("monosemanticity.text", "Monosemanticity, captions", column="MS T"),
+        Figure("monosemanticity.even.text", "Monosemanticity, captions, even", ""),
+        Figure("monosemanticity.both", "Monosemanticity, pictures with captions", column="MMS"),
+        Figure("monosemanticity.even.both", "Monosemanticity, pictures with captions, even", ""),
+        Figure("modality.bimodal", "Latents of both sides, share", column="bimodal"),
+        Figure("modality.vision", "Latents of pictures alone, share", ""),
+        Figure("modality.text", "Latents of captions alone, share", ""),
+        Figure("modality.spread", "Spread of the modality score", ""),
     ),
 )  # fmt: skip
 
@@ -169,5 +216,15 @@ NAMES = Section(
     ),
 )  # fmt: skip
 
-SECTIONS = (RECONSTRUCTION, GROUNDING, CONTROLS, DEGENERACY, ALIGNMENT, RECOVERY, NAMES)
+SECTIONS = (
+    RECONSTRUCTION,
+    GROUNDING,
+    CONTROLS,
+    DEGENERACY,
+    ALIGNMENT,
+    RETRIEVAL,
+    LATENTS,
+    RECOVERY,
+    NAMES,
+)
 """In the order in which they are shown."""

@@ -52,17 +52,23 @@ def test_cosines_and_auc_are_those_of_all_combinations_that_are_no_pair(build_ca
         text = [sae.encode("text", tokens, "shared").dense(LATENTS).amax(0) for tokens in captions]
     rows = cache.samples.to_pylist()
     matched, mismatched = [], []
+    jaccard: dict[str, list[float]] = {"matched": [], "mismatched": []}
     for i, image in enumerate(rows):
         for j, caption in enumerate(rows):
             cosine = float(torch.cosine_similarity(vision[i], text[j], dim=0))
+            shown, said = (set(code.nonzero()[:, 0].tolist()) for code in (vision[i], text[j]))
+            in_common = len(shown & said) / len(shown | said)
             if i == j:
                 matched.append(cosine)
+                jaccard["matched"].append(in_common)
             elif image["image_row"] != caption["image_row"] and image["caption"] != caption["caption"]:
                 mismatched.append(cosine)
+                jaccard["mismatched"].append(in_common)
     found = measure(cache, sae)
     assert found["pairs"] == cache.pairs and len(mismatched) < cache.pairs * (cache.pairs - 1)
     assert found["matched"] == pytest.approx(np.mean(matched), abs=1e-6)
     assert found["mismatched"] == pytest.approx(np.mean(mismatched), abs=1e-6)
+    assert found["jaccard"] == pytest.approx({name: np.mean(some) for name, some in jaccard.items()})
     assert found["auc"] == pytest.approx(
         brute_force_auc(matched, mismatched), abs=2e-3
     )  # rounding breaks ties
@@ -84,7 +90,9 @@ def test_drawn_pairs_do_not_depend_on_the_size_of_batches(build_cache: BuildCach
     cache, sae = build_cache(random_scenes(30, seed=1), noise=0.2), lucid()
     first = measure(cache, sae, pairs=12)
     assert first["pairs"] == 12
-    assert measure(cache, sae, pairs=12, batch_pairs=30) == pytest.approx(first, abs=1e-6)
+    again = measure(cache, sae, pairs=12, batch_pairs=30)
+    assert again.pop("jaccard") == first.pop("jaccard")
+    assert again == pytest.approx(first, abs=1e-6)
 
 
 def test_without_two_different_pairs_there_is_nothing_to_compare(build_cache: BuildCache) -> None:

@@ -67,6 +67,7 @@ def test_what_is_measured_is_described_in_the_catalogue_or_a_detail_of_it(
         "concepts.too_rare",
     )
     details += ("concepts.patch_ap.concepts", "alignment.latents", "alignment.dead.", "consistency.pairs")
+    details += tuple(f"monosemanticity.{part}" for part in ("concepts", "latents.", "never.", "always."))
     assert {key for key in measured - described if not key.startswith(details)} == set()
 
 
@@ -100,6 +101,9 @@ def test_keys_of_a_dictionary_with_private_latents(build_cache: BuildCache, back
         "concepts",
         "alignment",
         "consistency",
+        "retrieval",
+        "modality",
+        "monosemanticity",
         "counts",
     }
     reconstruction = metrics["reconstruction"]
@@ -136,10 +140,13 @@ def test_without_ground_truth_or_boxes_those_parts_are_absent(
         "degeneracy",
         "alignment",
         "consistency",
+        "retrieval",
+        "modality",
+        "monosemanticity",
         "counts",
         "not_defined",
     }
-    assert set(metrics["not_defined"]) == {"grounding", "concepts"}
+    assert set(metrics["not_defined"]) == {"grounding", "concepts", "monosemanticity.text"}  # two captions
     assert metrics["not_defined"]["grounding"].startswith("no image of this split has a box;")
     assert metrics["counts"]["grounding_targets"] == 0
 
@@ -220,7 +227,8 @@ def test_what_pooled_inputs_cannot_answer_is_left_out_and_named(
 ) -> None:
     metrics = evaluate(random_vl_sae(), build_cache(random_scenes(30, seed=0), noise=0.1), backbone, OPTIONS)
     assert set(metrics) == {
-        *("reconstruction", "degeneracy", "concepts", "alignment", "consistency", "counts", "not_defined"),
+        *("reconstruction", "degeneracy", "concepts", "alignment", "consistency"),
+        *("retrieval", "modality", "monosemanticity", "counts", "not_defined"),
     }
     assert set(metrics["not_defined"]) == {"grounding", "concepts.patch_ap"}
     assert "patch_ap" not in metrics["concepts"]
