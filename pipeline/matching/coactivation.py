@@ -5,6 +5,9 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+_CONSTANT = 1e-12
+"""Largest ratio of variance to mean square that is taken for rounding, of float32 codes and of their sums."""
+
 
 class CoActivation:
     """First and second moments of two sides' codes over pairs, float64, and which latents fired.
@@ -39,13 +42,16 @@ class CoActivation:
         return vision, text
 
     def correlation(self) -> Float64[np.ndarray, "vision_latent text_latent"]:
-        """Compute Pearson's correlation of every latent of vision with every latent of text, with its sign."""
+        """Compute Pearson's correlation of every latent of vision with every latent of text, with its sign.
+
+        It is 0 where a latent does not vary over the pairs.
+        """
         pairs = max(self._pairs, 1.0)
         means = [total / pairs for total in self._sums]
-        deviations = [
-            (squares / pairs - mean.square()).clamp_min(0).sqrt()
-            for squares, mean in zip(self._squares, means, strict=True)
-        ]
+        deviations = []
+        for squares, mean in zip(self._squares, means, strict=True):
+            variance = squares / pairs - mean.square()
+            deviations.append(variance.masked_fill(variance <= _CONSTANT * squares / pairs, 0).sqrt())
         covariance = self._products / pairs - torch.outer(*means)
         scale = torch.outer(*deviations)
         correlation = (covariance / scale.masked_fill(scale == 0, torch.inf)).clamp(-1, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cache import ActivationCache
 from pipeline.errors import ConfigError, RunError
-from pipeline.matching.match import join_sides, match_sides, refuse_too_few_pairs
+from pipeline.matching.match import join_sides, match_sides
 from pipeline.progress import Advance
 from pipeline.runs.config import training_identity, training_of
 from pipeline.runs.files import create_folder, writing_run
@@ -57,7 +57,6 @@ def match_runs(
     trainings = {side: training_of(runs[side]) for side in SIDES}
     _refuse_unlike(runs, saes, trainings)
     _refuse_foreign_cache(runs, trainings, cache)
-    refuse_too_few_pairs(cache, saes["vision"].shared_width)
     joined = _joined(saes).eval()
     join_sides(joined, match_sides(joined, cache, _BATCH_PAIRS, advance))
     create_folder(output)

@@ -2,7 +2,8 @@
 
 Usage: killed_train.py FOLDER KILLS. Trains in FOLDER/whole without interruption, then in FOLDER/RUN for every run:
 there the command is killed (SIGKILL) and given again until it gets to its end, until there were KILLS kills in all.
-Prints as JSON, for each kill, the step of the checkpoint that there was then, -1 without one; and the number of runs.
+The sides are matched after a third of the steps. Prints as JSON, for each kill, the step of the checkpoint that there
+was then, -1 without one; and the number of runs.
 """
 
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import dvc.repo  # noqa: F401  (dvclive imports it when it is used)
 from killing import command_in_child, in_child
-from micro_project import RUN, working_in, write_project
+from micro_project import RUN, change_params, working_in, write_project
 
 from pipeline.runs.checkpoint import read_checkpoint
 from stages import check, cli, train  # noqa: F401  (the command imports them when it is given)
@@ -33,6 +34,7 @@ def main(folder: Path, kills: int) -> None:
     project = folder / "project"
     project.mkdir()
     assert in_child(lambda: write_project(project)) == 0  # it starts threads, which nothing may before a fork
+    change_params(project, "sae", latents=12, matching={"separate_epochs": 1})
     status, calls = trained(folder / "whole", project)
     assert status == 0
     killed: list[int] = []
