@@ -9,6 +9,7 @@ from typing import Any
 from cache import ActivationCache
 from pipeline.errors import ConfigError, RunError
 from pipeline.matching.match import join_sides, match_sides
+from pipeline.matching.readout import fit_image_level
 from pipeline.progress import Advance
 from pipeline.runs.config import training_identity, training_of
 from pipeline.runs.files import create_folder, writing_run
@@ -21,6 +22,8 @@ from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES, Side
 
 _BATCH_PAIRS = 64
+_OF_BOTH_SIDES = ("confidence", "image_level.")
+"""How the names of tensors begin that are found anew for the two sides together."""
 
 
 def match_runs(
@@ -57,8 +60,9 @@ def match_runs(
     trainings = {side: training_of(runs[side]) for side in SIDES}
     _refuse_unlike(runs, saes, trainings)
     _refuse_foreign_cache(runs, trainings, cache)
-    joined = _joined(saes).eval()
+    joined = _joined(saes, cache.manifest.embedding).eval()
     join_sides(joined, match_sides(joined, cache, _BATCH_PAIRS, advance))
+    fit_image_level(joined, cache, _BATCH_PAIRS)
     create_folder(output)
     with writing_run(output):
         save_sae(joined, output, _matched_training(runs, saes, trainings, cache))
@@ -119,17 +123,17 @@ def _refuse_foreign_cache(
         )
 
 
-def _joined(saes: Mapping[Side, SparseAutoencoder]) -> SparseAutoencoder:
+def _joined(saes: Mapping[Side, SparseAutoencoder], embedding: int) -> SparseAutoencoder:
     """Build a dictionary of one side of each; every tensor of a side has the side's name in its own."""
     vision, text = saes["vision"], saes["text"]
     options = vision.options
     if options.matching is None:
         options = options.model_copy(update={"matching": MatchingOptions(separate_epochs=None)})
-    joined = build_sae(options, vision.vision_channels, text.text_channels)
+    joined = build_sae(options, vision.vision_channels, text.text_channels, embedding=embedding)
     states = {side: sae.state_dict() for side, sae in saes.items()}
-    names = joined.state_dict().keys() - {"confidence"}
-    taken = {name: states[_side_of(name)][name] for name in names}
-    joined.load_state_dict(taken | {"confidence": joined.confidence})
+    new = joined.state_dict()
+    taken = {name: states[_side_of(name)][name] for name in new if not name.startswith(_OF_BOTH_SIDES)}
+    joined.load_state_dict(new | taken)
     return joined
 
 

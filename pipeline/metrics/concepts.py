@@ -56,10 +56,11 @@ class ConceptMeter(Meter):
         self._image_codes: dict[int, np.ndarray] = {}
         self._caption_codes: dict[int, np.ndarray] = {}
         self._patch_codes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._patch_latents = 0
 
     def update(self, encoded: EncodedBatch) -> None:
         """Add the items of a batch that state their concepts."""
-        pairs = encoded.batch.pair.tolist()
+        pairs, self._patch_latents = encoded.batch.pair.tolist(), encoded.shared_width
         if not any(pair in self._images or pair in self._captions for pair in pairs):
             return
         vision, text = (encoded.pooled(side, self._pooling).cpu().numpy() for side in SIDES)
@@ -101,7 +102,10 @@ class ConceptMeter(Meter):
     def _patch_ap(
         self, concepts: list[str], vision: BestLatents, grid: tuple[int, int]
     ) -> dict[str, Any] | NotDefined:
-        """Mean over the concepts that objects carry, each with the latent that finds it best among whole images."""
+        """Mean over the concepts that objects carry, each with the latent that finds it best among whole images.
+
+        It is one that patches fire; an image-level latent has no place in the image.
+        """
         images = [self._images[pair] for pair in self._patch_codes]
         carried = set(chain(*(thing["concepts"] or () for image in images for thing in image["objects"])))
         rows = [row for row, concept in enumerate(concepts) if concept in carried]
@@ -113,7 +117,8 @@ class ConceptMeter(Meter):
         found = labels.any(axis=0)
         if not found.any():
             return NotDefined("the masks of the objects that carry asked concepts cover no patch")
-        scores = patch_average_precision(values, indices, labels[:, found], vision.latent[rows][found])
+        best = vision.average_precision[: self._patch_latents, rows].argmax(axis=0)
+        scores = patch_average_precision(values, indices, labels[:, found], best[found])
         mean, prevalence = float(scores.mean()), float(labels[:, found].mean())
         return {"mean": mean, "prevalence": prevalence, "concepts": int(found.sum())}
 

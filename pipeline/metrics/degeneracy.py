@@ -21,6 +21,7 @@ class DegeneracyMeter(Meter):
     what an item is. Here `text_to_image` takes captions and `image_to_text` takes images (each once), the queries of a
     retrieval in that direction. An item's code is the Top-k of the pooled shared codes of its tokens, with k the
     shared latents a single token may use: without it, a latent that one incidental token fires would count.
+    Image-level latents, which no token fires, are left out.
 
     Args:
         pair_images: int64 image row of every pair of the split.
@@ -43,7 +44,7 @@ class DegeneracyMeter(Meter):
     def update(self, encoded: EncodedBatch) -> None:
         """Add a batch's captions and those of its images that were not seen before."""
         for side in SIDES:
-            pooled = encoded.pooled(side, self._pooling).cpu()
+            pooled = encoded.pooled(side, self._pooling)[:, : self._shared_width].cpu()
             if side == "vision":
                 pooled = pooled[self._first_of_image[encoded.batch.pair.cpu()]]
             self._add_items(side, pooled, budget=encoded.codes[side]["shared"].values.shape[1])

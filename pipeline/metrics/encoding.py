@@ -27,7 +27,8 @@ class EncodedBatch(NamedTuple):
         codes: Codes of every token per side and mode; vision tokens pair by pair, text tokens packed.
         full_mode: The mode that uses all a dictionary has: `full_joint`, or `full_global` without private latents.
         plan: Transport plans, from the shared codes alone.
-        shared_width: Number of shared latents.
+        shared_width: Number of shared latents of patches and tokens.
+        image_level: The image-level codes of the pairs' two sides, dense; None if the dictionary has none.
     """
 
     batch: PairBatch
@@ -36,6 +37,7 @@ class EncodedBatch(NamedTuple):
     full_mode: EncodeMode
     plan: TransportPlan
     shared_width: int
+    image_level: dict[Side, Float[Tensor, "pair image_latent"]] | None = None
 
     @property
     def patches(self) -> int:
@@ -50,9 +52,10 @@ class EncodedBatch(NamedTuple):
         """Where each pair's tokens of a side begin."""
         return self.pairs.offsets(side)
 
-    def pooled(self, side: Side, pooling: Pooling) -> Float[Tensor, "pair shared_latent"]:
-        """Shared codes pooled over each pair's tokens of a side."""
-        return pool(self.codes[side]["shared"], self.offsets(side), self.shared_width, pooling)
+    def pooled(self, side: Side, pooling: Pooling) -> Float[Tensor, "pair item_latent"]:
+        """Shared codes pooled over each pair's tokens of a side, and after them its image-level codes."""
+        pooled = pool(self.codes[side]["shared"], self.offsets(side), self.shared_width, pooling)
+        return pooled if self.image_level is None else torch.cat([pooled, self.image_level[side]], dim=1)
 
 
 def encode_modes(
@@ -91,4 +94,16 @@ def encode_batch(sae: SparseAutoencoder, batch: PairBatch, device: torch.device)
         for one in modes.values():
             refuse_not_finite(f"the {side} codes {which}", one.values)
     refuse_not_finite(f"the transport plans {which}", plan.plan)
-    return EncodedBatch(batch, pairs, codes, next(iter(codes["vision"])), plan, sae.shared_width)
+    full_mode, image_level = next(iter(codes["vision"])), _image_level(sae, batch, pairs, codes["text"])
+    return EncodedBatch(batch, pairs, codes, full_mode, plan, sae.shared_width, image_level)
+
+
+def _image_level(
+    sae: SparseAutoencoder, batch: PairBatch, pairs: Pairs, text: dict[EncodeMode, SparseCodes]
+) -> dict[Side, Float[Tensor, "pair image_latent"]] | None:
+    readout = sae.image_level
+    if readout is None:
+        return None
+    private = pool(text["private"], pairs.offsets("text"), sae.options.latents, "max")
+    pictures = readout.encode(batch.vision_pooled.to(private.device))
+    return {"vision": pictures.dense(len(readout)), "text": readout.of_captions(private)}

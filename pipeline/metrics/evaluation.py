@@ -54,7 +54,7 @@ def _alignment(of: Measured) -> Meter:
     options = of.options
     return AlignmentMeter(
         of.items,
-        of.sae.shared_width,
+        of.sae.item_width,
         of.judge,
         options.alignment_latents,
         options.alignment_items,
@@ -66,7 +66,7 @@ def _alignment(of: Measured) -> Meter:
 def _consistency(of: Measured) -> Meter:
     options = of.options
     return ConsistencyMeter(
-        of.items, of.sae.shared_width, options.consistency_pairs, options.seed, options.concept_pooling
+        of.items, of.sae.item_width, options.consistency_pairs, options.seed, options.concept_pooling
     )
 
 
@@ -75,12 +75,12 @@ def _retrieval(of: Measured) -> Meter:
 
 
 def _modality(of: Measured) -> Meter:
-    return ModalityMeter(of.items, of.sae.shared_width, of.options.concept_pooling)
+    return ModalityMeter(of.items, of.sae.item_width, of.options.concept_pooling)
 
 
 def _monosemanticity(of: Measured) -> Meter:
     truth, pooling = TrueConcepts(of.cache), of.options.concept_pooling
-    return MonosemanticityMeter(of.items, of.sae.shared_width, truth, of.judge, pooling)
+    return MonosemanticityMeter(of.items, of.sae.item_width, truth, of.judge, pooling)
 
 
 def _grounding(of: Measured) -> Meter | NotDefined:

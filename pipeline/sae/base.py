@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
+from pipeline.sae.image_level import ImageLevelReadout
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses
 from pipeline.sae.options import SHARED_WEIGHTS, ArchitectureOptions
@@ -40,6 +41,8 @@ class SparseAutoencoder(nn.Module, ABC):
     """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units."""
 
     options: ArchitectureOptions
+    image_level: ImageLevelReadout | None
+    """With `ImageLevelOptions`, the shared latents of whole images, which follow the `shared_width` of patches."""
     vision_channels: int
     """Width of what it reads of an image; `text_channels` of a caption."""
     text_channels: int
@@ -53,6 +56,15 @@ class SparseAutoencoder(nn.Module, ABC):
     """With `MatchingOptions`, how sure each match is: the correlation of the two sides of a latent; 0 if unmatched."""
     transport_options: TransportOptions = TransportOptions()
     """How a pair's patches and tokens are matched by their shared codes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_module("image_level", None)
+
+    @property
+    def item_width(self) -> int:
+        """Number of latents that an image and a caption have in common: shared ones, then image-level ones."""
+        return self.shared_width + (0 if self.image_level is None else len(self.image_level))
 
     @property
     def reader(self) -> PairReader:

@@ -15,6 +15,6 @@ def initial_sae(options: ArchitectureOptions, cache: ActivationCache, seed: int)
         CacheCorruptError, CacheAccessError: pooled embeddings cannot be read.
     """
     reader = READERS[options.reads]
-    sae = build_sae(options, *reader.channels(cache.manifest), seed)
+    sae = build_sae(options, *reader.channels(cache.manifest), seed, cache.manifest.embedding)
     sae.initialise(reader.statistics(cache))
     return sae

@@ -62,6 +62,26 @@ class ArchitectureOptions(Options):
         return self
 
 
+class ImageLevelOptions(Options):
+    """Latents of text whose partner is no latent of patches but a linear map of the image's pooled embedding."""
+
+    latents: int = Field(default=256, gt=0, description="how many; private latents of text become these")
+    k: int = Field(default=64, gt=0, description="active ones per image, at most")
+    ridge: float = Field(
+        default=0.02,
+        gt=0,
+        description="strength of the ridge regression, of embeddings scaled to variance 1",
+    )
+
+    @model_validator(mode="after")
+    def _budget_fits(self) -> Self:
+        if self.k > self.latents:
+            raise ValueError(
+                f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
+            )
+        return self
+
+
 class ContrastOptions(Options):
     """A contrast of the pairs of a batch by their pooled shared codes, beside or instead of an alignment loss."""
 

@@ -51,7 +51,11 @@ def architecture_options(values: Options | Mapping[str, Any]) -> ArchitectureOpt
 
 
 def build_sae(
-    options: Options | Mapping[str, Any], vision_channels: int, text_channels: int, seed: int = 0
+    options: Options | Mapping[str, Any],
+    vision_channels: int,
+    text_channels: int,
+    seed: int = 0,
+    embedding: int | None = None,
 ) -> "SparseAutoencoder":
     """Build a new SAE with random weights drawn from `seed`.
 
@@ -59,13 +63,19 @@ def build_sae(
         options: an architecture's options, or plain values with the key `architecture`.
         vision_channels: width of what it reads of an image: of a patch, or of a pooled embedding.
         text_channels: width of what it reads of a caption. `PairReader.channels` knows both.
+        seed: decides the weights.
+        embedding: width of the images' pooled embeddings, for its image-level latents; without it there are none.
 
     Raises:
         ConfigError: the architecture does not exist, a value is out of range, or the widths do not fit the options.
     """
     checked = architecture_options(options)
     model = _imported(ARCHITECTURES[checked.architecture].model)
-    return cast("SparseAutoencoder", model(checked, vision_channels, text_channels, seed))
+    sae = cast("SparseAutoencoder", model(checked, vision_channels, text_channels, seed))
+    image_level = getattr(checked, "image_level", None)
+    if image_level is not None and embedding is not None:
+        sae.image_level = _imported("pipeline.sae.image_level:ImageLevelReadout")(image_level, embedding)
+    return sae
 
 
 def _imported(place: str) -> Any:

@@ -25,6 +25,8 @@ VERSION = 2
 """Of the files of a saved SAE; those of version 1 had no checksums and said nothing of their training."""
 
 _KEYS = ("version", "options", "vision_channels", "text_channels", "training")
+_EMBEDDING = "embedding"
+"""The key of a dictionary with image-level latents."""
 
 
 def save_sae(
@@ -53,6 +55,8 @@ def save_sae(
         "text_channels": sae.text_channels,
         "training": None if training is None else dict(training),
     }
+    if sae.image_level is not None:
+        config[_EMBEDDING] = sae.image_level.embedding
     write_tensors(folder / MODEL_FILE, sae.state_dict(), {"config": json.dumps(config, sort_keys=True)})
     write_sealed(folder / CONFIG_FILE, config | ({} if curves is None else {"curves": dict(curves)}))
 
@@ -97,17 +101,18 @@ def _read_config(path: Path) -> dict[str, Any]:
     absent = [key for key in _KEYS if key not in config]
     if absent:
         raise RunError(f"{path}: has no key {absent[0]}; {RETRAIN}")
-    return {key: config[key] for key in _KEYS}
+    return {key: config[key] for key in (*_KEYS, _EMBEDDING) if key in config}
 
 
 def _built(config: Mapping[str, Any]) -> SparseAutoencoder:
-    return build_sae(config["options"], config["vision_channels"], config["text_channels"])
+    widths = (config["vision_channels"], config["text_channels"])
+    return build_sae(config["options"], *widths, embedding=config.get(_EMBEDDING))
 
 
 def _expected_layouts(path: Path, config: Mapping[str, Any]) -> dict[str, Layout]:
     """Of all tensors of such an SAE; none of them is allocated."""
-    for key in ("vision_channels", "text_channels"):
-        if type(config[key]) is not int or config[key] < 1:
+    for key in ("vision_channels", "text_channels", _EMBEDDING):
+        if key in config and (type(config[key]) is not int or config[key] < 1):
             raise RunError(f"{path}: {key} is {config[key]!r:.80}, not a number of channels; {RETRAIN}")
     try:
         with torch.device("meta"):

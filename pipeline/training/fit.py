@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cache import ActivationCache, PairLoader
 from pipeline.errors import ConfigError
 from pipeline.matching.match import join_sides, match_sides, refuse_too_few_pairs
+from pipeline.matching.readout import fit_image_level
 from pipeline.progress import Advance
 from pipeline.runs.checkpoint import CHECKPOINT_FILE, LossRecord
 from pipeline.runs.config import training_identity
@@ -133,6 +134,8 @@ def fit(
         )
     started = time.perf_counter()
     waited = train(trainees, loader, advance)
+    for sae in saes.values():
+        fit_image_level(sae, cache, options.batch_pairs)
     return Fit(saes, time.perf_counter() - started, waited, loader.placement)
 
 

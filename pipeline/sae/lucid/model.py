@@ -80,6 +80,8 @@ class LucidSAE(SparseAutoencoder):
         """Renumber a side's latents, also among the dead; no reconstruction of the side changes."""
         self.dictionary(side).reindex(order)
         cast(LatentActivity, self.activity[side]).reindex(order)
+        if side == "text" and self.image_level is not None:
+            self.image_level.reindex(order)
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """Set each side's scale and decoder bias from the cache's exact moments."""

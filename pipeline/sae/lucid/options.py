@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.sae.options import ArchitectureOptions, AuxiliaryOptions, ContrastOptions
+from pipeline.sae.options import ArchitectureOptions, AuxiliaryOptions, ContrastOptions, ImageLevelOptions
 from pipeline.transport.options import GuidanceOptions
 
 Alignment = Literal["none", "transport_cost", "global_lock"]
@@ -62,6 +62,10 @@ class LucidOptions(ArchitectureOptions):
         default=True, description="codes are never negative: the field's custom, not in the paper"
     )
     contrast: ContrastOptions = ContrastOptions()
+    image_level: ImageLevelOptions | None = Field(
+        default=None,
+        description="shared latents of whole images, fitted after training to what captions say that no patch shows",
+    )
     auxiliary: AuxiliaryOptions = AuxiliaryOptions()
 
     @property
@@ -119,4 +123,9 @@ class LucidOptions(ArchitectureOptions):
                     f"{key} = {budget} is more than the {width} {part} of latents = {self.latents} at "
                     f"shared_ratio = {self.shared_ratio}; lower {key} or raise latents"
                 )
+        if self.image_level and self.image_level.latents > self.private_width:
+            raise ValueError(
+                f"image_level.latents = {self.image_level.latents} is more than the {self.private_width} private "
+                "latents of text that it takes them from; lower it, or shared_ratio"
+            )
         return self
