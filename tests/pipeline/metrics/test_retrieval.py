@@ -111,16 +111,15 @@ def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert (whole.rank == parts.rank).all() and (whole.tied == parts.tied).all()
 
 
-def test_the_order_of_latents_and_of_pairs_changes_nothing() -> None:
+def test_the_order_of_latents_and_of_pairs_and_the_numbers_of_items_change_nothing() -> None:
     generator = np.random.default_rng(1)
     items = Items({"vision": np.arange(40), "text": np.arange(40)})
     image, caption = (generator.integers(0, 3, (40, 9)).astype(float) for _ in range(2))
     ranks = ranks_of({"vision": image, "text": caption}, items, "text", "vision").rank
     latents, pairs = generator.permutation(9), generator.permutation(40)
-    again = ranks_of(
-        {"vision": image[pairs][:, latents], "text": caption[pairs][:, latents]}, items, "text", "vision"
-    )
-    assert (again.rank == ranks[pairs]).all()
+    others = Items({"vision": generator.permutation(40), "text": generator.permutation(40)})
+    vectors = {"vision": image[pairs][:, latents], "text": caption[pairs][:, latents]}
+    assert (ranks_of(vectors, others, "text", "vision").rank == ranks[pairs]).all()
 
 
 def test_the_perfect_dictionary_finds_what_the_backbone_finds_and_deranged_captions_fall_to_chance(
