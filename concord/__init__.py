@@ -240,15 +240,17 @@ def evaluate(
     backbone: "Backbone | None" = None,
     options: "EvaluateOptions | Given | None" = None,
     progress: Progress | None = None,
+    training: "ActivationCache | None" = None,
 ) -> dict[str, Any]:
     """Measure a dictionary on pairs that it was not trained on: what `metrics.json` of a run holds.
 
-    Without the backbone that encoded them, what asks for a text of its own is left out.
+    Without the backbone that encoded them, what asks for a text of its own is left out; without the cache that it was
+    trained on (`training`), what takes the mean of its codes.
     """
     from pipeline.metrics.evaluation import evaluate
     from pipeline.metrics.options import EvaluateOptions
 
-    return evaluate(sae, cache, backbone, _options(EvaluateOptions, options, "evaluate"), progress)
+    return evaluate(sae, cache, backbone, _options(EvaluateOptions, options, "evaluate"), progress, training)
 
 
 def interpret(

@@ -15,7 +15,7 @@ from pipeline.runs.config import refuse_other_backbone
 from pipeline.runs.seal import write_sealed
 from pipeline.sae.saving import load_sae
 from pipeline.world.classification import score_world
-from stages.paths import cache_path
+from stages.paths import TRAINING_SPLIT, cache_path
 from stages.progress import progress_bar
 from stages.terminal import Terminal, table
 
@@ -50,7 +50,7 @@ def classify_pictures(
     for run in runs:
         refuse_other_backbone(run, backbone.identity, "that of the options (`backbone`)")
     if untrained:
-        cache = ActivationCache.open(cache_path("train"), backbone=backbone.identity)
+        cache = ActivationCache.open(cache_path(TRAINING_SPLIT), backbone=backbone.identity)
         saes["untrained"] = before_training(saes["trained"][0], cache, len(runs))
     pooling = params.evaluate.concept_pooling
     encoder = ConceptEncoder(

@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from stages.cache_cli import cache_app
 from stages.command_group import Commands
 from stages.figure_cli import figure_app
-from stages.paths import PARAMS, RUNS, cache_path, run_folder
+from stages.paths import PARAMS, RUNS, TRAINING_SPLIT, cache_path, run_folder
 from stages.terminal import Terminal
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -132,7 +132,7 @@ def match(
     ] = None,
     cache: Annotated[
         str, typer.Option(help="The cache that the run was trained on: its folder, or a URL.")
-    ] = str(cache_path("train")),
+    ] = str(cache_path(TRAINING_SPLIT)),
 ) -> None:
     """Number the latents of a run's sides anew, so that those which fire together on training pairs have one number."""
     from stages.match import match_trained

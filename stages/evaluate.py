@@ -11,7 +11,7 @@ from pipeline.params import Params
 from pipeline.runs.metrics import write_metrics
 from pipeline.sae.base import SparseAutoencoder
 from stages.progress import note, progress_bar
-from stages.trained_run import open_run
+from stages.trained_run import open_run, training_cache
 
 
 def evaluate_run(params: Params, run: Path) -> None:
@@ -27,7 +27,7 @@ def evaluate_run(params: Params, run: Path) -> None:
     """
     with open_run(run, params.backbone) as (sae, backbone, validation):
         with progress_bar(f"evaluate {run.name}", "pairs") as advance:
-            metrics = evaluate(sae, validation, backbone, params.evaluate, advance)
+            metrics = evaluate(sae, validation, backbone, params.evaluate, advance, training_cache(run))
         score = _score_of_names(run / LATENTS_FILE, sae, validation)
         if score is not None:
             metrics["interpretation"] = score

@@ -13,6 +13,9 @@ RUNS = Path("runs")
 REPORT = Path("report")
 STUDY = Path("study")
 
+TRAINING_SPLIT = "train"
+"""The split whose activations runs are trained on."""
+
 MEASURED_SPLIT = "val"
 """The split whose activations runs are interpreted and measured on."""
 

@@ -18,7 +18,7 @@ from pipeline.runs.software import software
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.saving import save_sae
 from pipeline.training.fit import Training, fit, refuse_unfit
-from stages.paths import cache_path
+from stages.paths import TRAINING_SPLIT, cache_path
 from stages.progress import note, progress_bar
 from stages.run_state import SOFTWARE_FILE, clear_foreign, is_finished
 
@@ -42,7 +42,7 @@ def train_variants(
         ConfigError: the variants need different batches, or larger ones than there are pairs.
         RunError: a folder holds another run or is being written, training diverged, or a file cannot be written.
     """
-    cache = ActivationCache.open(cache_path("train"))
+    cache = ActivationCache.open(cache_path(TRAINING_SPLIT))
     trainings = {
         name: Training(variant.sae, variant.train, runs[name] / CHECKPOINT_FILE)
         for name, variant in variants.items()

@@ -10,11 +10,11 @@ from pipeline.backbone.loading import load_backbone
 from pipeline.backbone.model import Backbone
 from pipeline.backbone.options import BackboneOptions
 from pipeline.errors import RunError
-from pipeline.runs.config import refuse_other_backbone
+from pipeline.runs.config import refuse_other_backbone, training_identity, training_of
 from pipeline.runs.files import writing_run
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.saving import load_sae
-from stages.paths import MEASURED_SPLIT, cache_path
+from stages.paths import MEASURED_SPLIT, TRAINING_SPLIT, cache_path
 
 
 class TrainedRun(NamedTuple):
@@ -43,3 +43,16 @@ def open_run(run: Path, options: BackboneOptions) -> Iterator[TrainedRun]:
         yield TrainedRun(
             sae, backbone, ActivationCache.open(cache_path(MEASURED_SPLIT), backbone=backbone.identity)
         )
+
+
+def training_cache(run: Path) -> ActivationCache | None:
+    """Open the training cache, if it is there and is what the folder `run` was trained on.
+
+    Raises:
+        RunError: the run's configuration cannot be read, or does not say.
+        CacheError: the cache is damaged.
+    """
+    if not cache_path(TRAINING_SPLIT).exists():
+        return None
+    cache = ActivationCache.open(cache_path(TRAINING_SPLIT))
+    return cache if training_identity({}, cache)["cache"] == training_of(run)["cache"] else None

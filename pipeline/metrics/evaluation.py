@@ -13,6 +13,7 @@ from pipeline.metrics.consistency import ConsistencyMeter
 from pipeline.metrics.degeneracy import DegeneracyMeter
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.grounding import GroundingMeter
+from pipeline.metrics.mean_codes import mean_codes
 from pipeline.metrics.meter import Measured, Meter
 from pipeline.metrics.modality import ModalityMeter
 from pipeline.metrics.monosemanticity import MonosemanticityMeter, TrueConcepts
@@ -71,7 +72,13 @@ def _consistency(of: Measured) -> Meter:
 
 
 def _retrieval(of: Measured) -> Meter:
-    return RetrievalMeter(of.items, of.options.concept_pooling)
+    options, pooling = of.options, of.options.concept_pooling
+    means = (
+        mean_codes(of.sae, of.training, options.centring_pairs, options.batch_pairs, pooling)
+        if of.training
+        else None
+    )
+    return RetrievalMeter(of.items, pooling, means)
 
 
 def _modality(of: Measured) -> Meter:
@@ -113,6 +120,7 @@ def evaluate(
     backbone: "Backbone | None",
     options: EvaluateOptions,
     progress: Advance | None = None,
+    training: ActivationCache | None = None,
 ) -> dict[str, Any]:
     """Measure `sae` on every pair of `cache`: the value of metrics.json.
 
@@ -125,6 +133,7 @@ def evaluate(
         backbone: The model that made the cache; without it only the `uniform` heat map is scored.
         options: See EvaluateOptions.
         progress: Receives (pairs done, pairs in all) after every batch.
+        training: The split that `sae` was trained on; without it no retrieval by centred codes is scored.
 
     Returns:
         `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency`, `retrieval`, `modality`,
@@ -136,7 +145,7 @@ def evaluate(
     Raises:
         RunError: the dictionary was trained on activations of another width; a weight, an activation or a code is not
             finite; or the judge lacks a pair.
-        CacheError: the judge's cache cannot be read.
+        CacheError: the judge's cache, or that of the training, cannot be read.
         DatasetError: a segmentation in the samples is malformed.
     """
     refuse_weights_not_finite(sae)
@@ -144,7 +153,7 @@ def evaluate(
     sae.reader.refuse_other_widths(widths, cache.manifest, str(cache), _REMEDY)
     sae.eval()
     device = next(sae.parameters()).device
-    measured = Measured(sae, cache, backbone, options)
+    measured = Measured(sae, cache, backbone, options, training)
     made = {part: make(measured) for part, make in METERS.items()}
     meters = {part: meter for part, meter in made.items() if isinstance(meter, Meter)}
     done = 0

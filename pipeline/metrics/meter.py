@@ -42,12 +42,14 @@ class Measured:
         cache: the split that it is measured on.
         backbone: the model that made the cache; None if it is not at hand.
         options: how.
+        training: the split that the dictionary was trained on; None if it is not at hand.
     """
 
     sae: SparseAutoencoder
     cache: ActivationCache
     backbone: "Backbone | None"
     options: EvaluateOptions
+    training: ActivationCache | None = None
 
     @cached_property
     def items(self) -> Items:

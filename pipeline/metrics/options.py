@@ -43,6 +43,11 @@ class EvaluateOptions(Options):
     consistency_pairs: int = Field(
         default=1000, ge=2, description="pairs drawn for `consistency`, each held against every other"
     )
+    centring_pairs: int = Field(
+        default=256,
+        ge=1,
+        description="training pairs whose mean code of a side is subtracted for `retrieval.centred`",
+    )
     seed: int = Field(
         default=0,
         ge=0,

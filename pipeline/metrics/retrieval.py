@@ -26,6 +26,9 @@ DIRECTIONS: Mapping[str, tuple[Side, Side]] = {
 _SCORES_AT_ONCE = 2**24
 """Scores held at a time, 128 MB of float64."""
 
+_NO_MEANS = NotDefined(
+    "the cache that the dictionary was trained on, whose mean codes it takes, is not at hand"
+)
 _NO_PAIRS = NotDefined("the split has no pairs")
 
 
@@ -34,17 +37,23 @@ class RetrievalMeter(Meter):
 
     An image is asked for by a caption and the reverse, by the cosine of their pooled shared codes; each image and each
     wording of a caption is one candidate, and all wordings of an image answer it. `codes` takes codes as they are,
-    `backbone` the pooled embeddings of the frozen model, the ceiling.
+    `centred` less their mean over training pairs, `backbone` the pooled embeddings of the frozen model, the ceiling.
 
     Kept until the end: a pooled code and a pooled embedding per item, float32.
 
     Args:
         items: The items of the evaluated pairs.
         pooling: How token codes become an item's.
+        means: A side's mean code [shared_latent], of pairs that are not evaluated; None if there are none.
     """
 
-    def __init__(self, items: Items, pooling: Pooling) -> None:
-        self._items, self._pooling = items, pooling
+    def __init__(
+        self,
+        items: Items,
+        pooling: Pooling,
+        means: Mapping[Side, Float[np.ndarray, "shared_latent"]] | None = None,
+    ) -> None:
+        self._items, self._pooling, self._means = items, pooling, means
         self._first = {side: torch.from_numpy(items.first(side)) for side in SIDES}
         self._codes: dict[Side, list[np.ndarray]] = {side: [] for side in SIDES}
         self._embeddings: dict[Side, list[np.ndarray]] = {side: [] for side in SIDES}
@@ -67,7 +76,18 @@ class RetrievalMeter(Meter):
         codes, embeddings = (
             {side: np.concatenate(parts[side]) for side in SIDES} for parts in (self._codes, self._embeddings)
         )
-        return {"codes": self._recalls(codes), "backbone": self._recalls(embeddings)}
+        return {
+            "codes": self._recalls(codes),
+            "centred": self._centred_recalls(codes),
+            "backbone": self._recalls(embeddings),
+        }
+
+    def _centred_recalls(
+        self, codes: Mapping[Side, Float[np.ndarray, "item latent"]]
+    ) -> dict[str, Any] | NotDefined:
+        if self._means is None:
+            return _NO_MEANS
+        return self._recalls({side: codes[side] - self._means[side] for side in SIDES})
 
     def _recalls(self, vectors: Mapping[Side, Float[np.ndarray, "item channel"]]) -> dict[str, Any]:
         return {name: recalls(ranks_of(vectors, self._items, *sides)) for name, sides in DIRECTIONS.items()}

@@ -148,8 +148,9 @@ _RETRIEVED: tuple[tuple[str, str, Better], ...] = (
 RETRIEVAL = Section(
     "Retrieval by codes",
     "Is a caption's own picture nearest to it among all pictures that were evaluated (text to image), and the reverse, "
-    "by the cosine of their shared codes? Recall@K (R@K) is how often it is among the K nearest; whatever scores the "
-    "same counts as nearer, and ties says how much does. The backbone's pooled embeddings are the ceiling.",
+    "by the cosine of their shared codes, as they are or less the side's mean over training pairs (centred)? Recall@K "
+    "(R@K) is how often it is among the K nearest; whatever scores the same counts as nearer, and ties says how much "
+    "does. The backbone's pooled embeddings are the ceiling.",
     tuple(
         Figure(
             f"retrieval.{compared}.{direction}.{measure}",
@@ -157,7 +158,7 @@ RETRIEVAL = Section(
             better,
             f"{label} {short}{of}" if measure == "recall_at_1" else "",
         )
-        for compared, of in (("codes", ""), ("backbone", ", backbone"))
+        for compared, of in (("codes", ", raw"), ("centred", ""), ("backbone", ", backbone"))
         for direction, short in (("text_to_image", "t2i"), ("image_to_text", "i2t"))
         for measure, label, better in _RETRIEVED
     ),

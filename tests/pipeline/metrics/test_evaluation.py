@@ -55,7 +55,8 @@ def test_the_perfect_dictionary_is_perfect(build_cache: BuildCache, backbone: Ba
 def test_what_is_measured_is_described_in_the_catalogue_or_a_detail_of_it(
     build_cache: BuildCache, backbone: Backbone
 ) -> None:
-    metrics = evaluate(random_sae(), build_cache(random_scenes(40, seed=0)), backbone, OPTIONS)
+    cache = build_cache(random_scenes(40, seed=0))
+    metrics = evaluate(random_sae(), cache, backbone, OPTIONS, training=cache)
     measured = set(flatten(metrics))
     described = {figure.key for section in SECTIONS for figure in section.figures}
     assert {key for key in described if not key.startswith("interpretation.")} <= measured
@@ -93,7 +94,8 @@ def test_captions_of_other_images_ground_nothing(build_cache: BuildCache, backbo
 
 
 def test_keys_of_a_dictionary_with_private_latents(build_cache: BuildCache, backbone: Backbone) -> None:
-    metrics = evaluate(random_sae(0.5), build_cache(random_scenes(10, seed=0), noise=0.1), backbone, OPTIONS)
+    cache = build_cache(random_scenes(10, seed=0), noise=0.1)
+    metrics = evaluate(random_sae(0.5), cache, backbone, OPTIONS, training=cache)
     assert set(metrics) == {
         "reconstruction",
         "grounding",
@@ -134,7 +136,8 @@ def test_without_ground_truth_or_boxes_those_parts_are_absent(
     build_cache: BuildCache, backbone: Backbone
 ) -> None:
     scenes = [Scene([], ["a sea"], truth=False), Scene([], ["two cats"], truth=False)] * 3
-    metrics = evaluate(random_sae(), build_cache(scenes, noise=0.1), backbone, OPTIONS)
+    cache = build_cache(scenes, noise=0.1)
+    metrics = evaluate(random_sae(), cache, backbone, OPTIONS, training=cache)
     assert set(metrics) == {
         "reconstruction",
         "degeneracy",
@@ -197,9 +200,9 @@ def test_results_are_the_same_again_and_for_any_batch_size(
     build_cache: BuildCache, backbone: Backbone
 ) -> None:
     cache, sae = build_cache(random_scenes(20, seed=4), noise=0.4), random_sae()
-    first = evaluate(sae, cache, backbone, OPTIONS)
-    assert evaluate(sae, cache, backbone, OPTIONS) == first
-    other = evaluate(sae, cache, backbone, OPTIONS.model_copy(update={"batch_pairs": 3}))
+    first = evaluate(sae, cache, backbone, OPTIONS, training=cache)
+    assert evaluate(sae, cache, backbone, OPTIONS, training=cache) == first
+    other = evaluate(sae, cache, backbone, OPTIONS.model_copy(update={"batch_pairs": 3}), training=cache)
     assert flat(other) == pytest.approx(flat(first), rel=1e-4, abs=1e-6)
 
 
@@ -225,7 +228,8 @@ def test_a_dictionary_of_another_width_is_refused(build_cache: BuildCache) -> No
 def test_what_pooled_inputs_cannot_answer_is_left_out_and_named(
     build_cache: BuildCache, backbone: Backbone
 ) -> None:
-    metrics = evaluate(random_vl_sae(), build_cache(random_scenes(30, seed=0), noise=0.1), backbone, OPTIONS)
+    cache = build_cache(random_scenes(30, seed=0), noise=0.1)
+    metrics = evaluate(random_vl_sae(), cache, backbone, OPTIONS, training=cache)
     assert set(metrics) == {
         *("reconstruction", "degeneracy", "concepts", "alignment", "consistency"),
         *("retrieval", "modality", "monosemanticity", "counts", "not_defined"),
@@ -265,7 +269,7 @@ def test_a_dictionary_of_tokens_is_asked_everything_whatever_its_architecture(
     build_cache: BuildCache, backbone: Backbone
 ) -> None:
     cache = build_cache(random_scenes(10, seed=0), noise=0.1)
-    metrics = evaluate(random_vl_sae(inputs="tokens"), cache, backbone, OPTIONS)
+    metrics = evaluate(random_vl_sae(inputs="tokens"), cache, backbone, OPTIONS, training=cache)
     assert set(metrics["grounding"]) == MAPS
     assert "not_defined" not in metrics
 

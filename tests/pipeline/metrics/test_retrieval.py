@@ -1,6 +1,6 @@
 """Retrieval by codes against brute force over all combinations, and ties against it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,21 +12,26 @@ from hypothesis import strategies as st
 from cache import ActivationCache
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.items import Items, read_items
+from pipeline.metrics.mean_codes import mean_codes
+from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.ranking import pessimistic_ranks, recalls
 from pipeline.metrics.retrieval import RetrievalMeter, ranks_of
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.sides import SIDES, Side
 
 from .axis_world import CHANNELS, Scene, axis_sae, random_scenes
 
 BuildCache = Callable[..., ActivationCache]
 
 
-def measure(cache: ActivationCache, sae: SparseAutoencoder, batch_pairs: int = 7) -> dict:
-    meter = RetrievalMeter(read_items(cache), "max")
+def measure(
+    cache: ActivationCache, sae: SparseAutoencoder, means: Mapping[Side, np.ndarray] | None = None
+) -> dict:
+    meter = RetrievalMeter(read_items(cache), "max", means)
     with torch.inference_mode():
-        for batch in cache.iterate(batch_pairs):
+        for batch in cache.iterate(7):
             meter.update(encode_batch(sae, batch, torch.device("cpu")))
     return meter.result()
 
@@ -133,3 +138,30 @@ def test_the_perfect_dictionary_finds_what_the_backbone_finds_and_deranged_capti
     assert paired["codes"] == paired["backbone"] and paired["codes"]["text_to_image"]["recall_at_5"] > 0.9
     assert deranged["codes"]["text_to_image"]["recall_at_1"] < 0.1
     assert deranged["backbone"]["image_to_text"]["recall_at_1"] < 0.1
+
+
+def test_the_mean_codes_are_those_of_pairs_spread_over_the_cache(build_cache: BuildCache) -> None:
+    cache, sae = build_cache(random_scenes(30, seed=1), noise=0.3), axis_sae()
+    batch = cache.read_pairs(np.array([0, 4, 8, 12, 16, 20, 24]))
+    with torch.inference_mode():
+        vision = [
+            sae.encode("vision", rows, "shared").dense(CHANNELS).amax(0) for rows in batch.vision_tokens
+        ]
+    for batch_pairs in (2, 64):
+        found = mean_codes(sae, cache, 7, batch_pairs, "max")
+        assert found["vision"] == pytest.approx(torch.stack(vision).mean(0).numpy(), abs=1e-6)
+    everything = mean_codes(sae, cache, 1000, 64, "max")
+    assert everything["text"] == pytest.approx(mean_codes(sae, cache, 30, 64, "max")["text"])
+
+
+def test_centred_codes_are_those_less_the_means_which_need_training_pairs(build_cache: BuildCache) -> None:
+    cache, sae, generator = build_cache(random_scenes(40, seed=0)), axis_sae(), np.random.default_rng(0)
+    assert isinstance(measure(cache, sae)["centred"], NotDefined)
+    means = {side: generator.random(CHANNELS) for side in SIDES}
+    items = read_items(cache)
+    with torch.inference_mode():
+        encoded = encode_batch(sae, cache.read_pairs(np.arange(40)), torch.device("cpu"))
+    codes = {side: encoded.pooled(side, "max").numpy()[items.first(side)] - means[side] for side in SIDES}
+    found = measure(cache, sae, means)["centred"]
+    assert found["text_to_image"] == recalls(ranks_of(codes, items, "text", "vision"))
+    assert found["image_to_text"] == recalls(ranks_of(codes, items, "vision", "text"))

@@ -48,7 +48,7 @@ def test_every_variant_trains_and_is_evaluated(
     train([trainee], PairLoader(cache, 8, seed=0, placement="host"), lambda done, total: None)
     assert records[-1]["total"] < 0.8 * records[0]["total"]
     save_sae(sae, tmp_path)
-    metrics = evaluate(load_sae(tmp_path), cache, None, EvaluateOptions())
+    metrics = evaluate(load_sae(tmp_path), cache, None, EvaluateOptions(), training=cache)
     assert min(metrics["reconstruction"][side]["shared"] for side in ("vision", "text")) > 0.2
     assert 0 <= metrics["consistency"]["auc"] <= 1
     assert ("not_defined" in metrics) == (inputs == "pooled")
