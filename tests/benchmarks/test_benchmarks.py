@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import annotations, encode, loader, schedule, zarr_reading
+from benchmarks import annotations, encode, loader, matching, schedule, zarr_reading
 from benchmarks.performance_page import PAGE, performance_page
 from pipeline.datasets.coco import CocoDataset
 
@@ -44,6 +44,14 @@ def test_zarr_python_is_compared_in_every_way_that_its_version_offers(tmp_path):
     ratios = json.loads((tmp_path / "result.json").read_text())["ratios"]
     assert {name.split()[-1] for name in ratios} >= {"slices", "oindex"}
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_the_time_of_a_match_is_that_of_one_that_finds_what_was_planted(tmp_path):
+    sizes = "--latents 64 96 --pairs 128 --rounds 1"
+    matching.main([*sizes.split(), "--json", str(tmp_path / "result.json")])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["ratios"].keys() == {f"encode_over_co_activation_{latents}" for latents in (64, 96)}
+    assert len(result["measured"]) == 8
 
 
 def test_the_annotations_that_are_timed_are_read_whole(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.synthetic import SyntheticActivations, synthetic_activations, write_cache
@@ -76,6 +77,20 @@ def test_a_training_that_was_killed_after_any_step_ends_in_the_same_bytes_and_re
         resumed = Training(training.sae, training.train, tmp_path / f"{step}.safetensors", again.append)
         assert_same_weights(trained(cache, one=resumed)["one"], whole)
         assert again == records
+
+
+def test_after_the_match_the_optimiser_knows_nothing_of_latents_that_had_other_numbers(
+    cache: ActivationCache, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    kept: list[bool] = []
+
+    def look(done: int, total: int) -> None:
+        kept.append(any(name.startswith("optimizer.") for name in load_file(path)))
+
+    fit(cache, {"one": Training(recipe(1), options(checkpoint_every=1), path)}, look)
+    matched_at = PAIRS // BATCH
+    assert [step for step, has_moments in enumerate(kept, 1) if not has_moments] == [matched_at]
 
 
 def test_variants_that_are_matched_at_different_moments_become_on_one_stream_what_they_become_alone(
