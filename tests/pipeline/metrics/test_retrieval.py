@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache import ActivationCache
+from pipeline.matching.readout import fit_image_level
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.items import Items, read_items
 from pipeline.metrics.mean_codes import mean_codes
@@ -17,6 +18,7 @@ from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.ranking import pessimistic_ranks, recalls
 from pipeline.metrics.retrieval import RetrievalMeter, ranks_of
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.initial import initial_sae
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.sides import SIDES, Side
@@ -152,6 +154,21 @@ def test_the_mean_codes_are_those_of_pairs_spread_over_the_cache(build_cache: Bu
         assert found["vision"] == pytest.approx(torch.stack(vision).mean(0).numpy(), abs=1e-6)
     everything = mean_codes(sae, cache, 1000, 64, "max")
     assert everything["text"] == pytest.approx(mean_codes(sae, cache, 30, 64, "max")["text"])
+
+
+def test_mean_codes_are_those_that_evaluation_pools_image_level_latents_included(
+    build_cache: BuildCache,
+) -> None:
+    cache = build_cache(random_scenes(30, seed=1), noise=0.3)
+    options = LucidOptions(latents=48, k_shared=2, k_private=4, image_level={"latents": 6, "k": 2})
+    sae = initial_sae(options, cache, seed=0).eval()
+    fit_image_level(sae, cache, 16)
+    with torch.inference_mode():
+        encoded = encode_batch(sae, cache.read_pairs(np.arange(30)), torch.device("cpu"))
+    found = mean_codes(sae, cache, 30, 7, "max")
+    for side in SIDES:
+        assert found[side][-6:].any()
+        assert found[side] == pytest.approx(encoded.pooled(side, "max").mean(0).numpy(), abs=1e-5)
 
 
 def test_centred_codes_are_those_less_the_means_which_need_training_pairs(build_cache: BuildCache) -> None:

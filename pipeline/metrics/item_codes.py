@@ -1,0 +1,45 @@
+"""The shared code of a whole item, without anything else that evaluation makes of a batch."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pipeline.metrics.options import Pooling
+from pipeline.metrics.pooling import pool
+from pipeline.sae.base import SparseAutoencoder
+
+
+def image_codes(
+    sae: SparseAutoencoder,
+    rows: Float[Tensor, "token channel"],
+    offsets: Int64[Tensor, " image_plus_1"],
+    embeddings: Float[Tensor, "image embedding"],
+    pooling: Pooling,
+) -> Float[Tensor, "image item_latent"]:
+    """Encode images: as `EncodedBatch.pooled` of vision, float32.
+
+    Args:
+        sae: the dictionary.
+        rows: what it reads of the images, one after another, on its device.
+        offsets: image i has rows offsets[i] up to offsets[i + 1].
+        embeddings: the images' pooled embeddings, which image-level latents read.
+        pooling: how rows' codes become an image's.
+    """
+    codes = pool(sae.encode("vision", rows, "shared"), offsets, sae.shared_width, pooling)
+    if (readout := sae.image_level) is None:
+        return codes
+    return torch.cat([codes, readout.encode(embeddings).dense(len(readout))], dim=1)
+
+
+def caption_codes(
+    sae: SparseAutoencoder,
+    rows: Float[Tensor, "token channel"],
+    offsets: Int64[Tensor, " caption_plus_1"],
+    pooling: Pooling,
+) -> Float[Tensor, "caption item_latent"]:
+    """Encode captions: as `EncodedBatch.pooled` of text, float32; arguments as those of `image_codes`."""
+    codes = pool(sae.encode("text", rows, "shared"), offsets, sae.shared_width, pooling)
+    if (readout := sae.image_level) is None:
+        return codes
+    private = pool(sae.encode("text", rows, "private"), offsets, sae.options.latents, "max")
+    return torch.cat([codes, readout.of_captions(private)], dim=1)
