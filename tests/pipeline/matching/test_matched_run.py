@@ -19,7 +19,7 @@ from pipeline.runs.config import training_identity
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.initial import initial_sae
 from pipeline.sae.lucid.options import LucidOptions
-from pipeline.sae.options import ArchitectureOptions, MatchingOptions
+from pipeline.sae.options import ArchitectureOptions, ImageLevelOptions, MatchingOptions
 from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.options import VLSAEOptions
@@ -34,6 +34,7 @@ DICTIONARIES: Mapping[str, ArchitectureOptions] = {
     "shared and private": LUCID,
     "all shared": ONE_PART,
     "signed": LUCID.model_copy(update={"relu": False}),
+    "image level": LUCID.model_copy(update={"image_level": ImageLevelOptions(latents=6, k=2)}),
     "affine": VL_SAE,
     "distance": VL_SAE.model_copy(update={"encoder": "distance", "centre": True}),
     "tokens": VL_SAE.model_copy(update={"inputs": "tokens"}),
