@@ -159,6 +159,19 @@ def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunO
 
 
 @app.command()
+def stability(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs of one variant, each from a seed of its own.")
+    ],
+    output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+) -> None:
+    """Measure how many latents of each of several trainings of a variant the others find again."""
+    from stages.stability import measure_stability
+
+    measure_stability(runs, output)
+
+
+@app.command()
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture of any size.")],
     text: Annotated[str, typer.Option(help="Words about it: which latents do they share?")] = "",

@@ -101,6 +101,10 @@ class SparseAutoencoder(nn.Module, ABC):
         """Show which way each latent moves a side's activations; how far is up to the dictionary."""
         return self.decoder(side).directions
 
+    def encoder_directions(self, side: Side) -> Float[Tensor, "latent channel"] | None:
+        """Show along which direction each latent reads a side's activations; None if there is no such direction."""
+        return None
+
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
         """Renumber a side's latents: latent i becomes what latent order[i] was.
 

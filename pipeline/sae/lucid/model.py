@@ -76,6 +76,10 @@ class LucidSAE(SparseAutoencoder):
         """Hand out one side's encoder and decoder."""
         return cast(Dictionary, self.dictionaries[side])
 
+    def encoder_directions(self, side: Side) -> Float[Tensor, "latent channel"]:
+        """Hand out the rows of a side's encoder."""
+        return self.dictionary(side).encoder
+
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
         """Renumber a side's latents, also among the dead; no reconstruction of the side changes."""
         self.dictionary(side).reindex(order)

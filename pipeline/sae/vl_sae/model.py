@@ -90,6 +90,10 @@ class VLSAE(SparseAutoencoder):
         decoder = cast(Decoder, self.decoders[BOTH if self.options.shared_decoder else side])
         return LinearDecoder(decoder.weight, decoder.bias)
 
+    def encoder_directions(self, side: Side) -> Float[Tensor, "latent channel"]:
+        """Hand out the rows of a side's encoder."""
+        return self.encoder(side).weight
+
     @torch.no_grad()
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
         """Renumber a side's latents; no reconstruction of the side changes.
