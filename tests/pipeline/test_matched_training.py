@@ -79,6 +79,24 @@ def test_a_training_that_was_killed_after_any_step_ends_in_the_same_bytes_and_re
         assert again == records
 
 
+def test_variants_that_were_stopped_on_either_side_of_the_match_go_on_together(
+    cache: ActivationCache, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("behind", "ahead")}
+    trainings = {name: Training(recipe(1), options(checkpoint_every=1), file) for name, file in files.items()}
+
+    def keep(done: int, total: int) -> None:
+        for name, file in files.items():
+            shutil.copy(file, tmp_path / f"{name}-{done}.safetensors")
+
+    whole = fit(cache, trainings, keep).saes
+    for name, step in (("behind", 1), ("ahead", STEPS - 1)):
+        shutil.copy(tmp_path / f"{name}-{step}.safetensors", files[name])
+    resumed = trained(cache, **trainings)
+    for name in files:
+        assert_same_weights(resumed[name], whole[name])
+
+
 def test_after_the_match_the_optimiser_knows_nothing_of_latents_that_had_other_numbers(
     cache: ActivationCache, tmp_path: Path
 ) -> None:
