@@ -86,7 +86,7 @@ def interpret(
         "repeated_concepts": repeated,
         "images": scan.images.items,
         "captions": scan.captions.items,
-        "score": None if found is None else score_names(found),
+        "score": None if found is None else score_names(found, dict(enumerate(table["name"].to_pylist()))),
         "true_concepts": {str(latent): concepts._asdict() for latent, concepts in (found or {}).items()},
     }
     return table.replace_schema_metadata(

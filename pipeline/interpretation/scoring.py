@@ -65,11 +65,17 @@ def true_concepts(
     return dict(zip(numbers.tolist(), found, strict=True))
 
 
-def score_names(found: Mapping[int, TrueConcepts]) -> dict[str, object]:
+def score_names(found: Mapping[int, TrueConcepts], names: Mapping[int, str | None]) -> dict[str, object]:
     """How many names are right about images, and about captions.
 
+    Args:
+        found: what each named latent stands for.
+        names: the name of each of these latents.
+
     Returns:
-        `named` and `correct`, their ratio `share` (absent when nothing is named), `correct_in_captions`,
+        `named` and `correct`, their ratio `share` (absent when nothing is named), `distinct_concepts` and
+        `distinct_names`, how many different concepts and words the correct ones are (several latents may have one
+        name, and "boat" and "boats" name one concept), `correct_in_captions`,
         `same_on_both_sides`, which bounds how many names can be right at all, and `kinds`: `named` and `correct` by
         kind of the true concept, "none" for latents that tell no image from another.
     """
@@ -78,10 +84,13 @@ def score_names(found: Mapping[int, TrueConcepts]) -> dict[str, object]:
         count = kinds.setdefault(images.partition(":")[0] if images else "none", {"named": 0, "correct": 0})
         count["named"] += 1
         count["correct"] += _equal(name, images)
-    correct = sum(count["correct"] for count in kinds.values())
+    right = [latent for latent, (name, images, _) in found.items() if _equal(name, images)]
+    correct = len(right)
     result: dict[str, object] = {
         "named": len(found),
         "correct": correct,
+        "distinct_concepts": len({found[latent].name for latent in right}),
+        "distinct_names": len({names[latent] for latent in right}),
         "correct_in_captions": sum(_equal(name, captions) for name, _, captions in found.values()),
         "same_on_both_sides": sum(_equal(images, captions) for _, images, captions in found.values()),
         "kinds": kinds,

@@ -21,8 +21,9 @@ class NameTable(NamedTuple):
     Attributes:
         variants: the columns.
         rows: one per kind of concept.
-        summary: over all kinds: names that are right about pictures; those that are right about the captions which the
-            latent tells apart; latents that tell the same concept apart on both sides, which bounds the first.
+        summary: over all kinds: names that are right about pictures; the different concepts that these are; names that
+            are right about the captions which the latent tells apart; latents that tell the same concept apart on both
+            sides, which bounds the first.
     """
 
     variants: tuple[str, ...]
@@ -42,6 +43,7 @@ def name_table(scores: Sequence[tuple[str, Mapping[str, Any]]]) -> NameTable | N
     rows = [(kind, tuple(_count(score["kinds"].get(kind, {})) for _, score in scores)) for kind in kinds]
     counted = {
         "all kinds": "correct",
+        "different concepts among these": "distinct_concepts",
         "right about captions": "correct_in_captions",
         "same concept on both sides": "same_on_both_sides",
     }

@@ -220,12 +220,17 @@ def test_concepts_are_encoded_the_same_in_any_batches(sae):
     assert torch.equal(whole.idf, parts.idf)
 
 
+def words_of(table):
+    return dict(enumerate(table["name"].to_pylist()))
+
+
 def test_names_are_scored_against_the_concept_each_latent_tells_apart(sae, cache, options, latents):
     truth = load_concept_list(options.concepts).truth
-    score = score_names(true_concepts(latents, sae, cache, truth))
+    score = score_names(true_concepts(latents, sae, cache, truth), words_of(latents))
     assert score["share"] == 1.0
     assert score["kinds"] == {kind: {"named": 2, "correct": 2} for kind in ("noun", "colour", "setting")}
     assert score["correct_in_captions"] == score["same_on_both_sides"] == score["named"] == 6
+    assert score["distinct_concepts"] == score["distinct_names"] == 6
 
 
 def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, options):
@@ -234,7 +239,8 @@ def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, opti
         crossed.dictionary("text").encoder[[0, 1]] = torch.eye(picture_world.CHANNELS)[[1, 0]]
     table = interpret(crossed, cache, MODEL, options)
     assert table["name"].to_pylist()[:2] == ["cat", "boat"]
-    score = score_names(true_concepts(table, crossed, cache, load_concept_list(options.concepts).truth))
+    truth = load_concept_list(options.concepts).truth
+    score = score_names(true_concepts(table, crossed, cache, truth), words_of(table))
     assert score["kinds"]["noun"] == {"named": 2, "correct": 0}
     assert (score["named"], score["correct"]) == (6, 4)
     assert (score["correct_in_captions"], score["same_on_both_sides"]) == (6, 4)
@@ -244,9 +250,11 @@ def test_nothing_named_has_no_share_and_no_truth_no_score(sae, cache, options):
     nothing = interpret(sae, cache, MODEL, changed(options, minimum_hits=10_000))
     truth = load_concept_list(options.concepts).truth
     assert not any(nothing["named"].to_pylist())
-    assert score_names(true_concepts(nothing, sae, cache, truth)) == {
+    assert score_names(true_concepts(nothing, sae, cache, truth), {}) == {
         "named": 0,
         "correct": 0,
+        "distinct_concepts": 0,
+        "distinct_names": 0,
         "correct_in_captions": 0,
         "same_on_both_sides": 0,
         "kinds": {},
@@ -290,9 +298,8 @@ def pooled_latents(pooled_sae, cache, options):
 def test_a_dictionary_of_whole_pictures_is_named_by_them(pooled_latents, pooled_sae, cache, options):
     names = pooled_latents["name"].to_pylist()
     assert names == ["boat", "cat", "red", "blue", "sea", "meadow", None, None]
-    score = score_names(
-        true_concepts(pooled_latents, pooled_sae, cache, load_concept_list(options.concepts).truth)
-    )
+    truth = load_concept_list(options.concepts).truth
+    score = score_names(true_concepts(pooled_latents, pooled_sae, cache, truth), words_of(pooled_latents))
     assert (score["share"], score["same_on_both_sides"]) == (1.0, 6)
 
 

@@ -68,6 +68,7 @@ def test_images_captions_and_patches_are_scored_against_their_own_truth(build_ca
     assert result["prevalence"]["text"] == pytest.approx(said.mean())
     same = of_images.argmax(axis=0) == of_captions.argmax(axis=0)
     assert result["same_latent"]["count"] == same.sum()
+    assert result["joint"]["mean"] == pytest.approx(np.minimum(of_images, of_captions).max(axis=0).mean())
     columns = np.arange(len(NOUNS))
     assert result["transfer"]["text_to_vision"] == pytest.approx(
         of_images[of_captions.argmax(axis=0), columns].mean()

@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
-from pipeline.metrics.recovery import askable, best_latents, concept_recovery, label_matrix
+from pipeline.metrics.recovery import (
+    askable,
+    best_latents,
+    concept_recovery,
+    joint_recovery,
+    label_matrix,
+    near_best,
+)
 
 CONCEPTS = ["colour:red", "noun:boat", "noun:cat"]
 
@@ -47,12 +57,78 @@ def test_a_perfect_shared_dictionary_recovers_every_concept_with_the_same_latent
     assert result["recovery"]["vision"] == result["recovery"]["text"] == 1.0
     assert result["same_latent"] == {"count": 3, "share": 1.0}
     assert result["transfer"] == {"text_to_vision": 1.0, "vision_to_text": 1.0}
+    assert (
+        result["transfer_share"]["vision_to_text"] == 1.0 > result["transfer_share"]["chance_vision_to_text"]
+    )
+    assert result["joint"] == {
+        "mean": 1.0,
+        "chance": result["joint"]["chance"],
+        "by_kind": {"colour": 1.0, "noun": 1.0},
+    }
+    assert result["near"] == {
+        "count": 3,
+        "share": 1.0,
+        "chance": result["near"]["chance"],
+        "by_kind": {"colour": 1, "noun": 2},
+    }
     assert result["recovery"]["by_kind"]["noun"] == {
         "vision": 1.0,
         "text": 1.0,
         "same_latent": 2,
         "concepts": 2,
     }
+
+
+def test_latents_that_share_a_concept_lower_neither_joint_recovery_nor_the_count_near_the_best() -> None:
+    labels = random_labels(80, 1)
+    codes = one_latent_each(labels, [5, 0, 3]) + one_latent_each(labels, [6, 1, 4])
+    images, captions = codes.copy(), codes.copy()
+    # One sighting each is missed, on the sides in turn, so that the best latent of the sides is never the same.
+    for column, side in ((5, images), (0, images), (3, images), (6, captions), (1, captions), (4, captions)):
+        side[np.flatnonzero(side[:, column])[0], column] = 0.5
+        side[np.flatnonzero(side[:, column] == 0)[0], column] = 0.6
+    result = recover((images, labels), (captions, labels))
+    assert result["same_latent"]["count"] == 0
+    assert result["near"]["count"] == 3 and result["near"]["by_kind"] == {"colour": 1, "noun": 2}
+    assert 0.9 < result["joint"]["mean"] < 1.0
+    assert result["joint"]["chance"] < 0.5
+
+
+SIDES = arrays(np.float64, (2, 6, 4), elements=st.sampled_from([0.1, 0.3, 0.32, 0.35, 0.38, 0.6, 1.0]))
+
+
+@given(SIDES, arrays(np.float64, (2, 4), elements=st.sampled_from([0.1, 0.3, 0.5])))
+def test_joint_and_near_are_what_their_definitions_say(sides: np.ndarray, prevalence: np.ndarray) -> None:
+    joint, near = [], []
+    for concept in range(4):
+        pairs = [(float(vision), float(text)) for vision, text in sides[:, :, concept].T]
+        joint.append(max(min(pair) for pair in pairs))
+        best = [max(pair[side] for pair in pairs) for side in (0, 1)]
+        near.append(
+            any(
+                all(
+                    pair[side] >= best[side] - 0.05 and pair[side] > prevalence[side, concept]
+                    for side in (0, 1)
+                )
+                for pair in pairs
+            )
+        )
+    assert joint_recovery(*sides).tolist() == joint
+    assert near_best(*sides, tuple(prevalence)).tolist() == near
+
+
+@given(
+    arrays(np.float32, (2, 24, 5), elements=st.sampled_from([0.0, 0.5, 1.0, 2.0])), st.permutations(range(5))
+)
+def test_numbering_the_latents_of_both_sides_anew_changes_nothing_that_is_shared(
+    codes: np.ndarray, order: list[int]
+) -> None:
+    labels = random_labels(24, 1)
+    one = recover((codes[0], labels), (codes[1], labels))
+    other = recover((codes[0][:, order], labels), (codes[1][:, order], labels))
+    assert one["joint"] == other["joint"] and one["near"] == other["near"]
+    joint, recovery = one["joint"]["mean"], one["recovery"]
+    assert joint <= min(recovery["vision"], recovery["text"]) + 1e-12
 
 
 def test_two_perfect_dictionaries_without_common_numbering_share_no_latent() -> None:
@@ -63,6 +139,8 @@ def test_two_perfect_dictionaries_without_common_numbering_share_no_latent() -> 
     assert result["recovery"]["vision"] == result["recovery"]["text"] == 1.0
     assert result["same_latent"] == {"count": 0, "share": 0.0}
     assert result["transfer"]["text_to_vision"] < 0.6
+    assert result["transfer_share"]["text_to_vision"] == result["transfer"]["text_to_vision"]
+    assert result["joint"]["mean"] < 0.6 and result["near"]["count"] == 0
 
 
 def test_an_unrelated_dictionary_recovers_what_chance_does() -> None:
@@ -79,7 +157,7 @@ def test_a_dead_dictionary_has_no_same_latent() -> None:
     images = random_labels(50, 1)
     dead = np.zeros((50, 8), dtype=np.float32)
     result = recover((dead, images), (dead, images))
-    assert result["same_latent"]["count"] == 0
+    assert result["same_latent"]["count"] == result["near"]["count"] == 0
     assert result["recovery"]["vision"] == pytest.approx(result["prevalence"]["vision"])
 
 

@@ -78,6 +78,12 @@ def test_the_headline_shows_what_was_measured_and_nothing_else():
     assert headlines([run("other", metrics)], "lucid", None) == ()
 
 
+def test_the_headline_says_how_well_one_latent_serves_pictures_and_words():
+    metrics = {"concepts.joint.mean": 0.825, "concepts.near.count": 57, "concepts.concepts": 58}
+    (joint,) = headlines([run("lucid", metrics)], "lucid", None)
+    assert (joint.figure, joint.note[:8]) == ("0.82", "57 of 58")
+
+
 def page_of(right=None, pictures=(), captions=(), named=True):
     clusters = [{"hits": 5, "terms": [{"term": "boat", "hits": 3}, {"term": "traffic light", "hits": 2}]}]
     row = {"latent": 0, "name": "boat", "named": named, "hits": 6, "clusters": clusters}
