@@ -5,8 +5,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-_CONSTANT = 1e-12
-"""Largest ratio of variance to mean square that is taken for rounding, of float32 codes and of their sums."""
+from pipeline.matching.deviation import inverse_deviation
 
 
 class CoActivation:
@@ -49,11 +48,9 @@ class CoActivation:
         pairs = max(self._pairs, 1.0)
         means = [total / pairs for total in self._sums]
         covariance = (self._products / pairs).addr_(*means, alpha=-1)
-        inverses = []
-        for squares, mean in zip(self._squares, means, strict=True):
-            variance = squares / pairs - mean.square()
-            constant = variance <= _CONSTANT * squares / pairs
-            inverses.append(variance.masked_fill(constant, torch.inf).rsqrt())
-        vision, text = inverses
+        vision, text = (
+            inverse_deviation(squares / pairs, mean)
+            for squares, mean in zip(self._squares, means, strict=True)
+        )
         correlation = covariance.mul_(vision[:, None]).mul_(text).clamp_(-1, 1)
         return correlation.cpu().numpy()

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from cache import ActivationCache
 from pipeline.errors import RunError
+from pipeline.matching.deviation import inverse_deviation
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sparse.codes import max_pool_codes
 
@@ -49,13 +50,10 @@ class RegressionMoments:
         means, inputs = self._sums / count, len(self._inputs)
         x_mean, y_mean = means[:inputs], means[inputs:]
         covariance = self._inputs / count - torch.outer(x_mean, x_mean)
-        x_scale = covariance.diagonal().clamp_min(0).sqrt()
-        y_scale = (self._squares / count - y_mean.square()).clamp_min(0).sqrt()
-        to_unit = _inverse(x_scale)
+        to_unit = inverse_deviation(self._inputs.diagonal() / count, x_mean)
+        of_targets = inverse_deviation(self._squares / count, y_mean)
         correlation = covariance * torch.outer(to_unit, to_unit)
-        crossed = (self._crossed / count - torch.outer(x_mean, y_mean)) * torch.outer(
-            to_unit, _inverse(y_scale)
-        )
+        crossed = (self._crossed / count - torch.outer(x_mean, y_mean)) * torch.outer(to_unit, of_targets)
         regular = correlation + strength * torch.eye(
             len(correlation), dtype=torch.float64, device=crossed.device
         )

@@ -66,7 +66,8 @@ def test_a_training_that_was_killed_after_any_step_ends_in_the_same_bytes_and_re
 ) -> None:
     records: list[LossRecord] = []
     checkpoint = tmp_path / "checkpoint.safetensors"
-    training = Training(recipe(1), options(checkpoint_every=1), checkpoint, records.append)
+    sae = recipe(1, image_level={"latents": 4, "k": 2})
+    training = Training(sae, options(checkpoint_every=1), checkpoint, records.append)
 
     def keep_what_a_kill_would_leave(done: int, total: int) -> None:
         shutil.copy(checkpoint, tmp_path / f"{done}.safetensors")

@@ -56,6 +56,20 @@ def test_it_is_ridge_regression_of_scaled_inputs_whatever_the_batches() -> None:
     np.testing.assert_allclose(moments.fired.numpy(), (y > 0).mean(axis=0))
 
 
+def test_what_never_varies_explains_nothing_and_is_not_explained_whatever_its_sums_round_to() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60_000, 6, generator=generator) * 0.01
+    x[:, 3:5] = torch.tensor([100.1, 7.3])
+    y = (100 * x[:, :3] @ torch.randn(3, 5, generator=generator)).relu()
+    y[:, 2] = 0.7
+    moments = RegressionMoments(6, 5, torch.device("cpu"))
+    for start in range(0, len(x), 64):
+        moments.update(x[start : start + 64], y[start : start + 64])
+    weight, _, correlation = moments.ridge(0.02)
+    assert not weight[:, 3:5].any() and not weight[2].any()
+    assert correlation[2] == 0 and (correlation[[0, 1, 3, 4]] > 0.5).all()
+
+
 def test_the_latents_of_which_the_embedding_explains_most_become_image_level(cache: ActivationCache) -> None:
     sae = initial_sae(OPTIONS, cache, seed=0)
     fit_image_level(sae, cache, batch_pairs=7)
