@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cache.format.statistics import SideStatistics
     from cache.format.storage import StoredRows
     from cache.loading.cached_pairs import CachedPairs, data_loader
+    from cache.loading.derangement import DerangedCache
     from cache.loading.host_memory import available_host_bytes
     from cache.loading.loader import PairLoader
     from cache.loading.order import batch_indices, mixing
@@ -63,6 +64,7 @@ __all__ = [
     "CacheVersionError",
     "CacheWriter",
     "CachedPairs",
+    "DerangedCache",
     "DiskBudget",
     "DiskSpaceError",
     "DurableFile",
@@ -106,6 +108,7 @@ _HEAVY = {
     "format.statistics": "SideStatistics",
     "format.storage": "StoredRows",
     "loading.cached_pairs": "CachedPairs data_loader",
+    "loading.derangement": "DerangedCache",
     "loading.host_memory": "available_host_bytes",
     "loading.loader": "PairLoader",
     "loading.order": "batch_indices mixing",

@@ -96,7 +96,7 @@ def _train(trainings: Mapping[str, Training], runs: Mapping[str, Path], cache: A
 def _save(sae: SparseAutoencoder, run: Path, origin: Mapping[str, Any]) -> None:
     save_sae(sae, run, origin, curve_digests(run))
     write_sealed(run / SOFTWARE_FILE, software())
-    (run / CHECKPOINT_FILE).unlink()
+    (run / CHECKPOINT_FILE).unlink(missing_ok=True)  # untrained dictionaries have none
 
 
 @contextmanager
@@ -109,6 +109,7 @@ def _curves(run: Path) -> Iterator[Callable[[LossRecord], None]]:
         RunError: they cannot be written.
     """
     folder = run / CURVES_FOLDER
+    create_folder(folder)
     try:
         with ExitStack() as opened:
             lives: list[Any] = []

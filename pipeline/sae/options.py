@@ -23,12 +23,12 @@ class MatchingOptions(Options):
     )
 
     def problem(self, epochs: int) -> str | None:
-        """Say why a training of so many epochs cannot match the sides; None if it can."""
+        """Say why a training of so many epochs cannot match the sides; None if it can, or if nothing is trained."""
         if self.separate_epochs is None:
             return (
                 "sae.matching.separate_epochs is null, which is for `concord match`; give a number of epochs"
             )
-        if self.separate_epochs > epochs:
+        if 0 < epochs < self.separate_epochs:
             return (
                 f"sae.matching.separate_epochs = {self.separate_epochs} is more than train.epochs = {epochs}, so the "
                 "sides would never be matched; lower it or raise train.epochs"

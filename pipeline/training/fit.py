@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cache import ActivationCache, PairLoader
+from cache import ActivationCache, DerangedCache, PairLoader
 from pipeline.errors import ConfigError
 from pipeline.matching.match import join_sides, match_sides, refuse_too_few_pairs
 from pipeline.matching.readout import fit_image_level
@@ -74,7 +74,7 @@ def fit_run(cache: ActivationCache, training: Training, run: Path, advance: Adva
         checkpoint = run / CHECKPOINT_FILE
         sae = fit(cache, {run.name: training._replace(checkpoint=checkpoint)}, advance).saes[run.name]
         save_sae(sae, run, training.origin(cache))
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)  # untrained dictionaries have none
     return sae
 
 
@@ -121,6 +121,8 @@ def fit(
     refuse_unfit(trainings, cache)
     options = next(iter(trainings.values())).train
     device = resolve_device(options.device)
+    if options.pairs == "deranged":
+        cache = DerangedCache(cache, options.seed)
     loader = PairLoader(cache, options.batch_pairs, options.seed, options.placement, device)
     saes, trainees = {}, []
     for name, training in trainings.items():

@@ -101,7 +101,8 @@ class Trainee:
         """
         self.total_steps = self.options.epochs * steps_per_epoch
         matching = self._step.sae.options.matching
-        self._matched_at = (matching.separate_epochs or 0) * steps_per_epoch if matching else 0
+        separate_epochs = (matching.separate_epochs or 0) if matching else 0
+        self._matched_at = min(separate_epochs * steps_per_epoch, self.total_steps)
         if self._checkpoint is not None:
             self.step, self._history = load_checkpoint(self._checkpoint, self._identity, self._state)
         self._kept = self.step
@@ -166,7 +167,9 @@ class Trainee:
 
     @property
     def _state(self) -> TrainingState:
-        return TrainingState({"sae": self._step.sae}, [self._step.optimizer])
+        held = self._step.held
+        modules = {"sae": self._step.sae} | ({} if held is None else {"held": held})
+        return TrainingState(modules, [self._step.optimizer])
 
 
 def refuse_different_streams(options: Mapping[str, TrainOptions]) -> None:
@@ -177,7 +180,7 @@ def refuse_different_streams(options: Mapping[str, TrainOptions]) -> None:
     """
     (first, expected), *others = options.items()
     for name, found in others:
-        for key in ("seed", "batch_pairs", "device", "placement"):
+        for key in ("seed", "batch_pairs", "pairs", "device", "placement"):
             if getattr(found, key) != getattr(expected, key):
                 raise ConfigError(
                     f"train.{key}: is {getattr(expected, key)!r} in {first} and {getattr(found, key)!r} in {name}; "

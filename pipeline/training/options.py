@@ -13,8 +13,21 @@ class TrainOptions(Options):
     """How a dictionary is trained; defaults are the paper's where it gives them (LUCID, arXiv 2602.07311)."""
 
     seed: int = Field(0, ge=0, description="decides initial weights and batch order")
-    epochs: int = Field(200, ge=1, description="times that every pair is seen")
+    epochs: int = Field(
+        200, ge=0, description="times that every pair is seen; 0 leaves the dictionary untrained"
+    )
     batch_pairs: int = Field(256, ge=1, description="pairs per step")
+    pairs: Literal["paired", "deranged"] = Field(
+        "paired",
+        description="deranged gives every image another one's caption, as the seed decides: a control",
+    )
+    decoder_cosine: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="least cosine of a decoder direction with where it began: 1 freezes the decoder, .8 is the "
+        "soft-frozen one of arXiv 2602.14111; null lets it learn",
+    )
     learning_rate: float = Field(
         3e-4, gt=0, description="AdamW's highest, after warm-up; a cosine leads to 0"
     )

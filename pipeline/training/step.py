@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.pairs import Pairs
+from pipeline.training.held_decoder import HeldDecoder
 from pipeline.training.options import TrainOptions
 
 
@@ -13,11 +14,14 @@ class TrainingStep:
 
     Attributes:
         sae: the dictionary that is trained, in place.
+        held: what holds its decoder, if the options ask for it.
         optimizer: AdamW. Its learning rate is a tensor, which a recording of the step reads anew in every replay.
     """
 
     def __init__(self, sae: SparseAutoencoder, options: TrainOptions) -> None:
         self.sae = sae
+        cosine = options.decoder_cosine
+        self.held = None if cosine is None else HeldDecoder(sae, cosine)
         self.optimizer = _optimizer(sae, options)
         self._clip_norm = options.clip_norm
         self._halved = options.precision == "bfloat16"
@@ -38,9 +42,13 @@ class TrainingStep:
         self.optimizer.zero_grad()
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.sae.after_backward()
+        if self.held:
+            self.held.after_backward()
         nn.utils.clip_grad_norm_(self.sae.parameters(), self._clip_norm)
         self.optimizer.step()
         self.sae.after_step()
+        if self.held:
+            self.held.after_step()
         return {"total": losses.total.detach(), **losses.terms}
 
 

@@ -155,8 +155,8 @@ def test_a_missing_section_is_told_in_a_few_words(tmp_path: Path) -> None:
 
 
 def test_a_value_that_variants_take_over_is_told_where_it_stands(tmp_path: Path) -> None:
-    assert refusal(tmp_path, lambda values: values["train"].update(epochs=0)) == [
-        "train.epochs: Input should be greater than or equal to 1 (got 0)"
+    assert refusal(tmp_path, lambda values: values["train"].update(epochs=-1)) == [
+        "train.epochs: Input should be greater than or equal to 0 (got -1)"
     ]
     (line,) = refusal(tmp_path, lambda values: values["sae"].update(k_private=100_000))
     assert line.startswith("sae: k_private = 100000 is more than the 768 private latents")
@@ -164,7 +164,7 @@ def test_a_value_that_variants_take_over_is_told_where_it_stands(tmp_path: Path)
 
 def test_every_bad_value_has_a_line(tmp_path: Path) -> None:
     def change(values: dict[str, Any]) -> None:
-        values["train"]["epochs"] = 0
+        values["train"]["epochs"] = -1
         values["encode"]["batch_size"] = "many"
         values["variants"]["vl_sae"]["sae"]["k"] = 0
 
