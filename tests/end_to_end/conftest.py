@@ -100,7 +100,8 @@ def new_project(folder: Path, environment: Mapping[str, str]) -> Project:
     project.change(
         scenes={"train": 48, "val": 24, "ood": 12},
         encode={"shard_images": 16},
-        sae={"latents": 64, "k_shared": 4, "k_private": 4},
+        sae={"latents": 48, "k_shared": 4, "k_private": 4},
+        variants={"matched": {"sae": {"image_level": {"latents": 8, "k": 4}}}},
         train={"epochs": 2, "batch_pairs": 8, "checkpoint_every": 1, "record_every": 1, "device": "cpu"},
     )
     project.succeed("git", "init", "--quiet")

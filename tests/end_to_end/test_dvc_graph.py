@@ -31,7 +31,7 @@ def test_the_demo_ends_in_a_report_and_in_metrics_of_every_variant_it_trains(
     finished_project: Project,
 ) -> None:
     assert "<html" in (finished_project.folder / "report/index.html").read_text(encoding="utf-8")
-    for variant in ("lucid", "shared_only", "separate"):
+    for variant in ("matched", "lucid", "separate"):
         metrics = json.loads((finished_project.folder / f"runs/{variant}/metrics.json").read_text())
         assert {
             "reconstruction",
@@ -97,7 +97,7 @@ def test_a_variant_of_vl_sae_is_set_alone(project: Project) -> None:
     assert ran == {"train@vl_sae"}
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text(encoding="utf-8"))
     recorded = lock["stages"]["train@vl_sae"]["params"]["params.yaml"]
-    assert recorded["variants.vl_sae"]["train"] == {"weight_decay": 0.0123}
+    assert recorded["variants.vl_sae"]["train"] == {"learning_rate": 0.001, "weight_decay": 0.0123}
 
 
 def test_what_decides_no_file_runs_nothing_again(project: Project) -> None:
