@@ -2,14 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from cache import ActivationCache
+from pipeline.backbone.model import Backbone
+from pipeline.errors import RunError
 from pipeline.interpretation.identity import describes
 from pipeline.interpretation.latent_table import LATENTS_FILE, read_latents
+from pipeline.metrics.changed_captions import prefer_own_captions
 from pipeline.metrics.evaluation import evaluate
+from pipeline.metrics.mean_codes import mean_codes
 from pipeline.params import Params
 from pipeline.runs.metrics import write_metrics
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.world.changed_captions import changed_captions
 from stages.progress import note, progress_bar
 from stages.trained_run import open_run, training_cache
 
@@ -23,15 +29,38 @@ def evaluate_run(params: Params, run: Path) -> None:
 
     Raises:
         RunError, BackboneError, CacheError: as `open_run`; RunError also if `latents.parquet` cannot be read, a
-            figure is not finite, or the file cannot be written.
+            figure is not finite, captions cannot be changed, or the file cannot be written.
     """
     with open_run(run, params.backbone) as (sae, backbone, validation):
+        training = training_cache(run)
         with progress_bar(f"evaluate {run.name}", "pairs") as advance:
-            metrics = evaluate(sae, validation, backbone, params.evaluate, advance, training_cache(run))
+            metrics = evaluate(sae, validation, backbone, params.evaluate, advance, training)
+        if params.evaluate.changed_captions:
+            metrics["changed_captions"] = _changed_captions(params, sae, backbone, validation, training)
         score = _score_of_names(run / LATENTS_FILE, sae, validation)
         if score is not None:
             metrics["interpretation"] = score
         write_metrics(run, metrics, validation)
+
+
+def _changed_captions(
+    params: Params,
+    sae: SparseAutoencoder,
+    backbone: Backbone,
+    validation: ActivationCache,
+    training: ActivationCache | None,
+) -> dict[str, Any]:
+    options = params.evaluate
+    changed = changed_captions(validation, params.scenes.seed, options.changed_captions)
+    if not changed:
+        raise RunError(
+            "evaluate.changed_captions: only captions of the embedded world can be changed, and those of "
+            f"{validation} are not of scenes.seed {params.scenes.seed}; set it to 0"
+        )
+    size, pooling = options.batch_pairs, options.concept_pooling
+    means = mean_codes(sae, training, options.centring_pairs, size, pooling) if training else None
+    with progress_bar("ask for captions with one fact changed", "captions") as advance:
+        return prefer_own_captions(sae, validation, backbone, changed, means, pooling, size, advance)
 
 
 def _score_of_names(

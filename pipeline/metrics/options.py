@@ -48,6 +48,12 @@ class EvaluateOptions(Options):
         ge=1,
         description="training pairs whose mean code of a side is subtracted for `retrieval.centred`",
     )
+    changed_captions: int = Field(
+        default=0,
+        ge=0,
+        description="in how many ways a fact of each caption is changed for `changed_captions`, which asks a picture "
+        "for the true one; of the embedded world alone. 0 leaves that part out",
+    )
     seed: int = Field(
         default=0,
         ge=0,

@@ -164,6 +164,28 @@ RETRIEVAL = Section(
     ),
 )
 
+_KINDS_OF_FACTS = ("noun", "colour", "size", "setting", "count", "relation", "action")
+
+CHANGED_CAPTIONS = Section(
+    "Captions with one fact changed",
+    "How often a picture of the embedded world is nearer to its own caption than to the same caption with one fact "
+    "made false, a colour or a count; a tie is wrong, and a guess is right half of the time. Compared is what "
+    "retrieval compares. Measured if `evaluate.changed_captions` asks for it.",
+    (
+        Figure("changed_captions.codes.all", "Own caption preferred, codes"),
+        Figure("changed_captions.centred.all", "Own caption preferred, centred", column="own caption"),
+        *(
+            Figure(f"changed_captions.centred.by_kind.{kind}", f"Changed {kind}, centred", column=kind)
+            for kind in _KINDS_OF_FACTS
+        ),
+        Figure("changed_captions.backbone.all", "Own caption preferred, backbone", "", "backbone"),
+        *(
+            Figure(f"changed_captions.backbone.by_kind.{kind}", f"Changed {kind}, backbone", "")
+            for kind in _KINDS_OF_FACTS
+        ),
+    ),
+)
+
 LATENTS = Section(
     "Single latents",
     "Monosemanticity is how alike the items are that fire a latent, a mean cosine weighted by how much they fire it: "
@@ -249,6 +271,7 @@ SECTIONS = (
     DEGENERACY,
     ALIGNMENT,
     RETRIEVAL,
+    CHANGED_CAPTIONS,
     LATENTS,
     RECOVERY,
     RECOVERY_BY_KIND,

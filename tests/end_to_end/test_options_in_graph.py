@@ -39,6 +39,7 @@ TRAINED = {"train", "replicate"}
 READERS_OF_BACKBONE = {"encode", "classify"}
 AFFECTED: Mapping[str, set[str]] = {
     "scenes": {"scenes"},
+    "scenes.seed": {"scenes", "evaluate", "replicate"},
     "dataset": {"encode"},
     "dataset.splits.train": {"report"},
     "dataset.splits.val": {"report"},
