@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from pipeline.datasets.geometry import ResizeMode
@@ -14,13 +13,8 @@ from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
-from pipeline.metrics.recovery import (
-    BestLatents,
-    askable,
-    best_latents,
-    concept_recovery,
-    label_matrix,
-)
+from pipeline.metrics.recovery import BestLatents, best_latents, concept_recovery
+from pipeline.metrics.truth import asked_concepts, none_asked, read_truth
 from pipeline.sae.sides import SIDES
 
 _NO_PATCHES = NotDefined("the dictionary has no codes of patches")
@@ -52,7 +46,7 @@ class ConceptMeter(Meter):
     ) -> None:
         self._grid, self._resize_mode, self._pooling, self._least = grid, resize_mode, pooling, least
         self._seed = seed
-        self._images, self._captions = _read_truth(samples)
+        self._images, self._captions = read_truth(samples)
         self._image_codes: dict[int, np.ndarray] = {}
         self._caption_codes: dict[int, np.ndarray] = {}
         self._patch_codes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -85,19 +79,14 @@ class ConceptMeter(Meter):
             return NotDefined("the samples do not state their true concepts")
         shown = [self._images[pair]["image_concepts"] for pair in self._image_codes]
         said = [self._captions[pair] for pair in self._caption_codes]
-        known = sorted(set(chain(*shown, *said)))
-        labels = label_matrix(shown, known), label_matrix(said, known)
-        asked = askable(*labels, self._least)
-        numbers = {"concepts": len(asked), "too_rare": len(known) - len(asked)}
-        if not asked:
-            few = f"no concept has {self._least} items that have it and as many that lack it, on both sides"
-            return numbers | {"recovery": NotDefined(few)}
-        concepts = [known[column] for column in asked]
+        asked = asked_concepts(shown, said, self._least)
+        if not asked.names:
+            return asked.numbers | {"recovery": none_asked(self._least)}
         generator = np.random.default_rng(self._seed)
-        vision = best_latents(np.stack(list(self._image_codes.values())), labels[0][:, asked], generator)
-        text = best_latents(np.stack(list(self._caption_codes.values())), labels[1][:, asked], generator)
-        patch_ap = self._patch_ap(concepts, vision, self._grid) if self._grid else _NO_PATCHES
-        return numbers | concept_recovery(concepts, vision, text) | {"patch_ap": patch_ap}
+        vision = best_latents(np.stack(list(self._image_codes.values())), asked.vision, generator)
+        text = best_latents(np.stack(list(self._caption_codes.values())), asked.text, generator)
+        patch_ap = self._patch_ap(asked.names, vision, self._grid) if self._grid else _NO_PATCHES
+        return asked.numbers | concept_recovery(asked.names, vision, text) | {"patch_ap": patch_ap}
 
     def _patch_ap(
         self, concepts: list[str], vision: BestLatents, grid: tuple[int, int]
@@ -127,18 +116,3 @@ class ConceptMeter(Meter):
     ) -> Bool[np.ndarray, "patch concept"]:
         size = (image["width"], image["height"])
         return patch_labels(image["objects"], concepts, size, grid, self._resize_mode)
-
-
-def _read_truth(samples: pa.Table) -> tuple[dict[int, dict[str, Any]], dict[int, list[str]]]:
-    """What is true of each image, under its first pair, and of each pair's caption, where samples state it."""
-    columns = ["pair", "image_row", "width", "height", "objects", "image_concepts", "caption_concepts"]
-    images: dict[int, dict[str, Any]] = {}
-    captions: dict[int, list[str]] = {}
-    rows_read = set()
-    for row in samples.select(columns).filter(pc.is_valid(samples["pair"])).to_pylist():
-        if row["image_concepts"] is not None and row["image_row"] not in rows_read:
-            images[row["pair"]] = row | {"objects": row["objects"] or []}
-        rows_read.add(row["image_row"])
-        if row["caption_concepts"] is not None:
-            captions[row["pair"]] = row["caption_concepts"]
-    return images, captions

@@ -16,7 +16,7 @@ from pipeline.metrics.judge import Judge
 from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
-from pipeline.metrics.recovery import label_matrix
+from pipeline.metrics.truth import label_matrix
 from pipeline.sae.sides import SIDES, Side
 
 

@@ -38,23 +38,6 @@ class BestLatents(NamedTuple):
         return np.asarray(self.shuffled.max(axis=0))
 
 
-def label_matrix(items: Sequence[Sequence[str]], concepts: Sequence[str]) -> Bool[np.ndarray, "item concept"]:
-    """Whether each item's list holds each of `concepts`; other concepts in the lists are ignored."""
-    column = {concept: index for index, concept in enumerate(concepts)}
-    labels = np.zeros((len(items), len(concepts)), dtype=bool)
-    for row, held in enumerate(items):
-        labels[row, [column[concept] for concept in held if concept in column]] = True
-    return labels
-
-
-def askable(
-    vision: Bool[np.ndarray, "image concept"], text: Bool[np.ndarray, "caption concept"], least: int
-) -> list[int]:
-    """Columns with at least `least` items that have the concept and as many that lack it, on both sides."""
-    sides = [np.minimum(labels.sum(axis=0), (~labels).sum(axis=0)) for labels in (vision, text)]
-    return [int(column) for column in np.flatnonzero(np.minimum(*sides) >= least)]
-
-
 def best_latents(
     codes: Float[np.ndarray, "item shared_latent"],
     labels: Bool[np.ndarray, "item concept"],
@@ -80,14 +63,14 @@ def joint_recovery(
 def near_best(
     vision: Float[np.ndarray, "shared_latent concept"],
     text: Float[np.ndarray, "shared_latent concept"],
-    prevalence: tuple[Float[np.ndarray, "concept"], Float[np.ndarray, "concept"]],
+    floors: tuple[Float[np.ndarray, "concept"], Float[np.ndarray, "concept"]],
 ) -> Bool[np.ndarray, "concept"]:
     """Per concept whether one latent lies within 0.05 average precision of the best on both sides.
 
-    A latent that finds nothing beyond `prevalence` on a side does not count: where nothing fires all are equal.
+    A latent that is not above the floor of a side does not count: where nothing fires all are equal.
     """
-    sides = zip((vision, text), prevalence, strict=True)
-    near = [(scores >= scores.max(axis=0) - NEAR) & (scores > common) for scores, common in sides]
+    sides = zip((vision, text), floors, strict=True)
+    near = [(scores >= scores.max(axis=0) - NEAR) & (scores > floor) for scores, floor in sides]
     return np.asarray((near[0] & near[1]).any(axis=0))
 
 
@@ -96,8 +79,9 @@ def concept_recovery(concepts: Sequence[str], vision: BestLatents, text: BestLat
 
     Returns:
         `joint`: mean of `joint_recovery`, with its `chance`, and per kind of concept;
-        `near`: count and share of the concepts that `near_best` counts, with the share that shuffled labels give
-        (`chance`), and the count per kind;
+        `near`: count and share of the concepts that `near_best` counts above prevalence, with the share that shuffled
+        labels give (`chance`), which is large, since latents that find nothing are near each other; the count of those
+        whose latent is better on both sides than any is with shuffled labels (`beyond_chance`), and it per kind;
         `recovery`: mean best average precision per side, and per kind of concept with its number; `prevalence` and
         `chance` to hold it against; `same_latent`: count and share of the concepts for which the same latent is
         best on both sides (one that finds nothing beyond prevalence on a side does not count);
@@ -127,14 +111,17 @@ def _joint(kinds: Shaped[np.ndarray, "concept"], vision: BestLatents, text: Best
 
 
 def _near(kinds: Shaped[np.ndarray, "concept"], vision: BestLatents, text: BestLatents) -> dict[str, Any]:
+    sides = vision.average_precision, text.average_precision
     prevalence = vision.prevalence, text.prevalence
-    near = near_best(vision.average_precision, text.average_precision, prevalence)
+    near = near_best(*sides, prevalence)
     chance = near_best(vision.shuffled, text.shuffled, prevalence)
+    beyond = near_best(*sides, (vision.chance, text.chance))
     return {
         "count": int(near.sum()),
         "share": float(near.mean()),
         "chance": float(chance.mean()),
-        "by_kind": {str(kind): int(near[kinds == kind].sum()) for kind in np.unique(kinds)},
+        "beyond_chance": int(beyond.sum()),
+        "by_kind": {str(kind): int(beyond[kinds == kind].sum()) for kind in np.unique(kinds)},
     }
 
 

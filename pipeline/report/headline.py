@@ -36,7 +36,7 @@ def headlines(runs: Sequence[Run], variant: str, dictionary: DictionaryPages | N
         if objects is not None and absent is not None:
             note = f"of {objects:,} objects; {swapped:.2f} of {absent:,} absent ones"
         found.append(Headline("Heat peaks on the object", f"{point:.2f}", note))
-    keys = ("joint.mean", "near.count", "concepts")
+    keys = ("joint.mean", "near.beyond_chance", "concepts")
     joint, near, concepts = (metrics.get(f"concepts.{key}") for key in keys)
     if joint is not None and near is not None and concepts is not None:
         note = f"{near:.0f} of {concepts:.0f} true concepts have a latent near the best of both"

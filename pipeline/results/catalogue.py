@@ -210,13 +210,15 @@ RECOVERY = Section(
     "Concept recovery",
     "The samples state their true concepts, so recovery can be measured, as average precision: how well one latent "
     "tells both the pictures and the captions that have a concept from those that do not, by the worse of its two "
-    "sides (joint recovery); for how many concepts a latent is within 0.05 of the best of both sides (near the best); "
+    "sides (joint recovery); for how many concepts a latent is within 0.05 of the best of both sides (near the best), "
+    "and of these better on both than any is by chance, since latents that find nothing are near each other; "
     "how well the best latent of each side does (recovery), and the one that is best on the other side (transfer). "
     "Chance is what shuffled labels give, and for transfer a latent taken blindly. This is not in the paper.",
     (
         Figure("concepts.joint.mean", "Joint recovery", column="joint"),
         Figure("concepts.joint.chance", "Joint recovery, chance", ""),
-        Figure("concepts.near.count", "Near the best on both sides, concepts", column="near"),
+        Figure("concepts.near.beyond_chance", "Near the best on both sides beyond chance, concepts", column="near"),
+        Figure("concepts.near.count", "Near the best on both sides, concepts"),
         Figure("concepts.near.share", "Near the best on both sides, share"),
         Figure("concepts.near.chance", "Near the best on both sides, share, chance", ""),
         Figure("concepts.concepts", "Concepts asked for", "", "asked"),
@@ -242,7 +244,7 @@ _KINDS = ("noun", "setting", "action", "size", "colour", "count", "relation")
 
 RECOVERY_BY_KIND = Section(
     "Concept recovery by kind",
-    "Joint recovery and the concepts near the best, as above, by kind of concept.",
+    "Joint recovery and the concepts near the best beyond chance, as above, by kind of concept.",
     tuple(
         Figure(f"concepts.{part}.by_kind.{kind}", f"{label}, {kind}", column=f"{kind}{of}")
         for part, label, of in (("joint", "Joint recovery", ""), ("near", "Near the best", ", near"))

@@ -8,14 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
-from pipeline.metrics.recovery import (
-    askable,
-    best_latents,
-    concept_recovery,
-    joint_recovery,
-    label_matrix,
-    near_best,
-)
+from pipeline.metrics.recovery import best_latents, concept_recovery, joint_recovery, near_best
+from pipeline.metrics.truth import askable, label_matrix
 
 CONCEPTS = ["colour:red", "noun:boat", "noun:cat"]
 
@@ -69,6 +63,7 @@ def test_a_perfect_shared_dictionary_recovers_every_concept_with_the_same_latent
         "count": 3,
         "share": 1.0,
         "chance": result["near"]["chance"],
+        "beyond_chance": 3,
         "by_kind": {"colour": 1, "noun": 2},
     }
     assert result["recovery"]["by_kind"]["noun"] == {
@@ -148,6 +143,7 @@ def test_an_unrelated_dictionary_recovers_what_chance_does() -> None:
     generator = np.random.default_rng(3)
     noise = [generator.random((400, 8)).astype(np.float32) for _ in range(2)]
     result = recover((noise[0], images), (noise[1], captions))
+    assert result["near"]["count"] >= 2 and result["near"]["beyond_chance"] <= 1
     for side in ("vision", "text"):
         assert result["recovery"][side] == pytest.approx(result["chance"][side], abs=0.05)
         assert result["prevalence"][side] == pytest.approx(0.3, abs=0.05)

@@ -79,7 +79,7 @@ def test_the_headline_shows_what_was_measured_and_nothing_else():
 
 
 def test_the_headline_says_how_well_one_latent_serves_pictures_and_words():
-    metrics = {"concepts.joint.mean": 0.825, "concepts.near.count": 57, "concepts.concepts": 58}
+    metrics = {"concepts.joint.mean": 0.825, "concepts.near.beyond_chance": 57, "concepts.concepts": 58}
     (joint,) = headlines([run("lucid", metrics)], "lucid", None)
     assert (joint.figure, joint.note[:8]) == ("0.82", "57 of 58")
 

@@ -1,0 +1,109 @@
+"""The ceiling of concept recovery: how well supervised probes of the backbone's own activations find each concept."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from cache import ActivationCache
+from pipeline.metrics.logistic_probe import fit_probe
+from pipeline.metrics.not_defined import NotDefined
+from pipeline.metrics.recovery import best_latents, concept_recovery
+from pipeline.metrics.truth import asked_concepts, label_matrix, none_asked, read_truth
+from pipeline.sae.sides import SIDES, Side
+
+ItemFeature = Literal["mean", "max", "pooled"]
+"""What a probe reads of an item: mean or maximum of its tokens per channel, or the backbone's pooled embedding."""
+
+ITEM_FEATURES: tuple[ItemFeature, ...] = ("mean", "max", "pooled")
+
+
+def supervised_ceiling(
+    training: ActivationCache,
+    validation: ActivationCache,
+    features: Sequence[ItemFeature] = ITEM_FEATURES,
+    least: int = 10,
+    seed: int = 0,
+    batch_pairs: int = 64,
+) -> dict[str, Any] | NotDefined:
+    """Score linear probes as if they were a dictionary with one shared latent per concept, its probe.
+
+    A probe is a logistic regression per concept and side (`fit_probe`), fitted on the training pairs.
+
+    Args:
+        training: What the probes are fitted on; it states its true concepts.
+        validation: What they are scored on; likewise.
+        features: What the probes read, side by side.
+        least: Items with a concept, and without it, that each side needs for the concept to be asked.
+        seed: Shuffles the labels for the chance level.
+        batch_pairs: Pairs in memory at once, beside the features of all items.
+
+    Returns:
+        The part `concepts` of metrics.json without `patch_ap`, as `ConceptMeter.result` gives it. Not defined where one
+        of the caches does not state its concepts.
+
+    Raises:
+        CacheError: a cache cannot be read.
+    """
+    fitted, scored = (_read_items(cache, features, batch_pairs) for cache in (training, validation))
+    if not all(items.concepts for sides in (fitted, scored) for items in sides.values()):
+        return NotDefined("the samples do not state their true concepts")
+    asked = asked_concepts(scored["vision"].concepts, scored["text"].concepts, least)
+    if not asked.names:
+        return asked.numbers | {"recovery": none_asked(least)}
+    logits = {
+        side: fit_probe(items.features, label_matrix(items.concepts, asked.names)).logits(
+            scored[side].features
+        )
+        for side, items in fitted.items()
+    }
+    generator = np.random.default_rng(seed)
+    vision = best_latents(logits["vision"], asked.vision, generator)
+    text = best_latents(logits["text"], asked.text, generator)
+    return asked.numbers | concept_recovery(asked.names, vision, text)
+
+
+class _Items(NamedTuple):
+    """The items of one side that state their concepts."""
+
+    features: Float[np.ndarray, "item feature"]
+    concepts: list[list[str]]
+
+
+def _read_items(
+    cache: ActivationCache, features: Sequence[ItemFeature], batch_pairs: int
+) -> dict[Side, _Items]:
+    truth = read_truth(cache.samples)
+    held: dict[Side, dict[int, list[str]]] = {
+        "vision": {pair: image["image_concepts"] for pair, image in truth.images.items()},
+        "text": truth.captions,
+    }
+    found: dict[Side, list[np.ndarray]] = {side: [] for side in SIDES}
+    for batch in cache.iterate(batch_pairs):
+        patches = batch.vision_tokens.shape[1]
+        images = torch.arange(len(batch.pair) + 1) * patches
+        read: dict[Side, tuple[Tensor, Tensor, Tensor]] = {
+            "vision": (batch.vision_tokens.flatten(0, 1), images, batch.vision_pooled),
+            "text": (batch.text_tokens, batch.text_offsets, batch.text_pooled),
+        }
+        for side, parts in read.items():
+            kept = [pair in held[side] for pair in batch.pair.tolist()]
+            found[side].append(_features(*parts, features)[kept])
+    return {side: _Items(np.concatenate(found[side]), list(held[side].values())) for side in SIDES}
+
+
+def _features(
+    tokens: Float[Tensor, "token channel"],
+    offsets: Int64[Tensor, " item_plus_1"],
+    pooled: Float[Tensor, "item embedding"],
+    features: Sequence[ItemFeature],
+) -> Float[np.ndarray, "item feature"]:
+    made = {
+        "mean": lambda: torch.segment_reduce(tokens, "mean", offsets=offsets, axis=0),
+        "max": lambda: torch.segment_reduce(tokens, "max", offsets=offsets, axis=0),
+        "pooled": lambda: pooled,
+    }
+    return torch.cat([made[feature]() for feature in features], dim=1).numpy()
