@@ -163,7 +163,9 @@ def stability(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders of runs of one variant, each from a seed of its own.")
     ],
-    output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The JSON file to write; by default the first run's stability.json.")
+    ] = None,
 ) -> None:
     """Measure how many latents of each of several trainings of a variant the others find again."""
     from stages.stability import measure_stability

@@ -7,11 +7,10 @@ from typing import Any
 from cache import ActivationCache
 from pipeline.errors import RunError
 from pipeline.metrics.not_defined import tell_apart
-from pipeline.metrics.stability import firing_frequencies, seed_stability
+from pipeline.metrics.stability import concepts_found, firing_frequencies, seed_stability
 from pipeline.runs.config import finished_identity, training_of
 from pipeline.runs.identity import refuse_differences
-from pipeline.runs.model_file import model_seal
-from pipeline.runs.seal import write_sealed
+from pipeline.runs.stability import STABILITY_FILE, write_stability
 from pipeline.sae.saving import load_sae
 from stages.paths import MEASURED_SPLIT, cache_path
 from stages.progress import progress_bar
@@ -19,8 +18,8 @@ from stages.progress import progress_bar
 _BATCH_PAIRS = 64
 
 
-def measure_stability(runs: Sequence[Path], output: Path) -> None:
-    """Write into the file `output` how many latents of each of `runs` the others find, and which models these are.
+def measure_stability(runs: Sequence[Path], output: Path | None = None) -> None:
+    """Write how many latents of each of `runs` the others find, into `output`, by default the first one's folder.
 
     Raises:
         RunError: there is one run; two have the same seed, or differ in anything else; one is missing or damaged; or
@@ -34,10 +33,8 @@ def measure_stability(runs: Sequence[Path], output: Path) -> None:
     for run, sae in zip(runs, saes, strict=True):
         with progress_bar(f"fire {run.name}", "pairs") as advance:
             frequencies.append(firing_frequencies(sae, cache, _BATCH_PAIRS, advance))
-    figures = tell_apart({"stability": seed_stability(saes, frequencies)})
-    reasons = {"not_defined": figures.reasons} if figures.reasons else {}
-    models = [{"run": str(run), "model_blake3": model_seal(run)} for run in runs]
-    write_sealed(output, {**figures.values, **reasons, "runs": models})
+    figures, found = seed_stability(saes, frequencies), concepts_found(saes, frequencies)
+    write_stability(output or runs[0] / STABILITY_FILE, runs, *tell_apart(figures), found)
 
 
 def _refuse_unlike(runs: Sequence[Path]) -> None:

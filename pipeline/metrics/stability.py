@@ -94,6 +94,29 @@ def seed_stability(saes: Sequence[SparseAutoencoder], frequencies: Sequence[Freq
     }
 
 
+@torch.inference_mode()
+def concepts_found(
+    saes: Sequence[SparseAutoencoder], frequencies: Sequence[Frequencies]
+) -> list[list[float | None]]:
+    """Give the share of the other dictionaries that each shared latent is found in by both directions of its decoder.
+
+    Args:
+        saes: two or more dictionaries.
+        frequencies: of each, see `firing_frequencies`.
+
+    Returns:
+        By dictionary and shared latent; None of a latent that does not fire on both sides.
+    """
+    dictionaries = [
+        [sae.directions(side)[: sae.shared_width].float().cpu() for side in SIDES] for sae in saes
+    ]
+    alive = [fires > 0 for fires in _least_frequencies(saes, frequencies, SIDES)]
+    return [
+        [float(share) if lives else None for share, lives in zip(shares, living, strict=True)]
+        for shares, living in zip(shares_found(dictionaries, alive), alive, strict=True)
+    ]
+
+
 def _found(
     saes: Sequence[SparseAutoencoder],
     frequencies: Sequence[Frequencies],
@@ -109,14 +132,21 @@ def _found(
         dictionaries.append(
             [part[: _width(sae, sides)].float().cpu() for part in directions if part is not None]
         )
-    frequency = [
-        torch.stack([one[side][: _width(sae, sides)] for side in sides]).amin(dim=0)
-        for sae, one in zip(saes, frequencies, strict=True)
-    ]
+    frequency = _least_frequencies(saes, frequencies, sides)
     shares = torch.cat(shares_found(dictionaries, [fires > 0 for fires in frequency]))
     fires = torch.cat(frequency)
     strata = {name: (fires > over) & (fires <= most) for name, (over, most) in STRATA.items()}
     return {name: _mean(shares[chosen]) for name, chosen in {"found": fires > 0, **strata}.items()}
+
+
+def _least_frequencies(
+    saes: Sequence[SparseAutoencoder], frequencies: Sequence[Frequencies], sides: Sequence[Side]
+) -> list[Float[Tensor, " latent"]]:
+    """How often each latent fires, of two sides on that where it does so less."""
+    return [
+        torch.stack([one[side][: _width(sae, sides)] for side in sides]).amin(dim=0)
+        for sae, one in zip(saes, frequencies, strict=True)
+    ]
 
 
 def _width(sae: SparseAutoencoder, sides: Sequence[Side]) -> int:

@@ -17,6 +17,7 @@ from pipeline.report.latent_page import LatentPage
 from pipeline.report.options import ReportOptions
 from pipeline.report.pictures import PictureShelf
 from pipeline.results.run import Run
+from pipeline.runs.stability import Stability, read_stability
 from pipeline.sae.options import Inputs
 from pipeline.sae.reader import READERS
 
@@ -153,6 +154,7 @@ class _Reader:
         rankings = {latent.number: ranking_of(latent.row, options.images) for latent in chosen}
         images = self._evidence(split, rankings) if split is not None else {}
         unseen, frequency, searched = self._unseen([*rankings], split)
+        stability = read_stability(run.folder)
         neighbours = nearest_latents(interpreted.sae, [*rankings], options.neighbours)
         pages = [
             LatentPage(
@@ -165,6 +167,7 @@ class _Reader:
                 unseen=unseen.get(latent.number, ()),
                 unseen_frequency=frequency[latent.number] if frequency else None,
                 neighbours=neighbours[latent.number],
+                found_again=_found_again(stability, latent.number),
             )
             for latent in chosen
         ]
@@ -203,6 +206,11 @@ class _Reader:
             latent: tuple(show(sighting, split, cache, self._shelf) for sighting in sightings)
             for latent, sightings in found.items()
         }
+
+
+def _found_again(stability: Stability | None, latent: int) -> tuple[int, int] | None:
+    share = stability.found[latent] if stability is not None else None
+    return None if stability is None or share is None else (round(share * stability.others), stability.others)
 
 
 def _grid(cache: ActivationCache | None) -> tuple[int, int]:

@@ -17,6 +17,7 @@ class LatentPage(Latent):
         unseen: where it fires in the second split.
         unseen_frequency: share of that split's patches that fire it; None without the split.
         neighbours: the latents that resemble it most.
+        found_again: number of trainings from other seeds that found it, and of all; None where that was not measured.
     """
 
     folder: str
@@ -24,6 +25,7 @@ class LatentPage(Latent):
     unseen: tuple[Evidence, ...]
     unseen_frequency: float | None
     neighbours: tuple[Neighbour, ...]
+    found_again: tuple[int, int] | None
 
     @property
     def page(self) -> str:

@@ -266,6 +266,23 @@ NAMES = Section(
     ),
 )  # fmt: skip
 
+STABILITY = Section(
+    "Seed stability",
+    "In what share of trainings from other seeds is a latent found again, by a direction of its decoder with a cosine "
+    "above .7? On both sides: one latent of the other training has the directions of pictures and of captions. Rare "
+    "latents fire on at most 1 % of the pictures (or captions), frequent ones on more than 10 %. Measured by "
+    "`concord stability`.",
+    (
+        Figure("stability.vision.decoder.found", "Found again, pictures", column="found V"),
+        Figure("stability.text.decoder.found", "Found again, captions", column="found T"),
+        Figure("stability.both.decoder.found", "Found again, on both sides", column="found, both"),
+        Figure("stability.both.decoder.rare", "Found again, on both sides, rare"),
+        Figure("stability.both.decoder.occasional", "Found again, on both sides, occasional"),
+        Figure("stability.both.decoder.frequent", "Found again, on both sides, frequent"),
+        Figure("stability.both.encoder.found", "Found again, on both sides, encoder"),
+    ),
+)
+
 SECTIONS = (
     RECONSTRUCTION,
     GROUNDING,
@@ -278,5 +295,6 @@ SECTIONS = (
     RECOVERY,
     RECOVERY_BY_KIND,
     NAMES,
+    STABILITY,
 )
 """In the order in which they are shown."""

@@ -11,6 +11,7 @@ from pipeline.errors import RunError, os_error_reason
 from pipeline.runs.config import CONFIG_FILE, RETRAIN, check_curves
 from pipeline.runs.metrics import METRICS_FILE, read_metrics
 from pipeline.runs.seal import read_sealed
+from pipeline.runs.stability import read_stability
 
 Series = tuple[tuple[float, float], ...]
 
@@ -22,7 +23,7 @@ class Run:
     Attributes:
         name: the folder's name, which is the variant's.
         folder: where it is.
-        metrics: figures of `metrics.json` by dotted key.
+        metrics: figures of `metrics.json`, and of `stability.json` below "stability", by dotted key.
         curves: (step, value) points by term of the loss, as DVCLive logged them.
         not_defined: why a figure does not exist for this variant, by the dotted key (or its start) that it lacks.
         naming: the group `interpretation` of `metrics.json`: names held against the truth; empty where it is not there.
@@ -53,7 +54,9 @@ def read_run(folder: Path) -> Run:
     naming = named if isinstance(named, dict) else {}
     config = folder / CONFIG_FILE
     train = _train_options(read_sealed(config, RETRAIN) if config.exists() else {})
-    return Run(folder.name, folder, flatten(metrics), _read_curves(folder), not_defined, naming, train)
+    stability = read_stability(folder)
+    figures = flatten(metrics) | (flatten({"stability": stability.figures}) if stability else {})
+    return Run(folder.name, folder, figures, _read_curves(folder), not_defined, naming, train)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

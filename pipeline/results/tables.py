@@ -76,10 +76,15 @@ def choose_tables(runs: Sequence[Run], sections: Sequence[str]) -> tuple[Table, 
 
 
 def all_figures(runs: Sequence[Run]) -> Table:
-    """List every number of every `metrics.json`, by its key."""
+    """List every number of every `metrics.json`, and of `stability.json`, by its key."""
     keys = dict.fromkeys(key for run in runs for key in run.metrics)
     figures = tuple(Figure(key, key, "") for key in keys)
-    return _table(Section("Every figure", "All numbers of metrics.json by their keys.", figures), runs)
+    return _table(
+        Section(
+            "Every figure", "All numbers of metrics.json, and of stability.json, by their keys.", figures
+        ),
+        runs,
+    )
 
 
 def tables_text(tables: Sequence[Table], markup: Markup) -> str:

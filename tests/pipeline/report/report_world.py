@@ -20,6 +20,7 @@ from pipeline.report.build import build_report
 from pipeline.report.options import ReportOptions
 from pipeline.runs.config import training_identity
 from pipeline.runs.metrics import write_metrics
+from pipeline.runs.stability import STABILITY_FILE, write_stability
 from pipeline.sae.saving import save_sae
 from pipeline.sae.vl_sae.model import VLSAE
 from pipeline.sae.vl_sae.options import VLSAEOptions
@@ -85,6 +86,7 @@ class World:
         self._interpret_pooled()
         for variant, metrics in METRICS.items():
             write_metrics(self.runs / variant, metrics, self.caches["val"])
+        self._measure_stability()
 
     def interpret(self, **values) -> None:
         options = InterpretOptions(**({"concepts": str(self.list), "minimum_hits": 3} | values))
@@ -119,6 +121,13 @@ class World:
         }
         described = table.schema.with_metadata({METADATA_KEY: json.dumps(metadata)})
         write_latents(self.runs / "pooled" / "latents.parquet", pa.Table.from_pylist(rows, described))
+
+    def _measure_stability(self) -> None:
+        """Of latent 0 of lucid one other training of two knows; of the others nothing was found."""
+        shares = [0.5, *[None] * (self.sae.shared_width - 1)]
+        runs = [self.runs / variant for variant in ("lucid", "shared_only", "pooled")]
+        figures = {"both": {"decoder": {"found": 0.5}}}
+        write_stability(runs[0] / STABILITY_FILE, runs, figures, {}, [shares, shares, []])
 
     @property
     def _training(self) -> dict[str, Any]:

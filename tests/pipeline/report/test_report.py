@@ -86,6 +86,7 @@ def test_every_page_has_a_language_a_title_one_main_heading_and_words_for_its_pi
 
 def test_every_number_of_the_metrics_stands_exactly_in_the_tables(pages, metrics):
     expected = {(key, repr(value)) for variant in metrics.values() for key, value in flatten(variant).items()}
+    expected |= {("stability.both.decoder.found", "0.5")}
     assert {(key, value) for key, value, _ in pages["index.html"].data} == expected
     assert ("reconstruction.vision.full_joint", "0.8674266656080118", "0.8674") in pages["index.html"].data
     assert ("reconstruction.text_to_vision.leak", "-0.11", "\N{MINUS SIGN}0.1100") in pages["index.html"].data
@@ -382,6 +383,13 @@ def test_a_dictionary_of_whole_pictures_has_pages_without_places(pages):
     assert "a red boat at sea" in page.text
     assert "reads every picture and every caption whole" in pages["pooled/concepts.html"].text
     assert "pooled is not shown: it reads one embedding of a whole picture" in pages["compare.html"].text
+
+
+def test_a_latents_page_says_how_many_other_seeds_found_it(pages):
+    assert "Found by other seeds 1 of 2" in pages["lucid/0000.html"].text
+    others = [page.text for path, page in pages.items() if path not in ("lucid/0000.html", "index.html")]
+    assert not any("Found by other seeds" in text for text in others)
+    assert "Found again, on both sides" in pages["index.html"].text
 
 
 def test_variants_lead_to_each_others_galleries_and_to_latents_of_the_same_name(pages):
