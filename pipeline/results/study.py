@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.results.catalogue import SECTIONS, Section
+from pipeline.results.catalogue import SECTIONS
 from pipeline.results.decimals import spread_text
+from pipeline.results.figure import Section
 from pipeline.results.markup import table_text
 
 Metrics = Mapping[str, Any]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import ConfigError
-from pipeline.results.catalogue import PAPER, SECTIONS, Figure, Section
+from pipeline.results.catalogue import PAPER, SECTIONS
 from pipeline.results.decimals import figure_text
+from pipeline.results.figure import Figure, Section
 from pipeline.results.markup import Markup, table_text
 from pipeline.results.run import Run
 

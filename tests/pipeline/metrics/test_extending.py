@@ -16,7 +16,7 @@ from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.results import study, tables
-from pipeline.results.catalogue import Figure, Section
+from pipeline.results.figure import Figure, Section
 from pipeline.results.run import Run, flatten
 from pipeline.results.study import study_tables
 from pipeline.results.tables import metric_tables
