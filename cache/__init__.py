@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cache.files.durable import DurableFile, sync
     from cache.files.lock import WriterLock
     from cache.format.manifest import Manifest, captions_of_shards, json_leaves
+    from cache.format.position_means import PositionMeans
     from cache.format.samples import SAMPLES_SCHEMA
     from cache.format.statistics import SideStatistics
     from cache.format.storage import StoredRows
@@ -72,6 +73,7 @@ __all__ = [
     "PairBatch",
     "PairLoader",
     "Placement",
+    "PositionMeans",
     "ShardActivations",
     "ShardContentError",
     "SideStatistics",
@@ -104,6 +106,7 @@ _HEAVY = {
     "files.durable": "DurableFile sync",
     "files.lock": "WriterLock",
     "format.manifest": "Manifest captions_of_shards json_leaves",
+    "format.position_means": "PositionMeans",
     "format.samples": "SAMPLES_SCHEMA",
     "format.statistics": "SideStatistics",
     "format.storage": "StoredRows",

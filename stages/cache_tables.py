@@ -7,7 +7,7 @@ import numpy as np
 from rich.filesize import decimal
 from rich.table import Table
 
-from cache import ActivationCache, SideStatistics, shown_text
+from cache import ActivationCache, shown_text
 from cache.operations import CacheInfo, Verification
 
 
@@ -82,6 +82,7 @@ def statistics_json(cache: ActivationCache) -> dict[str, Any]:
             "mean": statistics.mean.tolist(),
             "variance": statistics.variance.tolist(),
             "norm_quantiles": {str(q): norm for q, norm in statistics.norm_quantiles.items()},
+            "explained_by_position": _explained_by_position(cache, side),
         }
         for side, statistics in cache.statistics.items()
     }
@@ -89,7 +90,7 @@ def statistics_json(cache: ActivationCache) -> dict[str, Any]:
 
 def statistics_table(cache: ActivationCache) -> Table:
     """A column for each side."""
-    columns = {side: _summary(statistics) for side, statistics in cache.statistics.items()}
+    columns = {side: _summary(cache, side) for side in cache.statistics}
     table = Table(title=f"{cache}, {cache.manifest.storage_dtype}", title_justify="left", box=None)
     table.add_column("")
     for side in columns:
@@ -99,7 +100,8 @@ def statistics_table(cache: ActivationCache) -> Table:
     return table
 
 
-def _summary(statistics: SideStatistics) -> dict[str, str]:
+def _summary(cache: ActivationCache, side: str) -> dict[str, str]:
+    statistics, explained = cache.statistics[side], _explained_by_position(cache, side)
     deviation = np.sqrt(statistics.variance)
     return {
         "tokens": f"{statistics.count:,}",
@@ -111,8 +113,16 @@ def _summary(statistics: SideStatistics) -> dict[str, str]:
         "  median ": f"{np.median(deviation):.4g}",
         "  largest ": f"{deviation.max():.4g}",
         "variance of all channels together": f"{statistics.variance.sum():.4g}",
+        "  explained by position alone": "" if explained is None else f"{explained:.1%}",
         **{
             f"norm of a token, quantile {q:g}": f"{norm:.4g}" for q, norm in statistics.norm_quantiles.items()
         },
         "values clipped": f"{statistics.overflow:,}",
     }
+
+
+def _explained_by_position(cache: ActivationCache, side: str) -> float | None:
+    """Find what share of a side's variance the position of a token alone explains; None without variance."""
+    statistics = cache.statistics[side]
+    total = float(statistics.squared_deviation.sum())
+    return float(cache.position_means[side].between(statistics.mean).sum()) / total if total else None

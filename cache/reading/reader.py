@@ -26,11 +26,13 @@ from cache.format.layout import (
 )
 from cache.format.ledger_check import Checksums, check_ledger, progress
 from cache.format.manifest import Manifest, refuse_other_identity
+from cache.format.position_means import PositionMeans
 from cache.format.root import Completion, read_root
 from cache.format.storage import Calibration, StoredRows, as_tensor
 from cache.reading.buffers import Allocate, RecycledBuffers, ordinary
 from cache.reading.checksums import ChunkChecksums
 from cache.reading.pair_rows import naming_pairs
+from cache.reading.position_means import read_position_means
 from cache.reading.prefetch import prefetched
 from cache.reading.sharded_array import ShardedArray
 from cache.reading.stored_array import StoredArray
@@ -130,6 +132,17 @@ class ActivationCache(CacheTables):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @functools.cached_property
+    def position_means(self) -> dict[str, PositionMeans]:
+        """Exact means of "vision" and "text" at every position of a patch and of a token.
+
+        They are of the tokens that `statistics` are of, all of which are read for it.
+
+        Raises:
+            CacheCorruptError, CacheAccessError: as `read_pairs`.
+        """
+        return read_position_means(self, self.read_stored)
 
     @property
     def scratch_bytes(self) -> int:

@@ -116,7 +116,7 @@ class ConceptEncoder:
         activations: Activations,
         valid: Bool[Tensor, "item token"] | None,
     ) -> Float[Tensor, "item latent"]:
-        rows, offsets = (part.to(self._device) for part in sae.reader.rows(activations, valid))
+        rows, offsets = (part.to(self._device) for part in sae.reader.rows(side, activations, valid))
         codes = sae.encode(side, rows, "shared")
         refuse_not_finite(f"the dictionary's {side} codes", codes.values)
         return pool(codes, offsets, sae.shared_width, self._pooling)

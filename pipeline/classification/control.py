@@ -14,6 +14,7 @@ def before_training(sae: SparseAutoencoder, cache: ActivationCache, count: int) 
     drawn = []
     for seed in range(count):
         new = build_sae(sae.options, sae.vision_channels, sae.text_channels, seed)
+        new.centring = sae.centring
         new.initialise(statistics)
         drawn.append(new.eval())
     return drawn

@@ -1,10 +1,11 @@
 """Codes and directions with a column or a row per latent, and in their places: for looking at, not for training."""
 
+from math import prod
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cache import ActivationCache
@@ -20,21 +21,30 @@ _MODES: dict[Part, EncodeMode] = {"all": "full_joint", "shared": "shared", "priv
 
 @torch.inference_mode()
 def dense_codes(
-    sae: SparseAutoencoder, side: Side, activations: Float[Tensor, "*token channel"], part: Part = "shared"
+    sae: SparseAutoencoder,
+    side: Side,
+    activations: Float[Tensor, "*token channel"],
+    part: Part = "shared",
+    offsets: Int64[Tensor, " item_plus_1"] | None = None,
 ) -> Float[Tensor, "*token latent"]:
     """Encode activations with one column per latent.
 
     Args:
         sae: the dictionary.
         side: which side's activations they are.
-        activations: float32, raw cache units, such as `batch.vision_tokens` [pair, patch, channel].
+        activations: float32, as they are cached, such as `batch.vision_tokens` [pair, patch, channel].
         part: which latents.
+        offsets: where the rows of each image or caption begin, as `batch.text_offsets` says of `batch.text_tokens`.
+            Only a dictionary centred by position asks for it, and only of activations [token, channel].
 
     Raises:
-        ConfigError: the dictionary has no codes of this part.
+        ConfigError: the dictionary has no codes of this part; or is centred by position, and `offsets` is missing.
     """
     device = next(sae.parameters()).device
-    codes = sae.encode(side, activations.reshape(-1, activations.shape[-1]).to(device), _MODES[part])
+    rows = activations.reshape(-1, activations.shape[-1]).to(device)
+    if sae.centring is not None:
+        rows = sae.reader.read(side, rows, _offsets(activations, offsets).to(device))
+    codes = sae.encode(side, rows, _MODES[part])
     dense = codes.dense(sae.shared_width + sae.private_width)[:, _columns(sae, part)]
     return dense.reshape(*activations.shape[:-1], -1)
 
@@ -60,8 +70,23 @@ def heat_map(
         raise ConfigError(
             f"latent {latent}: the dictionary has the shared latents 0 to {sae.shared_width - 1}"
         )
-    fires = dense_codes(sae, "vision", cache.read_pairs([pair]).vision_tokens[0])[:, latent]
+    fires = dense_codes(sae, "vision", cache.read_pairs([pair]).vision_tokens)[0, :, latent]
     return fires.reshape(cache.manifest.grid).cpu().numpy()
+
+
+def _offsets(
+    activations: Float[Tensor, "*token channel"], offsets: Int64[Tensor, " item_plus_1"] | None
+) -> Int64[Tensor, " item_plus_1"]:
+    """Tell where each item's tokens begin: by default, the last dimension but one is an item's."""
+    if offsets is not None:
+        return offsets
+    *items, tokens, _ = activations.shape
+    if not items:
+        raise ConfigError(
+            "offsets: this dictionary is centred by position, so say where each item's tokens begin, such as "
+            "batch.text_offsets"
+        )
+    return torch.arange(prod(items) + 1) * tokens
 
 
 def _columns(sae: SparseAutoencoder, part: Part) -> slice:

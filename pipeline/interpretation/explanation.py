@@ -83,7 +83,7 @@ def explain(
             "lucid"
         )
     pixels = backbone.preprocess(picture)
-    patches = sae.reader.rows(backbone.encode_images(pixels[None])).rows
+    patches = sae.reader.rows("vision", backbone.encode_images(pixels[None])).rows
     vision = sae.encode("vision", patches, "shared")
     spelling, tokens = (
         _text_tokens(sae, backbone, text) if text else (None, patches.new_zeros(0, sae.text_channels))
@@ -109,7 +109,7 @@ def _text_tokens(
     token_ids, valid = backbone.tokenize([text])
     if not valid.any():
         raise ConfigError("text: has no words that the backbone knows; leave it out or write some")
-    rows = sae.reader.rows(backbone.encode_texts(token_ids), valid).rows
+    rows = sae.reader.rows("text", backbone.encode_texts(token_ids), valid).rows
     return backbone.spelling(token_ids[valid]), rows
 
 

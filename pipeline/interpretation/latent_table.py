@@ -214,7 +214,8 @@ def _read_captions(
     """Each pair with its caption's words and the largest shared code in each."""
     batch = cache.read_pairs(np.array(pairs))
     with torch.inference_mode():
-        codes = sae.encode("text", batch.text_tokens.to(next(sae.parameters()).device), "shared")
+        rows = sae.reader.pairs(batch).rows("text").to(next(sae.parameters()).device)
+        codes = sae.encode("text", rows, "shared")
         dense = codes.dense(sae.shared_width).T.cpu().numpy()
     offsets = batch.text_offsets.tolist()
     for row, pair in enumerate(pairs):

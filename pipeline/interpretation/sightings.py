@@ -128,7 +128,8 @@ class SplitSightings:
                 latents.setdefault(pair, []).append(latent)
         found: dict[int, dict[int, Float[np.ndarray, "row column"]]] = {latent: {} for latent in wanted}
         for batch in self._cache.iterate(_BATCH_PAIRS, np.array(sorted(latents), dtype=np.int64)):
-            for pair, tokens in zip(batch.pair.tolist(), batch.vision_tokens.to(self._device), strict=True):
+            pictures = self._sae.reader.pairs(batch).vision.to(self._device)
+            for pair, tokens in zip(batch.pair.tolist(), pictures, strict=True):
                 codes = self._sae.encode("vision", tokens, "shared")
                 for latent in latents[pair]:
                     heat = (codes.values * (codes.indices == latent)).sum(dim=1).cpu().numpy()

@@ -129,7 +129,10 @@ def _joined(saes: Mapping[Side, SparseAutoencoder], embedding: int) -> SparseAut
     options = vision.options
     if options.matching is None:
         options = options.model_copy(update={"matching": MatchingOptions(separate_epochs=None)})
-    joined = build_sae(options, vision.vision_channels, text.text_channels, embedding=embedding)
+    positions = None if vision.centring is None else vision.centring.positions
+    joined = build_sae(
+        options, vision.vision_channels, text.text_channels, embedding=embedding, positions=positions
+    )
     states = {side: sae.state_dict() for side, sae in saes.items()}
     new = joined.state_dict()
     taken = {name: states[_side_of(name)][name] for name in new if not name.startswith(_OF_BOTH_SIDES)}

@@ -85,8 +85,8 @@ class CategoryMaps:
     ) -> Float[Tensor, "query patch"]:
         """The frozen model's own cosine of each patch and the category's prompt."""
         asked = sorted({query.position for query in queries})
-        tokens = encoded.pairs.vision
-        embeddings = self._prompts.backbone.patch_embeddings(tokens[asked]).to(tokens.device)
+        tokens = encoded.batch.vision_tokens[asked]  # as the backbone has them, whatever the dictionary reads
+        embeddings = self._prompts.backbone.patch_embeddings(tokens).to(encoded.pairs.vision.device)
         patches = dict(zip(asked, embeddings, strict=True))
         maps = [
             cosine_maps(patches[query.position], self.concepts[query.category].embedding) for query in queries

@@ -126,6 +126,6 @@ def _texts(sae: SparseAutoencoder, backbone: "Backbone", texts: Sequence[str], p
     token_ids, valid = backbone.tokenize(list(texts))
     activations = backbone.encode_texts(token_ids)
     device = next(sae.parameters()).device
-    rows, offsets = (part.to(device) for part in sae.reader.rows(activations, valid))
+    rows, offsets = (part.to(device) for part in sae.reader.rows("text", activations, valid))
     codes = caption_codes(sae, rows, offsets, pooling)
     return _Vectors(codes.cpu().numpy(), activations.pooled.float().cpu().numpy())

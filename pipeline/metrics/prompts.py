@@ -65,7 +65,7 @@ class PromptEncoder:
         token_ids, valid = self.backbone.tokenize(list(texts))
         activations = self.backbone.encode_texts(token_ids)
         device = next(self.sae.parameters()).device
-        rows, offsets = (part.to(device) for part in self.sae.reader.rows(activations, valid))
+        rows, offsets = (part.to(device) for part in self.sae.reader.rows("text", activations, valid))
         kept = [ids[mask] for ids, mask in zip(token_ids, valid, strict=True)]
         return EncodedTexts(
             self.sae.encode("text", rows, "shared"), offsets, kept, activations.pooled.to(device)

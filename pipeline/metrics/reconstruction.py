@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from cache import StorageDtype
@@ -15,6 +15,7 @@ from pipeline.metrics.not_defined import NotDefined
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.crossing import cross_reconstruct
 from pipeline.sae.sides import SIDES, Side, other_side
+from pipeline.transport.plan import token_places
 
 ROUNDING: Mapping[StorageDtype, float] = {
     "float32": 2**-18,
@@ -30,8 +31,9 @@ class VarianceMeter:
     """R2 of several reconstructions of one side (LUCID, arXiv 2602.07311, A.1), over all its valid tokens.
 
     R2 = 1 - sum |h - h_hat|^2 / sum |h - mean h|^2, sums over tokens and channels, the mean over the evaluated
-    tokens. Sums are float64 in one pass: the total is taken about a nearby `centre` and corrected by the mean's
-    distance from it, which loses nothing when the centre is close to the mean.
+    tokens: over all of them, or over those at the same position of their image or caption, which shows what is
+    explained beyond the position. Sums are float64 in one pass: the total is taken about a nearby `centre` and
+    corrected by the means' distance from it, which loses nothing when the centre is close to the mean.
 
     Args:
         centre: Near the mean of the tokens.
@@ -45,14 +47,21 @@ class VarianceMeter:
         self._count = 0
         self._sum = torch.zeros_like(centre)
         self._squares = 0.0
+        self._counts_by_position = torch.zeros(0, dtype=torch.int64, device=centre.device)
+        self._sums_by_position = torch.zeros(0, len(centre), dtype=torch.float64, device=centre.device)
         self._errors: dict[str, float] = {}
 
-    def update_target(self, target: Float[Tensor, "token channel"]) -> None:
-        """Add the activations that are to be explained."""
+    def update_target(
+        self, target: Float[Tensor, "token channel"], offsets: Int64[Tensor, " item_plus_1"]
+    ) -> None:
+        """Add the activations that are to be explained; item i has the rows offsets[i] up to offsets[i + 1]."""
         shifted = target.double() - self._centre
         self._count += len(target)
         self._sum += shifted.sum(dim=0)
         self._squares += float(shifted.square().sum())
+        places = token_places(offsets, len(target))
+        self._counts_by_position = _added(self._counts_by_position, places.valid.sum(dim=0))
+        self._sums_by_position = _added(self._sums_by_position, places.padded(shifted).sum(dim=0))
 
     def update(
         self,
@@ -66,15 +75,45 @@ class VarianceMeter:
 
     def r2(self) -> dict[str, float]:
         """R2 of every reconstruction; empty where the activations do not vary."""
-        total = self._squares - float(self._sum.square().sum()) / max(1, self._count)
-        if total <= self._rounding**2 * self._squares_about_zero:
+        return self._shares(self._total)
+
+    def r2_beyond_position(self) -> dict[str, float]:
+        """The same against the mean of every position; empty where activations at one position do not vary."""
+        return self._shares(self._total_within_positions)
+
+    def r2_of_position(self) -> float | None:
+        """R2 of the mean of every position, which knows nothing else; None where the activations do not vary."""
+        return 1.0 - self._total_within_positions / self._total if self._varies(self._total) else None
+
+    @property
+    def _total(self) -> float:
+        return self._squares - float(self._sum.square().sum()) / max(1, self._count)
+
+    @property
+    def _total_within_positions(self) -> float:
+        squared_sums = self._sums_by_position.square().sum(dim=1)
+        return self._squares - float((squared_sums / self._counts_by_position.clamp_min(1)).sum())
+
+    def _shares(self, total: float) -> dict[str, float]:
+        if not self._varies(total):
             return {}
         return {name: 1.0 - error / total for name, error in self._errors.items()}
+
+    def _varies(self, total: float) -> bool:
+        return total > self._rounding**2 * self._squares_about_zero
 
     @property
     def _squares_about_zero(self) -> float:
         moved = 2 * self._sum @ self._centre + self._count * self._centre @ self._centre
         return self._squares + float(moved)
+
+
+def _added(sums: Shaped[Tensor, "position *rest"], more: Shaped[Tensor, "longest *rest"]) -> Tensor:
+    """Add sums by position, of which either may know more positions than the other."""
+    longer, shorter = (more, sums) if len(more) > len(sums) else (sums, more)
+    total = longer.clone()
+    total[: len(shorter)] += shorter
+    return total
 
 
 class ReconstructionMeter(Meter):
@@ -107,7 +146,8 @@ class ReconstructionMeter(Meter):
         """
         for side in SIDES:
             meter, target, other = self._meters[side], encoded.activations(side), other_side(side)
-            meter.update_target(target)
+            offsets = encoded.offsets(side)
+            meter.update_target(self._sae.reader.restored(side, target, offsets), offsets)
             for mode, codes in encoded.codes[side].items():
                 meter.update(f"{side}/{mode}", target, self._sae.decode(side, codes))
             cross_modes: dict[str, EncodeMode] = {"shared": "shared", "full": encoded.full_mode}
@@ -118,15 +158,35 @@ class ReconstructionMeter(Meter):
     def result(self) -> dict[str, Any]:
         """R2 per side and mode, and across sides of `shared`, `full` and, with private latents, `leak`.
 
-        A side without variance has no R2, neither from its own codes nor from the other side's.
+        `positional` has the same against the mean of every position instead of the mean of all, and `position` what
+        these means alone explain; neither exists of a dictionary that knows no places. A side without variance has no
+        R2, neither from its own codes nor from the other side's.
         """
+        still = "the {side} activations of this split do not vary beyond rounding"
+        result = self._result({side: meter.r2() for side, meter in self._meters.items()}, still)
+        if not self._sae.reader.knows_places:
+            return result
+        alone = {side: meter.r2_of_position() for side, meter in self._meters.items()}
+        beyond = {side: meter.r2_beyond_position() for side, meter in self._meters.items()}
+        return result | {
+            "position": {
+                side: NotDefined(still.format(side=side)) if share is None else share
+                for side, share in alone.items()
+            },
+            "positional": self._result(
+                beyond,
+                "the {side} activations of this split that are at one position do not vary beyond rounding",
+            ),
+        }
+
+    def _result(self, found: Mapping[Side, dict[str, float]], still: str) -> dict[str, Any]:
+        """Arrange each side's R2 by what it is of; where there is none, say why in the words of `still`."""
         result: dict[str, Any] = {}
         for side in SIDES:
             own, across = side, f"{other_side(side)}_to_{side}"
-            r2 = self._meters[side].r2()
+            r2 = found[side]
             if not r2:
-                still = NotDefined(f"the {side} activations of this split do not vary beyond rounding")
-                result |= {own: still, across: still}
+                result |= dict.fromkeys((own, across), NotDefined(still.format(side=side)))
                 continue
             for part in (own, across):
                 start = f"{part}/"

@@ -37,6 +37,28 @@ RECONSTRUCTION = Section(
     ),
 )  # fmt: skip
 
+POSITION = Section(
+    "Reconstruction beyond position",
+    "The same R² against the mean of every position instead of the mean of all. Where a patch or a token stands "
+    "explains much of it alone (position alone, against the mean of all), and 0 is as good as knowing only that: a "
+    "crossing below 0 carries less than the position would. A dictionary of pooled embeddings knows no positions.",
+    (
+        *(
+            Figure(
+                figure.key.replace("reconstruction", "reconstruction.positional"),
+                f"{figure.label}, beyond position",
+                figure.better,
+                f"{figure.column}, beyond position"
+                if "self" in figure.column or "cross" in figure.column
+                else "",
+            )
+            for figure in RECONSTRUCTION.figures
+        ),
+        Figure("reconstruction.position.vision", "Vision, position alone", ""),
+        Figure("reconstruction.position.text", "Text, position alone", ""),
+    ),
+)
+
 GROUNDING = Section(
     "Grounding",
     "Does the heat map of a named object lie on that object? (Paper's table 3.) Mass@obj is the share of the heat "
@@ -251,6 +273,7 @@ STABILITY = Section(
 
 SECTIONS = (
     RECONSTRUCTION,
+    POSITION,
     GROUNDING,
     CONTROLS,
     DEGENERACY,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
-import numpy as np
 from jaxtyping import Float, Int64
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
+from pipeline.sae.centring import PositionalCentring
 from pipeline.sae.image_level import ImageLevelReadout
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses
+from pipeline.sae.moments import SideMoments
 from pipeline.sae.options import SHARED_WEIGHTS, ArchitectureOptions
 from pipeline.sae.pairs import Pairs
-from pipeline.sae.reader import READERS, PairReader
+from pipeline.sae.reader import READERS, CentredReader, PairReader
 from pipeline.sae.sides import Side
 from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.options import TransportOptions
@@ -25,24 +25,17 @@ from pipeline.transport.options import TransportOptions
 EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
 
 
-class SideMoments(Protocol):
-    """What a dictionary needs of a cache's statistics: exact float64 moments per channel."""
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Mean activation [channel], raw cache units."""
-
-    @property
-    def variance(self) -> NDArray[np.float64]:
-        """Variance of the activations [channel], raw cache units squared."""
-
-
 class SparseAutoencoder(nn.Module, ABC):
-    """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units."""
+    """A sparse autoencoder over both sides of a pair. Activations come and go in raw cache units.
+
+    They come as its `reader` reads them, and `reader.restored` gives back what they were before.
+    """
 
     options: ArchitectureOptions
     image_level: ImageLevelReadout | None
     """With `ImageLevelOptions`, the shared latents of whole images, which follow the `shared_width` of patches."""
+    centring: PositionalCentring | None
+    """With `centring: position`, what is taken away from every token that is read."""
     vision_channels: int
     """Width of what it reads of an image; `text_channels` of a caption."""
     text_channels: int
@@ -60,6 +53,7 @@ class SparseAutoencoder(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.register_module("image_level", None)
+        self.register_module("centring", None)
 
     @property
     def item_width(self) -> int:
@@ -69,7 +63,7 @@ class SparseAutoencoder(nn.Module, ABC):
     @property
     def reader(self) -> PairReader:
         """What reads pairs for it."""
-        return READERS[self.options.reads]
+        return READERS[self.options.reads] if self.centring is None else CentredReader(self.centring)
 
     @abstractmethod
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:

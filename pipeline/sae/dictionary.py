@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from pipeline.sae.base import SideMoments
 from pipeline.sae.linear_decoder import LinearDecoder
+from pipeline.sae.moments import SideMoments
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.encode import sparse_autoencode, sparse_encode
 from pipeline.sparse.products import sampled_dot

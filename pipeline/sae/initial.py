@@ -12,9 +12,13 @@ def initial_sae(options: ArchitectureOptions, cache: ActivationCache, seed: int)
 
     Raises:
         ConfigError: the widths do not fit the options.
-        CacheCorruptError, CacheAccessError: pooled embeddings cannot be read.
+        CacheCorruptError, CacheAccessError: pooled embeddings, or the means of positions, cannot be read.
     """
     reader = READERS[options.reads]
-    sae = build_sae(options, *reader.channels(cache.manifest), seed, cache.manifest.embedding)
-    sae.initialise(reader.statistics(cache))
+    manifest = cache.manifest
+    positions = (manifest.patches, manifest.context_length)
+    sae = build_sae(options, *reader.channels(manifest), seed, manifest.embedding, positions)
+    if sae.centring is not None:
+        sae.centring.fit(cache)
+    sae.initialise(sae.reader.statistics(cache))
     return sae

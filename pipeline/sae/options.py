@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.config import Options
 
 Inputs = Literal["tokens", "pooled"]
+Centring = Literal["global", "position"]
 
 SHARED_WEIGHTS = "the sides have weights in common, so one side's latents cannot be given other numbers"
 """Why there is nothing to match, as messages say it."""
@@ -41,6 +42,12 @@ class ArchitectureOptions(Options):
 
     architecture: str
     latents: int
+    centring: Centring = Field(
+        default="global",
+        description="what is taken away from a patch or a token before it is read: nothing but what the architecture "
+        "takes, or also what it is on average at its position, with the mean of all put back. A decoded activation is "
+        "without it too, until it is put back",
+    )
     matching: MatchingOptions | None = Field(
         default=None, description="match the sides' latents during training; null leaves them as they fall"
     )
@@ -54,6 +61,12 @@ class ArchitectureOptions(Options):
     def reindexable(self) -> bool:
         """Whether each side has latents of its own, which can be renumbered; not unless the architecture says so."""
         return False
+
+    @model_validator(mode="after")
+    def _has_positions(self) -> Self:
+        if self.centring == "position" and self.reads == "pooled":
+            raise ValueError("centring: pooled embeddings have no position; leave it out, or read tokens")
+        return self
 
     @model_validator(mode="after")
     def _sides_can_be_matched(self) -> Self:

@@ -19,6 +19,8 @@ from torch.nn.functional import pad
 
 from cache import SideStatistics
 from pipeline.errors import RunError
+from pipeline.sae.centring import PositionalCentring
+from pipeline.sae.moments import SideMoments
 from pipeline.sae.options import Inputs
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
@@ -71,7 +73,7 @@ class PairReader:
         """Tell the widths of what is read of an image and of a caption."""
         return source.vision_channels, source.text_channels
 
-    def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
+    def statistics(self, cache: ActivationCache) -> Mapping[str, SideMoments]:
         """Hand out exact moments of what is read of a cache's pairs, by side."""
         return cache.statistics
 
@@ -83,10 +85,31 @@ class PairReader:
         """Read a cached batch; on its device."""
         return Pairs(batch.vision_tokens, batch.text_tokens, batch.text_offsets)
 
-    def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
+    def read(
+        self, side: Side, rows: Float[Tensor, "token channel"], offsets: Int64[Tensor, " item_plus_1"]
+    ) -> Float[Tensor, "token channel"]:
+        """Turn the backbone's rows of some items into what is read of them; here it is the rows themselves.
+
+        Args:
+            side: "vision" or "text".
+            rows: of the items, one after another.
+            offsets: item i has the rows offsets[i] up to offsets[i + 1].
+        """
+        return rows
+
+    def restored(
+        self, side: Side, rows: Float[Tensor, "token channel"], offsets: Int64[Tensor, " item_plus_1"]
+    ) -> Float[Tensor, "token channel"]:
+        """Undo `read`, also of rows that a dictionary has rebuilt."""
+        return rows
+
+    def rows(
+        self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"] | None = None
+    ) -> Rows:
         """Read images or texts fresh from a backbone, on its device.
 
         Args:
+            side: "vision" for images, "text" for texts.
             activations: of the images or texts.
             valid: which tokens are; by default all, as patches are.
         """
@@ -94,12 +117,13 @@ class PairReader:
         if valid is None:
             valid = torch.ones(tokens.shape[:2], dtype=torch.bool)
         valid = valid.to(tokens.device)
-        return Rows(tokens[valid], pad(valid.sum(dim=1).cumsum(dim=0), (1, 0)))
+        offsets = pad(valid.sum(dim=1).cumsum(dim=0), (1, 0))
+        return Rows(self.read(side, tokens[valid], offsets), offsets)
 
     def texts(self, backbone: Backbone, texts: Sequence[str]) -> Rows:
         """Read texts, in one forward pass of the backbone."""
         token_ids, valid = backbone.tokenize(list(texts))
-        return self.rows(backbone.encode_texts(token_ids), valid)
+        return self.rows("text", backbone.encode_texts(token_ids), valid)
 
     def refuse_other_widths(self, read: tuple[int, int], source: Widths, name: str, remedy: str) -> None:
         """Refuse to go on where the activations of `source`, called `name`, are not as wide as the dictionary reads.
@@ -114,6 +138,39 @@ class PairReader:
                 )
 
 
+class CentredReader(PairReader):
+    """Reads every patch and every token, less what they are on average where they stand."""
+
+    def __init__(self, centring: PositionalCentring) -> None:
+        """Read with these shifts."""
+        self._centring = centring
+
+    def statistics(self, cache: ActivationCache) -> Mapping[str, SideMoments]:
+        """Compute exact moments of what is read of a cache's pairs, by side, from the cache's own."""
+        return {
+            side: self._centring.moments(side, cache.statistics[side], cache.position_means[side])
+            for side in SIDES
+        }
+
+    def pairs(self, batch: PairBatch) -> Pairs:
+        """Read a cached batch, less the shifts; on its device."""
+        vision = self._centring.shift("vision").to(batch.vision_tokens.device)
+        text = self.read("text", batch.text_tokens, batch.text_offsets)
+        return Pairs(batch.vision_tokens - vision, text, batch.text_offsets)
+
+    def read(
+        self, side: Side, rows: Float[Tensor, "token channel"], offsets: Int64[Tensor, " item_plus_1"]
+    ) -> Float[Tensor, "token channel"]:
+        """Take the shifts away."""
+        return rows - self._centring.of_rows(side, offsets, len(rows))
+
+    def restored(
+        self, side: Side, rows: Float[Tensor, "token channel"], offsets: Int64[Tensor, " item_plus_1"]
+    ) -> Float[Tensor, "token channel"]:
+        """Put the shifts back."""
+        return rows + self._centring.of_rows(side, offsets, len(rows))
+
+
 class PooledReader(PairReader):
     """Reads the pooled embedding of either side."""
 
@@ -125,7 +182,7 @@ class PooledReader(PairReader):
         """Tell the width of the embeddings, twice."""
         return source.embedding, source.embedding
 
-    def statistics(self, cache: ActivationCache) -> Mapping[str, SideStatistics]:
+    def statistics(self, cache: ActivationCache) -> Mapping[str, SideMoments]:
         """Compute moments of the embeddings, which are read for it, each image and caption once."""
         rows = {"vision": np.unique(cache.pair_images), "text": np.unique(cache.pair_captions)}
         return {side: _moments(cache, f"{side}/pooled", some) for side, some in rows.items()}
@@ -139,7 +196,9 @@ class PooledReader(PairReader):
         offsets = torch.arange(len(batch.pair) + 1, device=batch.text_offsets.device)
         return Pairs(batch.vision_pooled[:, None], batch.text_pooled, offsets)
 
-    def rows(self, activations: Activations, valid: Bool[Tensor, "item token"] | None = None) -> Rows:
+    def rows(
+        self, side: Side, activations: Activations, valid: Bool[Tensor, "item token"] | None = None
+    ) -> Rows:
         """Read the embeddings, whatever is valid."""
         pooled = activations.pooled
         return Rows(pooled, torch.arange(len(pooled) + 1, device=pooled.device))

@@ -56,6 +56,7 @@ def build_sae(
     text_channels: int,
     seed: int = 0,
     embedding: int | None = None,
+    positions: tuple[int, int] | None = None,
 ) -> "SparseAutoencoder":
     """Build a new SAE with random weights drawn from `seed`.
 
@@ -65,6 +66,7 @@ def build_sae(
         text_channels: width of what it reads of a caption. `PairReader.channels` knows both.
         seed: decides the weights.
         embedding: width of the images' pooled embeddings, for its image-level latents; without it there are none.
+        positions: how many an image and a caption have at most, for centring by position; without it there is none.
 
     Raises:
         ConfigError: the architecture does not exist, a value is out of range, or the widths do not fit the options.
@@ -75,6 +77,9 @@ def build_sae(
     image_level = getattr(checked, "image_level", None)
     if image_level is not None and embedding is not None:
         sae.image_level = _imported("pipeline.sae.image_level:ImageLevelReadout")(image_level, embedding)
+    if checked.centring == "position" and positions is not None:
+        widths = (vision_channels, text_channels)
+        sae.centring = _imported("pipeline.sae.centring:PositionalCentring")(positions, widths)
     return sae
 
 

@@ -27,6 +27,8 @@ VERSION = 2
 _KEYS = ("version", "options", "vision_channels", "text_channels", "training")
 _EMBEDDING = "embedding"
 """The key of a dictionary with image-level latents."""
+_POSITIONS = ("patches", "context_length")
+"""The keys of a dictionary that is centred by position: how many an image and a caption have."""
 
 
 def save_sae(
@@ -57,6 +59,8 @@ def save_sae(
     }
     if sae.image_level is not None:
         config[_EMBEDDING] = sae.image_level.embedding
+    if sae.centring is not None:
+        config |= dict(zip(_POSITIONS, sae.centring.positions, strict=True))
     write_tensors(folder / MODEL_FILE, sae.state_dict(), {"config": json.dumps(config, sort_keys=True)})
     write_sealed(folder / CONFIG_FILE, config | ({} if curves is None else {"curves": dict(curves)}))
 
@@ -101,19 +105,22 @@ def _read_config(path: Path) -> dict[str, Any]:
     absent = [key for key in _KEYS if key not in config]
     if absent:
         raise RunError(f"{path}: has no key {absent[0]}; {RETRAIN}")
-    return {key: config[key] for key in (*_KEYS, _EMBEDDING) if key in config}
+    return {key: config[key] for key in (*_KEYS, _EMBEDDING, *_POSITIONS) if key in config}
 
 
 def _built(config: Mapping[str, Any]) -> SparseAutoencoder:
     widths = (config["vision_channels"], config["text_channels"])
-    return build_sae(config["options"], *widths, embedding=config.get(_EMBEDDING))
+    patches, context_length = (config.get(key) for key in _POSITIONS)
+    positions = (patches, context_length) if patches and context_length else None
+    return build_sae(config["options"], *widths, embedding=config.get(_EMBEDDING), positions=positions)
 
 
 def _expected_layouts(path: Path, config: Mapping[str, Any]) -> dict[str, Layout]:
     """Of all tensors of such an SAE; none of them is allocated."""
-    for key in ("vision_channels", "text_channels", _EMBEDDING):
+    for key in ("vision_channels", "text_channels", _EMBEDDING, *_POSITIONS):
         if key in config and (type(config[key]) is not int or config[key] < 1):
-            raise RunError(f"{path}: {key} is {config[key]!r:.80}, not a number of channels; {RETRAIN}")
+            what = "positions" if key in _POSITIONS else "channels"
+            raise RunError(f"{path}: {key} is {config[key]!r:.80}, not a number of {what}; {RETRAIN}")
     try:
         with torch.device("meta"):
             return {name: Layout.of(tensor) for name, tensor in _built(config).state_dict().items()}

@@ -115,11 +115,15 @@ def test_stats_shows_both_sides_and_gives_every_channel(source):
     shown = concord_cache("stats", source)
     assert "vision" in shown and "text" in shown and "values clipped" in shown
     found = json.loads(concord_cache("stats", source, "--json"))
-    statistics = ActivationCache.open(source).statistics
+    with ActivationCache.open(source) as cache:
+        statistics, means = cache.statistics, cache.position_means
     for side in ("vision", "text"):
         np.testing.assert_array_equal(found[side]["mean"], statistics[side].mean)
         np.testing.assert_array_equal(found[side]["variance"], statistics[side].variance)
         assert found[side]["count"] == statistics[side].count
+        share = means[side].between(statistics[side].mean).sum() / statistics[side].squared_deviation.sum()
+        assert found[side]["explained_by_position"] == share
+        assert f"{share:.1%}" in shown
         assert list(found[side]["norm_quantiles"].values()) == list(statistics[side].norm_quantiles.values())
 
 

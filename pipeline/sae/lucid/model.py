@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.sae.auxiliary import LatentActivity
-from pipeline.sae.base import EncodeMode, SideMoments, SparseAutoencoder
+from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.dictionary import Dictionary
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, weighted_sum
@@ -29,6 +29,7 @@ from pipeline.sae.lucid.terms import (
     self_terms,
     transport_cost,
 )
+from pipeline.sae.moments import SideMoments
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes

@@ -12,9 +12,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
-from pipeline.sae.base import EncodeMode, SideMoments, SparseAutoencoder
+from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
+from pipeline.sae.moments import SideMoments
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder

@@ -104,7 +104,7 @@ def test_rounding_alone_is_no_variance(seed: int, exponent: float, stored_as: An
     rounded = constant * (1 + ROUNDING[stored_as] * generator.uniform(-1, 1, (50, 6)))
     meter = VarianceMeter(torch.zeros(6, dtype=torch.float64), ROUNDING[stored_as])
     target = torch.tensor(rounded, dtype=torch.float64)
-    meter.update_target(target)
+    meter.update_target(target, torch.tensor([0, len(target)]))
     meter.update("zeros", target, torch.zeros_like(target))
     assert meter.r2() == {}
 
@@ -114,7 +114,7 @@ def test_variance_beyond_rounding_is_explained_however_far_from_zero(stored_as: 
     offset = 0.05 / ROUNDING[stored_as]
     target = torch.randn(400, 6, dtype=torch.float64) + offset
     meter = VarianceMeter(torch.full((6,), offset, dtype=torch.float64), ROUNDING[stored_as])
-    meter.update_target(target)
+    meter.update_target(target, torch.tensor([0, len(target)]))
     meter.update("mean", target, target.mean(dim=0).expand_as(target))
     assert meter.r2() == {"mean": pytest.approx(0, abs=1e-9)}
 

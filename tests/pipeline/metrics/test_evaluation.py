@@ -112,11 +112,19 @@ def test_keys_of_a_dictionary_with_private_latents(build_cache: BuildCache, back
         "counts",
     }
     reconstruction = metrics["reconstruction"]
-    assert set(reconstruction) == {"vision", "text", "text_to_vision", "vision_to_text"}
-    for side in ("vision", "text"):
-        assert set(reconstruction[side]) == {"full_joint", "full_global", "shared", "private"}
-    for direction in ("text_to_vision", "vision_to_text"):
-        assert set(reconstruction[direction]) == {"shared", "full", "leak"}
+    assert set(reconstruction) == {
+        "vision",
+        "text",
+        "text_to_vision",
+        "vision_to_text",
+        "position",
+        "positional",
+    }
+    for against in (reconstruction, reconstruction["positional"]):
+        for side in ("vision", "text"):
+            assert set(against[side]) == {"full_joint", "full_global", "shared", "private"}
+        for direction in ("text_to_vision", "vision_to_text"):
+            assert set(against[direction]) == {"shared", "full", "leak"}
     assert {name: set(scores) for name, scores in metrics["grounding"].items()} == dict.fromkeys(
         MAPS, GROUNDING_KEYS
     )

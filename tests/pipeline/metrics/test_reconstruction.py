@@ -28,7 +28,7 @@ def test_r2_in_parts_equals_r2_of_the_whole_far_from_zero() -> None:
     guess = (target + 0.5 * generator.standard_normal((900, 6))).astype(np.float32)
     meter = VarianceMeter(torch.tensor(target[:100].mean(axis=0, dtype=np.float64)))
     for rows in np.array_split(np.arange(900), 7):
-        meter.update_target(torch.tensor(target[rows]))
+        meter.update_target(torch.tensor(target[rows]), torch.tensor([0, len(rows)]))
         meter.update("guess", torch.tensor(target[rows]), torch.tensor(guess[rows]))
     assert meter.r2()["guess"] == pytest.approx(r2(target, guess), rel=1e-6)
 
@@ -36,11 +36,11 @@ def test_r2_in_parts_equals_r2_of_the_whole_far_from_zero() -> None:
 def test_predicting_the_mean_scores_zero_and_constant_activations_have_no_score() -> None:
     target = torch.randn(50, 4)
     meter = VarianceMeter(torch.zeros(4, dtype=torch.float64))
-    meter.update_target(target)
+    meter.update_target(target, torch.tensor([0, 50]))
     meter.update("mean", target, target.mean(dim=0).expand_as(target))
     assert meter.r2()["mean"] == pytest.approx(0, abs=1e-6)
     constant = VarianceMeter(torch.ones(4, dtype=torch.float64))
-    constant.update_target(torch.ones(5, 4))
+    constant.update_target(torch.ones(5, 4), torch.tensor([0, 5]))
     constant.update("mean", torch.ones(5, 4), torch.ones(5, 4))
     assert constant.r2() == {}
 
