@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.cost import code_length, code_similarity
 from pipeline.transport.guidance import column_mass, context_weights, tilt_cost
+from pipeline.transport.null_token import sinkhorn_with_null_token
 from pipeline.transport.options import TransportOptions
 from pipeline.transport.plan import TokenPlaces, TransportPlan
 from pipeline.transport.sinkhorn import sinkhorn
@@ -54,5 +55,10 @@ def couple(
             weights = context_weights(similarity, code_length(context))
             guided = tilt_cost(guided, weights, guidance.lambda_global)
             columns = column_mass(weights, columns)
-        plan = sinkhorn(guided, valid, rows, columns, options.epsilon, options.iterations)
+        problem = (guided, valid, rows, columns, options.epsilon, options.iterations)
+        plan = (
+            sinkhorn_with_null_token(*problem, guidance.null_mass)
+            if guidance.null_mass
+            else sinkhorn(*problem)
+        )
     return Coupling(TransportPlan(plan, tokens), cost)

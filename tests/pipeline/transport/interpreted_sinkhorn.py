@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.sparse.availability import triton_reason
 from pipeline.transport import sinkhorn_eager, sinkhorn_triton
+from pipeline.transport.null_token import sinkhorn_with_null_token
 from pipeline.transport.sinkhorn import sinkhorn
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,6 +84,14 @@ def test_a_cost_that_is_not_a_number_is_seen_in_the_plan_of_its_pair_alone() -> 
     plan = sinkhorn_triton.solve(cost, *others, EPSILON, 3)[0]
     assert plan[0].isfinite().all()
     assert plan[1].isnan().any()
+
+
+def test_the_kernels_serve_a_null_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost, valid, rows, columns = draw([6, 2], 196)
+    found = sinkhorn_with_null_token(cost, valid, rows, columns, EPSILON, 3, 0.8)
+    monkeypatch.setattr(sinkhorn_triton, "fits", lambda cost: False)
+    expected = sinkhorn_with_null_token(cost, valid, rows, columns, EPSILON, 3, 0.8)
+    assert largest_difference(found, expected) <= 2e-6
 
 
 def test_the_operator_takes_the_kernels_where_they_fit_and_the_twin_elsewhere(

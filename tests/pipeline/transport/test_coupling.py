@@ -85,6 +85,16 @@ def test_guided_plan_is_that_of_the_weights_of_the_dense_mean_code(lengths: list
         torch.testing.assert_close(coupling.plan.plan[n, :, :length], expected)
 
 
+def test_null_mass_is_left_out_of_the_guided_plan() -> None:
+    tokens = coupled([4, 0, 2], 1, GuidanceOptions()).plan.plan.sum(dim=1)
+    left = coupled([4, 0, 2], 1, GuidanceOptions(null_mass=0.8)).plan.plan.sum(dim=1)
+    torch.testing.assert_close(left, 0.2 * tokens)
+    assert torch.equal(
+        coupled([4, 0, 2], 1, GuidanceOptions(null_mass=0.0)).plan.plan,
+        coupled([4, 0, 2], 1, GuidanceOptions()).plan.plan,
+    )
+
+
 def test_all_guided_weights_zero_keep_the_uniform_marginal() -> None:
     uniform = torch.tensor([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
     weights = torch.tensor([[0.0, 0.0, 0.0], [0.2, 0.0, 0.6]])
