@@ -101,7 +101,7 @@ def test_fit_takes_the_sections_as_mappings_and_refuses_what_the_file_would(proj
     with pytest.raises(concord.ConcordError, match=r"sae\.latent: no such option"):
         concord.fit(cache, {"latent": 16}, train)
     with pytest.raises(concord.ConcordError, match=r"train\.epochs: "):
-        concord.fit(cache, None, {"epochs": 0})
+        concord.fit(cache, None, {"epochs": -1})
 
 
 @pytest.mark.parametrize("workers", [0, 1])
