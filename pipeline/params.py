@@ -1,7 +1,7 @@
 """`params.yaml` as one typed value: every stage's options, validated before any work starts."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -20,10 +20,9 @@ from pipeline.language_models.options import HallucinationOptions
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.options_file import read_options_file
 from pipeline.report.options import ReportOptions
-from pipeline.results.options import StudyOptions
 from pipeline.sae.options import ArchitectureOptions
 from pipeline.sae.registry import ARCHITECTURES, options_type
-from pipeline.training.options import TrainOptions
+from pipeline.training.options import CONTROLS, ControlName, TrainOptions
 from pipeline.world.scenes.options import ScenesOptions
 
 
@@ -69,7 +68,29 @@ class Variant(Options):
 
     def with_seed(self, seed: int) -> "Variant":
         """The same recipe with another seed for initial weights and batch order."""
-        return Variant.parse(self.model_dump() | {"train": self.train.model_dump() | {"seed": seed}}, "")
+        return self._changed({"seed": seed}, {})
+
+    def scaled(self, budget: int, sparsity: int) -> "Variant":
+        """The same recipe with its epochs multiplied by `budget` and its active latents divided by `sparsity`.
+
+        Epochs before a match are a part of all epochs, and grow with them; of each Top-K at least one latent is left.
+        """
+        sae = self.sae.model_dump()
+        changes: dict[str, Any] = {
+            key: max(1, sae[key] // sparsity) for key in ("k", "k_shared", "k_private") if key in sae
+        }
+        if sae["matching"] and sae["matching"]["separate_epochs"]:
+            epochs = sae["matching"]["separate_epochs"] * budget
+            changes["matching"] = sae["matching"] | {"separate_epochs": epochs}
+        return self._changed({"epochs": self.train.epochs * budget}, changes)
+
+    def as_control(self, name: ControlName) -> "Variant":
+        """The same recipe, kept from learning something."""
+        return self._changed(CONTROLS[name], {})
+
+    def _changed(self, train: Mapping[str, Any], sae: Mapping[str, Any]) -> "Variant":
+        values = {"train": self.train.model_dump() | dict(train), "sae": self.sae.model_dump() | dict(sae)}
+        return Variant.parse(values, "")
 
 
 class Params(Options):
@@ -91,7 +112,6 @@ class Params(Options):
     classify: ClassificationOptions
     hallucination: HallucinationOptions | None = None
     report: ReportOptions
-    study: StudyOptions
 
     @field_validator("variants")
     @classmethod

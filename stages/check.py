@@ -5,7 +5,7 @@ the machine, and the graph.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from pipeline.language_models.options import StateOptions
 from pipeline.params import Params
 from pipeline.training.loop import resolve_device
 from stages.graph_check import graph_problems
-from stages.paths import COMPANIONS, SCENES, cache_path
+from stages.paths import COMPANIONS, SCENES, STUDY_PARAMS, cache_path
+from stages.study_options import study_options
 
 NEEDED_SPLITS = ("train", "val")
 """Those that are trained and measured on."""
@@ -55,25 +56,36 @@ def problems(params: Params, path: Path) -> list[str]:
         _missing_data,
     )
     found = [problem for check in checks for problem in check(params)]
+    found += _study_problems(params, path.parent / STUDY_PARAMS)
     return found + list(graph_problems(params, path))
 
 
 def _unknown_variants(params: Params) -> Iterator[str]:
-    study = params.study
-    named = {
-        "study.variants": study.variants,
-        "study.classify": study.classify,
-        "report.variant": [params.report.variant],
-    }
+    yield from _unknown("report.variant", [params.report.variant], params.variants)
+
+
+def _study_problems(params: Params, file: Path) -> Iterator[str]:
+    """Names in the file of the study, if there is one, that the options do not have."""
+    if not file.exists():
+        return
+    try:
+        study = study_options(file)
+    except ConfigError as error:
+        yield from (f"{file}: {line}" for line in str(error).splitlines())
+        return
+    yield from _unknown(f"{file}: candidates", study.candidates, params.variants)
+    named = {"baseline": [study.baseline], "controlled": study.controlled, "classify": study.classify}
     for key, names in named.items():
         for name in names:
-            if name not in params.variants:
-                known = ", ".join(params.variants)
-                yield f"{key}: no variant {name!r}{nearest(name, params.variants)}; the variants are {known}"
-    for name in study.classify:
-        if name not in study.variants:
-            yield f"study.classify: {name!r} is not in study.variants, so nothing repeats its training; add it there"
-    yield from _refused(study.refuse_seed_twice, params.train.seed)
+            if name not in study.candidates:
+                yield f"{file}: {key}: {name!r} is no candidate, so nothing trains it; add it there"
+
+
+def _unknown(key: str, names: Iterable[str], variants: Mapping[str, object]) -> Iterator[str]:
+    for name in names:
+        if name not in variants:
+            known = ", ".join(variants)
+            yield f"{key}: no variant {name!r}{nearest(name, variants)}; the variants are {known}"
 
 
 def _missing_splits(params: Params) -> Iterator[str]:

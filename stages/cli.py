@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import ConfigError
+from pipeline.training.options import ControlName
 from stages.cache_cli import cache_app
 from stages.command_group import Commands
 from stages.figure_cli import figure_app
-from stages.paths import PARAMS, RUNS, TRAINING_SPLIT, cache_path, run_folder
+from stages.paths import PARAMS, RUNS, STUDY_PARAMS, TRAINING_SPLIT, cache_path, run_folder
 from stages.terminal import Terminal
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -206,11 +207,29 @@ def report(
 
 @app.command()
 def study(params: ParamsOption = PARAMS) -> None:
-    """Compare every variant over several seeds in one table."""
+    """Set side by side what is measured of the study so far, and say what is left: docs/results.md."""
     from stages.stage_options import stage_options
     from stages.study import write_study
+    from stages.study_options import study_options
 
-    write_study(stage_options(params))
+    write_study(stage_options(params), study_options(STUDY_PARAMS))
+
+
+@app.command()
+def repeat(
+    variant: VariantArgument,
+    seed: Annotated[int, typer.Option(min=0, help="Instead of train.seed.")],
+    budget: Annotated[int, typer.Option(min=1, help="Times the variant's epochs.")] = 1,
+    sparsity: Annotated[int, typer.Option(min=1, help="The variant's active latents divided by this.")] = 1,
+    control: Annotated[ControlName | None, typer.Option(help="What keeps it from learning.")] = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """One training of the study: train, name and measure a variant, below study/runs."""
+    from pipeline.study.options import Trial
+    from stages.repeat import repeat_variant
+    from stages.stage_options import stage_options
+
+    repeat_variant(stage_options(params), Trial(variant, seed, budget, sparsity, control))
 
 
 @app.command()
@@ -268,6 +287,7 @@ def classify(
         list[Path] | None,
         typer.Option(help="A run's folder; may be repeated, for several trainings. runs/VARIANT by default."),
     ] = None,
+    runs: Annotated[Path | None, typer.Option(help="A folder whose folders are such runs.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="The file of results; classification.json of the run by default.")
     ] = None,
@@ -284,10 +304,10 @@ def classify(
     changes = {"alpha": alpha, "seeds": seeds, "pictures": pictures}
     given = {key: value for key, value in changes.items() if value is not None}
     options = ClassificationOptions.parse(recipes.classify.model_dump() | given, "classify")
-    runs = run or [run_folder(variant)]
+    found = sorted(path for path in runs.iterdir() if path.is_dir()) if runs else run or [run_folder(variant)]
     folders = Folders(images, tuning_images, *([template] if template else [])) if images else None
-    file = output or runs[0] / "classification.json"
-    classify_pictures(recipes, options, runs, file, folders, untrained=untrained)
+    file = output or found[0] / "classification.json"
+    classify_pictures(recipes, options, found, file, folders, untrained=untrained)
 
 
 @app.command()

@@ -31,7 +31,6 @@ def graph_problems(params: Params, path: Path) -> Iterator[str]:
     stages = graph_stages(file)
     yield from _missing_keys(stages, read_options_file(path), file)
     yield from _missing_variants(stages, params, file)
-    yield from _forgotten_seeds(stages, params, file)
 
 
 def graph_stages(file: Path) -> dict[str, Any]:
@@ -76,15 +75,3 @@ def _missing_variants(stages: dict[str, Any], params: Params, file: Path) -> Ite
         }
         for variant in sorted(named - params.variants.keys()):
             yield f"variants.{variant}: is missing, and the stage {name} of {file} shows it; take it out there"
-
-
-def _forgotten_seeds(stages: dict[str, Any], params: Params, file: Path) -> Iterator[str]:
-    """DVC's templates have no loops, so that a stage over all seeds names them one by one."""
-    count = len(params.study.seeds)
-    for name, stage in stages.items():
-        named = {int(number) for number in re.findall(r"\$\{study\.seeds\[(\d+)\]\}", str(stage))}
-        if named and params.study.classify and named != set(range(count)):
-            yield (
-                f"study.seeds: has {count} seed{'s' * (count != 1)}, and the stage {name} of {file} names "
-                f"{len(named)}, as ${{study.seeds[0]}} and so on; name each there"
-            )

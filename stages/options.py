@@ -17,14 +17,14 @@ _INTRODUCTION = """# Options
 
 Every key of `params.yaml`, as `concord options` prints them. A key that the file leaves out has its default. The last
 column names the stages of `dvc.yaml` that run again when the key changes; what hangs on them follows. An option that
-runs nothing again says how this machine works.
+runs nothing again says how this machine works. The study has options of its own, in `study/params.yaml`.
 """
 _HEADER = "| option | value | default | decides | runs again |\n| --- | --- | --- | --- | --- |"
 _VARIANTS = (
     "A mapping of names to recipes. {about} `variants.NAME.train` and `variants.NAME.sae` hold what "
     "differs from `train` and `sae`, key by key; with another `architecture` than that of `sae`, a "
     "variant differs from the defaults of that architecture. A change of a variant runs `train@NAME` "
-    "again, and the stages of `replicate` that repeat it."
+    "again; the study repeats those that it lists."
 )
 
 

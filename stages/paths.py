@@ -12,6 +12,8 @@ CACHES = Path("data/cache")
 RUNS = Path("runs")
 REPORT = Path("report")
 STUDY = Path("study")
+STUDY_PARAMS = STUDY / "params.yaml"
+STUDY_RUNS = STUDY / "runs"
 
 TRAINING_SPLIT = "train"
 """The split whose activations runs are trained on."""

@@ -16,7 +16,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("cache", "pipeline", "stages")
-GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+GRAPH: dict[str, Any] = {
+    name: stage
+    for file in ("dvc.yaml", "study/dvc.yaml")
+    for name, stage in yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["stages"].items()
+}
 STAGES = {name: stage.get("do", stage) for name, stage in GRAPH.items() if not stage.get("frozen")}
 
 DECIDES_NOTHING: Mapping[str, str] = {

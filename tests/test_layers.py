@@ -34,7 +34,7 @@ PIPELINE_FLOORS = (
     "matching",
     "encoding training metrics unknown_tokens",
     "interpretation classification language_models",
-    "world report",
+    "world report study",
     "figures params option_list",
 )
 """From the ground up: a part imports parts of its own floor and of those below, never of one above."""

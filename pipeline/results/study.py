@@ -12,29 +12,37 @@ from pipeline.results.markup import table_text
 Metrics = Mapping[str, Any]
 
 
-def study_tables(runs: Mapping[str, Sequence[Metrics]]) -> str:
+def study_tables(runs: Mapping[str, Sequence[Metrics]], level: int = 2) -> str:
     """Set Markdown tables of mean ± standard deviation over seeds, one per section of the catalogue.
 
     Args:
-        runs: For every variant the metrics of its runs, one per seed.
+        runs: For every variant, and for every control of one as `variant, control`, the metrics of its runs, one per
+            seed.
+        level: Of the headings.
 
     Returns:
         A figure that a variant does not have is a dash, and one that only some of its runs have says how many. No
         figure is marked as the best: the spread of a few seeds is there to be looked at.
     """
-    return "\n".join(_table(section, runs) for section in SECTIONS)
+    return "\n".join(_table(section, runs, level) for section in SECTIONS)
 
 
-def _table(section: Section, runs: Mapping[str, Sequence[Metrics]]) -> str:
+def _table(section: Section, runs: Mapping[str, Sequence[Metrics]], level: int) -> str:
     columns: dict[str, list[str]] = {}
     for figure in section.figures:
         if figure.column:
             columns.setdefault(figure.column, []).append(figure.key)
     rows = [
-        (f"`{variant}`", *(_cell([_value(run, keys) for run in metrics]) for keys in columns.values()))
+        (row_label(variant), *(_cell([_value(run, keys) for run in metrics]) for keys in columns.values()))
         for variant, metrics in runs.items()
     ]
-    return f"## {section.title}\n\n{table_text(('variant', *columns), rows)}\n"
+    return f"{'#' * level} {section.title}\n\n{table_text(('variant', *columns), rows)}\n"
+
+
+def row_label(row: str) -> str:
+    """Set the name of a variant, or of a control of one: `variant, control`."""
+    variant, *control = row.split(", ")
+    return ", ".join([f"`{variant}`", *control])
 
 
 def _value(metrics: Metrics, paths: Sequence[str]) -> float | None:

@@ -1,10 +1,21 @@
 """The options of training, whatever is trained."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from pipeline.config import Options
+
+ControlName = Literal["untrained", "frozen_decoder", "soft_frozen_decoder", "deranged"]
+
+CONTROLS: Mapping[ControlName, Mapping[str, Any]] = {
+    "untrained": {"epochs": 0},
+    "frozen_decoder": {"decoder_cosine": 1.0},
+    "soft_frozen_decoder": {"decoder_cosine": 0.8},
+    "deranged": {"pairs": "deranged"},
+}
+"""Options that keep a dictionary from learning something, by what such a control is called."""
 
 _DECIDE_NO_WEIGHT = {"device", "placement", "checkpoint_every", "record_every"}
 

@@ -26,6 +26,7 @@ COPIED = (
     "params.yaml",
     "pipeline",
     "stages",
+    "study",
 )
 AS_INSTALLED = os.environ | {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),

@@ -12,10 +12,12 @@ from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
 from pipeline.params import Params, load_params
+from stages.study_options import study_options
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 SHIPPED = load_params(ROOT / "params.yaml")
+STUDY = study_options(ROOT / "study/params.yaml")
 
 MACHINE = {
     "backbone.device",
@@ -35,11 +37,12 @@ MACHINE = {
 PATHS = {"dataset.root"}
 """Options that decide which files are read; stages depend on those."""
 
-TRAINED = {"train", "replicate"}
+REPEATED = {"repeat", "control"}
+TRAINED = {"train"} | REPEATED
 READERS_OF_BACKBONE = {"encode", "classify"}
 AFFECTED: Mapping[str, set[str]] = {
     "scenes": {"scenes"},
-    "scenes.seed": {"scenes", "evaluate", "replicate"},
+    "scenes.seed": {"scenes", "evaluate"} | REPEATED,
     "dataset": {"encode"},
     "dataset.splits.train": {"report"},
     "dataset.splits.val": {"report"},
@@ -48,12 +51,11 @@ AFFECTED: Mapping[str, set[str]] = {
     "encode": {"encode"},
     "sae": TRAINED,
     "train": TRAINED,
-    "train.seed": {"train", "study"},
-    "interpret": {"interpret", "replicate"},
-    "evaluate": {"evaluate", "replicate"},
-    "evaluate.concept_pooling": {"evaluate", "replicate", "classify"},
+    "train.seed": {"train"},
+    "interpret": {"interpret"} | REPEATED,
+    "evaluate": {"evaluate"} | REPEATED,
+    "evaluate.concept_pooling": {"evaluate", "classify"} | REPEATED,
     "hallucination": {"hallucination"},
-    "study": {"study"},
 }
 """Groups of stages by the option, or the section, that decides what they write."""
 
@@ -62,12 +64,18 @@ AFFECTED: Mapping[str, set[str]] = {
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
     """The parameters of every stage, as DVC reads the graph."""
     folder = tmp_path_factory.mktemp("graph")
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy(ROOT / name, folder)
+    (folder / "study").mkdir()
+    for name in ("dvc.yaml", "params.yaml", "study/dvc.yaml", "study/params.yaml"):
+        shutil.copy(ROOT / name, folder / name)
     Repo.init(str(folder), no_scm=True).close()
     with Repo(str(folder)) as repo:
         return {
-            stage.name: {key for one in stage.deps if isinstance(one, ParamsDependency) for key in one.params}
+            stage.name: {
+                key
+                for one in stage.deps
+                if isinstance(one, ParamsDependency) and one.def_path == "params.yaml"
+                for key in one.params
+            }
             for stage in repo.index.stages
         }
 
@@ -110,9 +118,14 @@ def test_a_variant_is_set_alone(name: str, declared: Mapping[str, set[str]], tmp
     after = load_params(tmp_path / "params.yaml").variants
     assert after[name].train == before[name].train.model_copy(update={"weight_decay": 1.5e-5})
     assert {one for one in before if before[one] != after[one]} == {name}
-    repeated = {f"replicate@{name}-{seed}" for seed in VALUES["study"]["seeds"]}
-    in_study = name in VALUES["study"]["variants"]
-    assert stages_of(key, declared) == {f"train@{name}"} | (repeated if in_study else set())
+    repeated = {
+        f"control@{name}-{one.control}-{one.seed}"
+        if one.control
+        else f"repeat@{name}-{one.budget}-{one.sparsity}-{one.seed}"
+        for one in STUDY.trials()
+        if one.variant == name
+    }
+    assert stages_of(key, declared) == {f"train@{name}"} | repeated
 
 
 @pytest.mark.parametrize("key", [key for key in leaves(VALUES["variants"], "variants") if "." in key[9:]])

@@ -63,7 +63,6 @@ def write_project(folder: Path) -> None:
         "device": "cpu",
     }
     values["variants"] = {"lucid": {}}
-    values["study"] |= {"variants": ["lucid"], "classify": []}
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     with working_in(folder):
         params = load_params(Path("params.yaml"))

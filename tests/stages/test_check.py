@@ -50,16 +50,11 @@ def test_nothing_is_wrong_with_the_shipped_options(check: Check) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("study.seeds", [0, 1], "study.seeds: 0 is train.seed, which is one of the seeds anyway"),
         ("interpret.concepts", "inglish", "interpret.concepts: concept list inglish: no such file"),
         ("interpret.cluster_encoder", "all-MiniLM-L6-v2", "needs the package sentence-transformers"),
         ("evaluate.judge", "data/cache/other.zarr", "evaluate.judge: data/cache/other.zarr"),
         ("report.variant", "lucd", "report.variant: no variant 'lucd' (did you mean lucid?)"),
         ("report.ood_split", "odd", "report.ood_split: no split 'odd' (did you mean ood?)"),
-        ("study.variants", ["lucid", "gone"], "study.variants: no variant 'gone'"),
-        ("study.classify", ["sae_t"], "study.classify: no variant 'sae_t' (did you mean sae_s?)"),
-        ("study.seeds", [1, 2, 3], "study.seeds: has 3 seeds, and the stage classify of dvc.yaml names 2"),
-        ("study.seeds", [1], "study.seeds: has 1 seed, and the stage classify of dvc.yaml names 2"),
         ("dataset.splits", {"train": "train"}, "dataset.splits: there is no val, which later stages need"),
         ("dataset.root", "nowhere", "nowhere: no such folder"),
         ("backbone.model", "local-dir:nowhere", "backbone.model"),
@@ -125,11 +120,33 @@ def test_what_a_later_stage_would_refuse_is_told_first(
 def test_a_variant_that_the_graph_shows_has_to_be_there(check: Check) -> None:
     def change(values: dict[str, Any]) -> None:
         del values["variants"]["separate"]
-        values["study"]["variants"].remove("separate")
 
     assert check(change) == [
         "variants.separate: is missing, and the stage report of dvc.yaml shows it; take it out there"
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"candidates": ["lucid", "lucd"]}, "candidates: no variant 'lucd' (did you mean lucid?)"),
+        ({"baseline": "separate"}, "baseline: 'separate' is no candidate"),
+        ({"controlled": ["matched"]}, "controlled: 'matched' is no candidate"),
+        ({"classify": ["vl_sae"]}, "classify: 'vl_sae' is no candidate"),
+        ({"seeds": [0, 1, 1]}, "seeds: one of them is there twice"),
+        ({"controls": ["random"]}, "controls.0: Input should be 'untrained'"),
+        ({"seed": 1}, "seed: no such option"),
+    ],
+)
+def test_what_the_study_asks_for_has_to_be_there(check: Check, changes: dict[str, Any], told: str) -> None:
+    asked = {"candidates": ["lucid"], "baseline": "lucid", "controlled": [], "classify": [], "controls": []}
+    sizes = {"seeds": [0], "budgets": [1], "sparsities": [1]}
+    Path("study").mkdir()
+    Path("study/params.yaml").write_text(yaml.safe_dump(asked | sizes), encoding="utf-8")
+    assert check(lambda values: None) == []
+    Path("study/params.yaml").write_text(yaml.safe_dump(asked | sizes | changes), encoding="utf-8")
+    lines = check(lambda values: None)
+    assert any(f"study/params.yaml: {told}" in line for line in lines), lines
 
 
 def test_a_key_that_the_graph_names_has_to_be_written_out(check: Check) -> None:

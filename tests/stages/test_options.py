@@ -60,7 +60,7 @@ def test_a_group_is_listed_with_the_values_that_hold_where_it_stands() -> None:
     ("key", "again"),
     [
         ("train.device", "nothing"),
-        ("train.epochs", "train, replicate"),
+        ("train.epochs", "train"),
         ("dataset.root", "encode"),
         ("report.title", "report"),
     ],

@@ -110,10 +110,10 @@ class VLSAE(SparseAutoencoder):
                 tensor.copy_(tensor[order])
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
-        """With `centre`, keep the mean of what is read of each side; VL-SAE itself neither scales nor centres."""
+        """Keep the share `centre` of the mean of what is read of each side; VL-SAE itself has no centre."""
         if self.options.centre:
             for side in SIDES:
-                mean = torch.tensor(statistics[side].mean)
+                mean = torch.tensor(statistics[side].mean) * self.options.centre
                 cast(Tensor, getattr(self, f"{side}_centre")).copy_(mean)
 
     def encode(

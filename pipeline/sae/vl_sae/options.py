@@ -38,10 +38,12 @@ class VLSAEOptions(ArchitectureOptions):
     shared_encoder: bool = Field(default=True, description="one encoder for both sides, or one for each")
     shared_decoder: bool = Field(default=False, description="one decoder for both sides, or one for each")
 
-    centre: bool = Field(
-        default=False,
-        description="subtract a side's mean before encoding. Not in the paper; but where the sides' means point apart "
-        "(the modality gap), latents that are directions fire on one side only",
+    centre: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of a side's mean that is subtracted before encoding. Not in the paper; but where the sides' "
+        "means point apart (the modality gap), latents that are directions fire on one side only",
     )
 
     @property

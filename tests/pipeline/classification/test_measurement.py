@@ -30,7 +30,7 @@ from .conftest import write_picture
 ROOT = Path(__file__).parents[3]
 OPTIONS = ClassificationOptions(seeds=2, pictures=1, alpha=0.5)
 TEMPLATES = ["a photo of a {}", "a drawing of a {}"]
-SAE = {"architecture": "vl_sae", "latents": 32, "k": 4, "centre": True}
+SAE = {"architecture": "vl_sae", "latents": 32, "k": 4, "centre": 1.0}
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ DICTIONARIES: Mapping[str, ArchitectureOptions] = {
     "signed": LUCID.model_copy(update={"relu": False}),
     "image level": LUCID.model_copy(update={"image_level": ImageLevelOptions(latents=6, k=2)}),
     "affine": VL_SAE,
-    "distance": VL_SAE.model_copy(update={"encoder": "distance", "centre": True}),
+    "distance": VL_SAE.model_copy(update={"encoder": "distance", "centre": 1.0}),
     "tokens": VL_SAE.model_copy(update={"inputs": "tokens"}),
 }
 ACTIVATIONS = synthetic_activations(PAIRS, shard_images=16, channels=CHANNELS)

@@ -56,7 +56,7 @@ def test_every_variant_trains_and_is_evaluated(
 
 def test_centring_takes_off_the_mean_of_what_is_read_of_each_side(cache: ActivationCache) -> None:
     pairs = cache.read_pairs(np.arange(cache.pairs))
-    sae = build_sae(VLSAEOptions(latents=16, k=4, centre=True), CHANNELS, CHANNELS)
+    sae = build_sae(VLSAEOptions(latents=16, k=4, centre=1.0), CHANNELS, CHANNELS)
     plain = build_sae(VLSAEOptions(latents=16, k=4), CHANNELS, CHANNELS)
     sae.initialise(sae.reader.statistics(cache))
     for side, pooled in (("vision", pairs.vision_pooled), ("text", pairs.text_pooled)):

@@ -1,0 +1,76 @@
+"""The options of the study, which stand in `study/params.yaml`: its graph reads the same file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, field_validator
+
+from pipeline.config import Name, Options
+from pipeline.training.options import ControlName
+
+Seed = Annotated[int, Field(ge=0)]
+Multiple = Annotated[int, Field(ge=1)]
+
+
+class Trial(NamedTuple):
+    """One training of the study.
+
+    Attributes:
+        variant: the recipe.
+        seed: instead of train.seed.
+        budget: what the recipe's epochs are multiplied by.
+        sparsity: what the recipe's active latents are divided by.
+        control: what keeps it from learning, if anything.
+    """
+
+    variant: str
+    seed: int
+    budget: int
+    sparsity: int
+    control: ControlName | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its run is, below the folder of all runs."""
+        setting = self.control or f"budget-{self.budget}-sparsity-{self.sparsity}"
+        return Path(self.variant, setting, f"seed-{self.seed}")
+
+
+class StudyOptions(Options):
+    """What is trained: every candidate from every seed, at every budget and sparsity; controls beside some."""
+
+    candidates: list[Name] = Field(min_length=1, description="the recipes that are compared")
+    baseline: Name = Field(description="the candidate that every other is tested against, seed by seed")
+    controlled: list[Name] = Field(description="candidates of which controls are trained, too")
+    controls: list[ControlName] = Field(
+        description="what keeps these from learning; at the first budget and sparsity"
+    )
+    seeds: list[Seed] = Field(min_length=1, description="of initial weights and batch order")
+    budgets: list[Multiple] = Field(min_length=1, description="epochs, in multiples of the candidate's own")
+    sparsities: list[Multiple] = Field(
+        min_length=1, description="active latents: the candidate's own, divided by this"
+    )
+    classify: list[Name] = Field(description="candidates whose dictionaries also classify pictures")
+
+    @field_validator("candidates", "controlled", "controls", "seeds", "budgets", "sparsities", "classify")
+    @classmethod
+    def _name_each_once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("one of them is there twice; remove it")
+        return values
+
+    @property
+    def settings(self) -> tuple[tuple[int, int], ...]:
+        """Every (budget, sparsity)."""
+        return tuple((budget, sparsity) for budget in self.budgets for sparsity in self.sparsities)
+
+    def trials(self) -> Iterator[Trial]:
+        """Every training, candidates before controls."""
+        for budget, sparsity in self.settings:
+            for variant in self.candidates:
+                yield from (Trial(variant, seed, budget, sparsity) for seed in self.seeds)
+        for variant in self.controlled:
+            for control in self.controls:
+                for seed in self.seeds:
+                    yield Trial(variant, seed, self.budgets[0], self.sparsities[0], control)
