@@ -9,10 +9,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cache import ActivationCache
+from pipeline.metrics.concept_scores import score_concepts
 from pipeline.metrics.logistic_probe import fit_probe
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.metrics.recovery import best_latents, concept_recovery
-from pipeline.metrics.truth import asked_concepts, label_matrix, none_asked, read_truth
+from pipeline.metrics.truth import NOT_TOLD, asked_concepts, label_matrix, none_asked, read_truth
 from pipeline.sae.sides import SIDES, Side
 
 ItemFeature = Literal["mean", "max", "pooled"]
@@ -31,7 +31,8 @@ def supervised_ceiling(
 ) -> dict[str, Any] | NotDefined:
     """Score linear probes as if they were a dictionary with one shared latent per concept, its probe.
 
-    A probe is a logistic regression per concept and side (`fit_probe`), fitted on the training pairs.
+    A probe is a logistic regression per concept and side (`fit_probe`), fitted on the training pairs. It fires where it
+    finds its concept more likely than not.
 
     Args:
         training: What the probes are fitted on; it states its true concepts.
@@ -50,7 +51,7 @@ def supervised_ceiling(
     """
     fitted, scored = (_read_items(cache, features, batch_pairs) for cache in (training, validation))
     if not all(items.concepts for sides in (fitted, scored) for items in sides.values()):
-        return NotDefined("the samples do not state their true concepts")
+        return NOT_TOLD
     asked = asked_concepts(scored["vision"].concepts, scored["text"].concepts, least)
     if not asked.names:
         return asked.numbers | {"recovery": none_asked(least)}
@@ -60,10 +61,7 @@ def supervised_ceiling(
         )
         for side, items in fitted.items()
     }
-    generator = np.random.default_rng(seed)
-    vision = best_latents(logits["vision"], asked.vision, generator)
-    text = best_latents(logits["text"], asked.text, generator)
-    return asked.numbers | concept_recovery(asked.names, vision, text)
+    return score_concepts(asked, logits, seed).figures
 
 
 class _Items(NamedTuple):

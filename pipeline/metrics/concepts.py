@@ -4,18 +4,18 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Bool
 
 from pipeline.datasets.geometry import ResizeMode
+from pipeline.metrics.concept_scores import score_concepts
 from pipeline.metrics.encoding import EncodedBatch
 from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.patches import has_masks, patch_average_precision, patch_labels
-from pipeline.metrics.recovery import BestLatents, best_latents, concept_recovery
-from pipeline.metrics.truth import asked_concepts, none_asked, read_truth
-from pipeline.sae.sides import SIDES
+from pipeline.metrics.recovery import BestLatents
+from pipeline.metrics.truth import NOT_TOLD, Truth, asked_concepts, none_asked
+from pipeline.sae.sides import SIDES, Side
 
 _NO_PATCHES = NotDefined("the dictionary has no codes of patches")
 
@@ -27,7 +27,7 @@ class ConceptMeter(Meter):
     float32 vector of shared latents per item, and the sparse shared codes of the patches of images with masks.
 
     Args:
-        samples: The cache's samples.
+        truth: What is true of the cache's images and captions.
         grid: Rows and columns of the patch grid; None if codes are of whole images, which have no patch to score.
         resize_mode: How the backbone fits an image to its input.
         pooling: How token codes become an item's code.
@@ -37,7 +37,7 @@ class ConceptMeter(Meter):
 
     def __init__(
         self,
-        samples: pa.Table,
+        truth: Truth,
         grid: tuple[int, int] | None,
         resize_mode: ResizeMode,
         pooling: Pooling,
@@ -46,7 +46,7 @@ class ConceptMeter(Meter):
     ) -> None:
         self._grid, self._resize_mode, self._pooling, self._least = grid, resize_mode, pooling, least
         self._seed = seed
-        self._images, self._captions = read_truth(samples)
+        self._images, self._captions = truth
         self._image_codes: dict[int, np.ndarray] = {}
         self._caption_codes: dict[int, np.ndarray] = {}
         self._patch_codes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -73,20 +73,24 @@ class ConceptMeter(Meter):
 
         Returns:
             `concepts`, the number asked; `too_rare`, the number not asked; and unless none is asked what
-            `concept_recovery` gives, with `patch_ap` where images have masks. Not defined without ground truth.
+            `score_concepts` gives, with `patch_ap` where images have masks. Not defined without ground truth.
         """
         if not (self._image_codes and self._caption_codes):
-            return NotDefined("the samples do not state their true concepts")
+            return NOT_TOLD
         shown = [self._images[pair]["image_concepts"] for pair in self._image_codes]
         said = [self._captions[pair] for pair in self._caption_codes]
         asked = asked_concepts(shown, said, self._least)
         if not asked.names:
             return asked.numbers | {"recovery": none_asked(self._least)}
-        generator = np.random.default_rng(self._seed)
-        vision = best_latents(np.stack(list(self._image_codes.values())), asked.vision, generator)
-        text = best_latents(np.stack(list(self._caption_codes.values())), asked.text, generator)
-        patch_ap = self._patch_ap(asked.names, vision, self._grid) if self._grid else _NO_PATCHES
-        return asked.numbers | concept_recovery(asked.names, vision, text) | {"patch_ap": patch_ap}
+        codes: dict[Side, np.ndarray] = {
+            "vision": np.stack(list(self._image_codes.values())),
+            "text": np.stack(list(self._caption_codes.values())),
+        }
+        scores = score_concepts(asked, codes, self._seed)
+        patch_ap = (
+            self._patch_ap(asked.names, scores.best["vision"], self._grid) if self._grid else _NO_PATCHES
+        )
+        return scores.figures | {"patch_ap": patch_ap}
 
     def _patch_ap(
         self, concepts: list[str], vision: BestLatents, grid: tuple[int, int]

@@ -8,6 +8,7 @@ import torch
 from cache import ActivationCache
 from pipeline.datasets.geometry import resize_mode_of
 from pipeline.metrics.alignment import AlignmentMeter
+from pipeline.metrics.concept_directions import ConceptDirectionMeter
 from pipeline.metrics.concepts import ConceptMeter
 from pipeline.metrics.consistency import ConsistencyMeter
 from pipeline.metrics.degeneracy import DegeneracyMeter
@@ -22,6 +23,7 @@ from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.prompts import PromptEncoder
 from pipeline.metrics.reconstruction import ReconstructionMeter
 from pipeline.metrics.retrieval import RetrievalMeter
+from pipeline.metrics.truth import NOT_TOLD, asked_concepts, none_asked
 from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
@@ -47,8 +49,19 @@ def _concepts(of: Measured) -> Meter:
     options, grid = of.options, of.cache.manifest.grid if of.sae.reader.knows_places else None
     resize_mode = resize_mode_of(of.cache)
     return ConceptMeter(
-        of.cache.samples, grid, resize_mode, options.concept_pooling, options.least_positives, options.seed
+        of.truth, grid, resize_mode, options.concept_pooling, options.least_positives, options.seed
     )
+
+
+def _concept_directions(of: Measured) -> Meter | NotDefined:
+    options, (images, captions) = of.options, of.truth
+    if not (images and captions):
+        return NOT_TOLD
+    shown = [image["image_concepts"] for image in images.values()]
+    asked = asked_concepts(shown, list(captions.values()), options.least_positives)
+    if not asked.names:
+        return none_asked(options.least_positives)
+    return ConceptDirectionMeter(of.truth, asked, of.sae, options.seed)
 
 
 def _alignment(of: Measured) -> Meter:
@@ -103,6 +116,7 @@ METERS: Mapping[str, Callable[[Measured], Meter | NotDefined]] = {
     "reconstruction": _reconstruction,
     "degeneracy": _degeneracy,
     "concepts": _concepts,
+    "concept_directions": _concept_directions,
     "alignment": _alignment,
     "consistency": _consistency,
     "retrieval": _retrieval,
@@ -136,11 +150,11 @@ def evaluate(
         training: The split that `sae` was trained on; without it no retrieval by centred codes is scored.
 
     Returns:
-        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `alignment`, `consistency`, `retrieval`, `modality`,
-        `monosemanticity` and `counts`. Every figure is a finite number. What an architecture does not have is absent:
-        `private`, `full_joint` and `leak` without private latents. What this split or the kind of inputs leaves without
-        a value (`grounding` without boxes, `concepts` without ground truth, R2 of a side that does not vary) is absent
-        too, and `not_defined` says why.
+        `reconstruction`, `grounding`, `degeneracy`, `concepts`, `concept_directions`, `alignment`, `consistency`,
+        `retrieval`, `modality`, `monosemanticity` and `counts`. Every figure is a finite number. What an architecture
+        does not have is absent: `private`, `full_joint` and `leak` without private latents. What this split or the kind
+        of inputs leaves without a value (`grounding` without boxes, `concepts` without ground truth, R2 of a side that
+        does not vary) is absent too, and `not_defined` says why.
 
     Raises:
         RunError: the dictionary was trained on activations of another width; a weight, an activation or a code is not

@@ -11,6 +11,7 @@ from pipeline.metrics.items import Items, read_items
 from pipeline.metrics.judge import CachedJudge, Judge
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import EvaluateOptions
+from pipeline.metrics.truth import Truth, read_truth
 from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Measured:
     def items(self) -> Items:
         """The images and captions that the pairs are made of."""
         return read_items(self.cache)
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What the samples state of their true concepts."""
+        return read_truth(self.cache.samples)
 
     @cached_property
     def judge(self) -> Judge:

@@ -11,6 +11,8 @@ from jaxtyping import Bool
 
 from pipeline.metrics.not_defined import NotDefined
 
+NOT_TOLD = NotDefined("the samples do not state their true concepts")
+
 
 class Truth(NamedTuple):
     """What is true of the items of a cache whose samples state it.

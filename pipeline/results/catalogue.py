@@ -1,8 +1,10 @@
 """Every figure of `metrics.json` that tables show, described once: evaluation, report, figures and study read it here.
 
-A figure is added by one record in this file, next to the meter of `pipeline/metrics` that measures it.
+A figure is added by one record in this file, next to the meter of `pipeline/metrics` that measures it; those of true
+concepts stand in `concept_figures.py`.
 """
 
+from pipeline.results.concept_figures import DETECTION, NAMES, RECOVERY, RECOVERY_BY_KIND
 from pipeline.results.figure import Better, Figure, Section
 
 PAPER = "LUCID-SAE (arXiv 2602.07311), COCO 2017, SigLIP ViT-B/16"
@@ -194,66 +196,6 @@ LATENTS = Section(
     ),
 )  # fmt: skip
 
-RECOVERY = Section(
-    "Concept recovery",
-    "The samples state their true concepts, so recovery can be measured, as average precision: how well one latent "
-    "tells both the pictures and the captions that have a concept from those that do not, by the worse of its two "
-    "sides (joint recovery); for how many concepts a latent is within 0.05 of the best of both sides (near the best), "
-    "and of these better on both than any is by chance, since latents that find nothing are near each other; "
-    "how well the best latent of each side does (recovery), and the one that is best on the other side (transfer). "
-    "Chance is what shuffled labels give, and for transfer a latent taken blindly. This is not in the paper.",
-    (
-        Figure("concepts.joint.mean", "Joint recovery", column="joint"),
-        Figure("concepts.joint.chance", "Joint recovery, chance", ""),
-        Figure("concepts.near.beyond_chance", "Near the best on both sides beyond chance, concepts", column="near"),
-        Figure("concepts.near.count", "Near the best on both sides, concepts"),
-        Figure("concepts.near.share", "Near the best on both sides, share"),
-        Figure("concepts.near.chance", "Near the best on both sides, share, chance", ""),
-        Figure("concepts.concepts", "Concepts asked for", "", "asked"),
-        Figure("concepts.recovery.vision", "Recovery in pictures", column="recovery V"),
-        Figure("concepts.chance.vision", "Recovery in pictures, chance", ""),
-        Figure("concepts.recovery.text", "Recovery in captions", column="recovery T"),
-        Figure("concepts.chance.text", "Recovery in captions, chance", ""),
-        Figure("concepts.same_latent.share", "Same latent best on both sides, share"),
-        Figure("concepts.same_latent.count", "Same latent best on both sides, concepts"),
-        Figure("concepts.transfer.text_to_vision", "Best in captions, used in pictures"),
-        Figure("concepts.transfer_share.text_to_vision", "The same over recovery", column="transfer T→V"),
-        Figure("concepts.transfer_share.chance_text_to_vision", "The same over recovery, chance", ""),
-        Figure("concepts.transfer.vision_to_text", "Best in pictures, used in captions"),
-        Figure("concepts.transfer_share.vision_to_text", "That over recovery", column="transfer V→T"),
-        Figure("concepts.transfer_share.chance_vision_to_text", "That over recovery, chance", ""),
-        Figure("concepts.patch_ap.mean", "Patches of the concept", column="patch AP"),
-        Figure("concepts.patch_ap.prevalence", "Patches of the concept, prevalence", ""),
-    ),
-)  # fmt: skip
-
-_KINDS = ("noun", "setting", "action", "size", "colour", "count", "relation")
-"""Of concepts of the embedded world, from those that dictionaries find to those that they miss."""
-
-RECOVERY_BY_KIND = Section(
-    "Concept recovery by kind",
-    "Joint recovery and the concepts near the best beyond chance, as above, by kind of concept.",
-    tuple(
-        Figure(f"concepts.{part}.by_kind.{kind}", f"{label}, {kind}", column=f"{kind}{of}")
-        for part, label, of in (("joint", "Joint recovery", ""), ("near", "Near the best", ", near"))
-        for kind in _KINDS
-    ),
-)
-
-NAMES = Section(
-    "Names of shared latents",
-    "Names held against the true concepts. The report shows them by kind of concept instead of in rows.",
-    (
-        Figure("interpretation.named", "", column="named"),
-        Figure("interpretation.correct", "", column="names right"),
-        Figure("interpretation.share", "", column="share right"),
-        Figure("interpretation.distinct_concepts", "", column="distinct concepts"),
-        Figure("interpretation.distinct_names", "", column="distinct names"),
-        Figure("interpretation.correct_in_captions", "", column="right about captions"),
-        Figure("interpretation.same_on_both_sides", "", column="same concept on both sides"),
-    ),
-)  # fmt: skip
-
 STABILITY = Section(
     "Seed stability",
     "In what share of trainings from other seeds is a latent found again, by a direction of its decoder with a cosine "
@@ -283,6 +225,7 @@ SECTIONS = (
     LATENTS,
     RECOVERY,
     RECOVERY_BY_KIND,
+    DETECTION,
     NAMES,
     STABILITY,
 )

@@ -12,6 +12,7 @@ from pipeline.metrics.average_precision import average_precision
 from pipeline.metrics.concepts import ConceptMeter
 from pipeline.metrics.encoding import encode_batch
 from pipeline.metrics.not_defined import NotDefined
+from pipeline.metrics.truth import read_truth
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 
@@ -21,7 +22,7 @@ BuildCache = Callable[..., ActivationCache]
 
 
 def measure(cache: ActivationCache, sae: LucidSAE) -> dict:
-    meter = ConceptMeter(cache.samples, GRID, "squash", "max", least=2, seed=0)
+    meter = ConceptMeter(read_truth(cache.samples), GRID, "squash", "max", least=2, seed=0)
     with torch.inference_mode():
         for batch in cache.iterate(7):
             meter.update(encode_batch(sae, batch, torch.device("cpu")))

@@ -26,6 +26,8 @@ from .axis_world import CHANNELS, NOUNS, Scene, Thing, axis_sae, random_scenes
 BuildCache = Callable[..., ActivationCache]
 OPTIONS = EvaluateOptions(batch_pairs=16, least_positives=3)
 GROUNDING_KEYS = {"mass_at_object", "point_at_1", "iou_at_10"}
+OF_OTHER_WORLDS = ("concepts.absorption", "concepts.splitting.")
+"""Figures that concepts without a wider one, or latents that stand for none, do not have."""
 MAPS = {"transport", "code", "uniform", "backbone", "swapped"}
 
 
@@ -47,6 +49,17 @@ def test_the_perfect_dictionary_is_perfect(build_cache: BuildCache, backbone: Ba
     assert metrics["grounding"]["transport"]["point_at_1"] == 1.0
     assert metrics["grounding"]["transport"]["mass_at_object"] > 0.99
     assert concepts["near"]["count"] == len(NOUNS) == concepts["same_latent"]["count"]
+    assert concepts["f1"]["joint"] == 1.0 > concepts["f1"]["chance"]["joint"]
+    assert concepts["splitting"]["both"] == {
+        "latents": len(NOUNS),
+        "concepts": len(NOUNS),
+        "latents_per_concept": 1.0,
+        "concepts_per_latent": 1.0,
+        "uniqueness": 1.0,
+    }
+    directions = metrics["concept_directions"]
+    for side in ("vision", "text"):
+        assert directions[side] > max(0.8, directions["chance"][side] + 0.1)
     assert concepts["joint"]["mean"] == concepts["joint"]["by_kind"]["noun"] == 1.0
     assert concepts["patch_ap"]["mean"] == 1.0
     assert metrics["consistency"]["auc"] > 0.95
@@ -60,7 +73,7 @@ def test_what_is_measured_is_described_in_the_catalogue_or_a_detail_of_it(
     metrics = evaluate(random_sae(), cache, backbone, OPTIONS, training=cache)
     measured = set(flatten(metrics))
     described = {figure.key for section in SECTIONS for figure in section.figures}
-    elsewhere = ("interpretation.", "changed_captions.", "stability.")
+    elsewhere = ("interpretation.", "changed_captions.", "stability.", *OF_OTHER_WORLDS)
     absent = {key for key in described if key.startswith(elsewhere) or ".by_kind." in key}
     assert described - absent <= measured
     details = (
@@ -104,6 +117,7 @@ def test_keys_of_a_dictionary_with_private_latents(build_cache: BuildCache, back
         "grounding",
         "degeneracy",
         "concepts",
+        "concept_directions",
         "alignment",
         "consistency",
         "retrieval",
@@ -160,7 +174,10 @@ def test_without_ground_truth_or_boxes_those_parts_are_absent(
         "counts",
         "not_defined",
     }
-    assert set(metrics["not_defined"]) == {"grounding", "concepts", "monosemanticity.text"}  # two captions
+    assert set(metrics["not_defined"]) == {
+        *("grounding", "concepts", "concept_directions"),
+        "monosemanticity.text",  # two captions
+    }
     assert metrics["not_defined"]["grounding"].startswith("no image of this split has a box;")
     assert metrics["counts"]["grounding_targets"] == 0
 
@@ -214,6 +231,7 @@ def test_results_are_the_same_again_and_for_any_batch_size(
     first = evaluate(sae, cache, backbone, OPTIONS, training=cache)
     assert evaluate(sae, cache, backbone, OPTIONS, training=cache) == first
     other = evaluate(sae, cache, backbone, OPTIONS.model_copy(update={"batch_pairs": 3}), training=cache)
+    assert other.pop("not_defined") == first.pop("not_defined")
     assert flat(other) == pytest.approx(flat(first), rel=1e-4, abs=1e-6)
 
 
@@ -242,10 +260,11 @@ def test_what_pooled_inputs_cannot_answer_is_left_out_and_named(
     cache = build_cache(random_scenes(30, seed=0), noise=0.1)
     metrics = evaluate(random_vl_sae(), cache, backbone, OPTIONS, training=cache)
     assert set(metrics) == {
-        *("reconstruction", "degeneracy", "concepts", "alignment", "consistency"),
+        *("reconstruction", "degeneracy", "concepts", "concept_directions", "alignment", "consistency"),
         *("retrieval", "modality", "monosemanticity", "counts", "not_defined"),
     }
-    assert set(metrics["not_defined"]) == {"grounding", "concepts.patch_ap"}
+    without = {key for key in metrics["not_defined"] if not key.startswith(OF_OTHER_WORLDS)}
+    assert without == {"grounding", "concepts.patch_ap"}
     assert "patch_ap" not in metrics["concepts"]
     for side in ("vision", "text"):
         assert set(metrics["reconstruction"][side]) == {"full_global", "shared"}
