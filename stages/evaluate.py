@@ -10,8 +10,10 @@ from pipeline.errors import RunError
 from pipeline.interpretation.identity import describes
 from pipeline.interpretation.latent_table import LATENTS_FILE, read_latents
 from pipeline.metrics.changed_captions import prefer_own_captions
+from pipeline.metrics.edits import edit_pictures
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.mean_codes import mean_codes
+from pipeline.metrics.not_defined import tell_apart
 from pipeline.params import Params
 from pipeline.runs.metrics import write_metrics
 from pipeline.sae.base import SparseAutoencoder
@@ -36,7 +38,9 @@ def evaluate_run(params: Params, run: Path) -> None:
         with progress_bar(f"evaluate {run.name}", "pairs") as advance:
             metrics = evaluate(sae, validation, backbone, params.evaluate, advance, training)
         if params.evaluate.changed_captions:
-            metrics["changed_captions"] = _changed_captions(params, sae, backbone, validation, training)
+            figures = tell_apart(_changed_captions(params, sae, backbone, validation, training))
+            reasons = metrics.get("not_defined", {}) | figures.reasons
+            metrics |= figures.values | ({"not_defined": reasons} if reasons else {})
         score = _score_of_names(run / LATENTS_FILE, sae, validation)
         if score is not None:
             metrics["interpretation"] = score
@@ -60,7 +64,9 @@ def _changed_captions(
     size, pooling = options.batch_pairs, options.concept_pooling
     means = mean_codes(sae, training, options.centring_pairs, size, pooling) if training else None
     with progress_bar("ask for captions with one fact changed", "captions") as advance:
-        return prefer_own_captions(sae, validation, backbone, changed, means, pooling, size, advance)
+        preferred = prefer_own_captions(sae, validation, backbone, changed, means, pooling, size, advance)
+    edits = edit_pictures(sae, validation, backbone, changed, options.seed, size)
+    return {"changed_captions": preferred, "edits": edits}
 
 
 def _score_of_names(

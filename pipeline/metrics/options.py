@@ -52,7 +52,7 @@ class EvaluateOptions(Options):
         default=0,
         ge=0,
         description="in how many ways a fact of each caption is changed for `changed_captions`, which asks a picture "
-        "for the true one; of the embedded world alone. 0 leaves that part out",
+        "for the true one, and for `edits`; of the embedded world alone. 0 leaves both out",
     )
     seed: int = Field(
         default=0,

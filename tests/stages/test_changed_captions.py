@@ -44,10 +44,12 @@ def test_metrics_have_the_part_where_it_is_asked_for(project: Path) -> None:
     evaluate = lambda: CliRunner().invoke(cli.app, ["evaluate", "lucid"])  # noqa: E731
     assert evaluate().exit_code == 0
     assert "changed_captions" not in read_metrics(RUN)
-    change_params(project, "evaluate", changed_captions=1)
+    change_params(project, "evaluate", changed_captions=2)
     assert evaluate().exit_code == 0
     found = read_metrics(RUN)["changed_captions"]
     assert set(found) == {"codes", "centred", "backbone"} and 0 <= found["codes"]["all"] <= 1
+    edits = read_metrics(RUN)["edits"]
+    assert set(edits) == {"strength_1", "strength_4"} and "cause" in edits["strength_4"]["control"]
     change_params(project, "scenes", seed=7)
     said = evaluate()
     assert said.exit_code == 1 and "not of scenes.seed 7" in " ".join(said.output.split())
