@@ -13,11 +13,13 @@ from pipeline.metrics.changed_captions import prefer_own_captions
 from pipeline.metrics.edits import edit_pictures
 from pipeline.metrics.evaluation import evaluate
 from pipeline.metrics.mean_codes import mean_codes
-from pipeline.metrics.not_defined import tell_apart
+from pipeline.metrics.not_defined import NotDefined, tell_apart
+from pipeline.metrics.sparse_probes import sparse_probes
 from pipeline.params import Params
 from pipeline.runs.metrics import write_metrics
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.world.changed_captions import changed_captions
+from stages.paths import TRAINING_SPLIT, cache_path
 from stages.progress import note, progress_bar
 from stages.trained_run import open_run, training_cache
 
@@ -31,7 +33,7 @@ def evaluate_run(params: Params, run: Path) -> None:
 
     Raises:
         RunError, BackboneError, CacheError: as `open_run`; RunError also if `latents.parquet` cannot be read, a
-            figure is not finite, captions cannot be changed, or the file cannot be written.
+            figure is not finite, captions cannot be changed, probes cannot be fitted, or the file cannot be written.
     """
     with open_run(run, params.backbone) as (sae, backbone, validation):
         training = training_cache(run)
@@ -41,6 +43,8 @@ def evaluate_run(params: Params, run: Path) -> None:
             figures = tell_apart(_changed_captions(params, sae, backbone, validation, training))
             reasons = metrics.get("not_defined", {}) | figures.reasons
             metrics |= figures.values | ({"not_defined": reasons} if reasons else {})
+        if params.evaluate.probes:
+            metrics["probes"] = _probes(params, run, sae, validation, training)
         score = _score_of_names(run / LATENTS_FILE, sae, validation)
         if score is not None:
             metrics["interpretation"] = score
@@ -67,6 +71,25 @@ def _changed_captions(
         preferred = prefer_own_captions(sae, validation, backbone, changed, means, pooling, size, advance)
     edits = edit_pictures(sae, validation, backbone, changed, options.seed, size)
     return {"changed_captions": preferred, "edits": edits}
+
+
+def _probes(
+    params: Params,
+    run: Path,
+    sae: SparseAutoencoder,
+    validation: ActivationCache,
+    training: ActivationCache | None,
+) -> dict[str, Any]:
+    if training is None:
+        raise RunError(
+            f"evaluate.probes: {cache_path(TRAINING_SPLIT)} is not there or not what {run} was trained on, and probes "
+            "are fitted on training pairs; encode it again (`concord encode`), or set it to false"
+        )
+    with progress_bar("fit probes", "pairs") as advance:
+        found = sparse_probes(sae, training, validation, params.evaluate, advance)
+    if isinstance(found, NotDefined):
+        raise RunError(f"evaluate.probes: there are none, since {found.reason}; set it to false")
+    return found
 
 
 def _score_of_names(

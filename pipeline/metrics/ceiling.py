@@ -1,19 +1,20 @@
 """The ceiling of concept recovery: how well supervised probes of the backbone's own activations find each concept."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from cache import ActivationCache
+from cache import ActivationCache, PairBatch
 from pipeline.metrics.concept_scores import score_concepts
 from pipeline.metrics.logistic_probe import fit_probe
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.metrics.truth import NOT_TOLD, asked_concepts, label_matrix, none_asked, read_truth
-from pipeline.sae.sides import SIDES, Side
+from pipeline.metrics.told_items import read_told_items
+from pipeline.metrics.truth import NOT_TOLD, asked_concepts, label_matrix, none_asked
+from pipeline.sae.sides import Side
 
 ItemFeature = Literal["mean", "max", "pooled"]
 """What a probe reads of an item: mean or maximum of its tokens per channel, or the backbone's pooled embedding."""
@@ -49,7 +50,10 @@ def supervised_ceiling(
     Raises:
         CacheError: a cache cannot be read.
     """
-    fitted, scored = (_read_items(cache, features, batch_pairs) for cache in (training, validation))
+    fitted, scored = (
+        read_told_items(cache, batch_pairs, partial(_both_sides, features=features))
+        for cache in (training, validation)
+    )
     if not all(items.concepts for sides in (fitted, scored) for items in sides.values()):
         return NOT_TOLD
     asked = asked_concepts(scored["vision"].concepts, scored["text"].concepts, least)
@@ -64,33 +68,12 @@ def supervised_ceiling(
     return score_concepts(asked, logits, seed).figures
 
 
-class _Items(NamedTuple):
-    """The items of one side that state their concepts."""
-
-    features: Float[np.ndarray, "item feature"]
-    concepts: list[list[str]]
-
-
-def _read_items(
-    cache: ActivationCache, features: Sequence[ItemFeature], batch_pairs: int
-) -> dict[Side, _Items]:
-    truth = read_truth(cache.samples)
-    held: dict[Side, dict[int, list[str]]] = {
-        "vision": {pair: image["image_concepts"] for pair, image in truth.images.items()},
-        "text": truth.captions,
+def _both_sides(batch: PairBatch, features: Sequence[ItemFeature]) -> dict[Side, Tensor]:
+    images = torch.arange(len(batch.pair) + 1) * batch.vision_tokens.shape[1]
+    return {
+        "vision": _features(batch.vision_tokens.flatten(0, 1), images, batch.vision_pooled, features),
+        "text": _features(batch.text_tokens, batch.text_offsets, batch.text_pooled, features),
     }
-    found: dict[Side, list[np.ndarray]] = {side: [] for side in SIDES}
-    for batch in cache.iterate(batch_pairs):
-        patches = batch.vision_tokens.shape[1]
-        images = torch.arange(len(batch.pair) + 1) * patches
-        read: dict[Side, tuple[Tensor, Tensor, Tensor]] = {
-            "vision": (batch.vision_tokens.flatten(0, 1), images, batch.vision_pooled),
-            "text": (batch.text_tokens, batch.text_offsets, batch.text_pooled),
-        }
-        for side, parts in read.items():
-            kept = [pair in held[side] for pair in batch.pair.tolist()]
-            found[side].append(_features(*parts, features)[kept])
-    return {side: _Items(np.concatenate(found[side]), list(held[side].values())) for side in SIDES}
 
 
 def _features(
@@ -98,10 +81,10 @@ def _features(
     offsets: Int64[Tensor, " item_plus_1"],
     pooled: Float[Tensor, "item embedding"],
     features: Sequence[ItemFeature],
-) -> Float[np.ndarray, "item feature"]:
+) -> Float[Tensor, "item feature"]:
     made = {
         "mean": lambda: torch.segment_reduce(tokens, "mean", offsets=offsets, axis=0),
         "max": lambda: torch.segment_reduce(tokens, "max", offsets=offsets, axis=0),
         "pooled": lambda: pooled,
     }
-    return torch.cat([made[feature]() for feature in features], dim=1).numpy()
+    return torch.cat([made[feature]() for feature in features], dim=1)

@@ -54,6 +54,11 @@ class EvaluateOptions(Options):
         description="in how many ways a fact of each caption is changed for `changed_captions`, which asks a picture "
         "for the true one, and for `edits`; of the embedded world alone. 0 leaves both out",
     )
+    probes: bool = Field(
+        default=False,
+        description="whether probes of true concepts are fitted on the shared codes of all training pairs, for "
+        "`probes`: of 1, 2, 5 and all latents, scored on their own side and on the other; a minute for 6,000 pairs",
+    )
     seed: int = Field(
         default=0,
         ge=0,

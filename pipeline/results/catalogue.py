@@ -4,7 +4,7 @@ A figure is added by one record in this file, next to the meter of `pipeline/met
 concepts stand in `concept_figures.py`.
 """
 
-from pipeline.results.concept_figures import DETECTION, NAMES, RECOVERY, RECOVERY_BY_KIND
+from pipeline.results.concept_figures import DETECTION, NAMES, PROBES, RECOVERY, RECOVERY_BY_KIND
 from pipeline.results.figure import Better, Figure, Section
 
 PAPER = "LUCID-SAE (arXiv 2602.07311), COCO 2017, SigLIP ViT-B/16"
@@ -246,6 +246,7 @@ SECTIONS = (
     RECOVERY,
     RECOVERY_BY_KIND,
     DETECTION,
+    PROBES,
     NAMES,
     STABILITY,
 )

@@ -89,6 +89,29 @@ DETECTION = Section(
     ),
 )  # fmt: skip
 
+_READ = {"k1": "1 latent", "k2": "2 latents", "k5": "5 latents", "dense": "All latents"}
+
+PROBES = Section(
+    "Probes of shared codes",
+    "Average precision of logistic probes of the true concepts that read 1, 2, 5 or all shared latents, fitted on "
+    "training pairs: on their own side, and on the other side through the latents of the same numbers (captions to "
+    "pictures: fitted on captions, scored on pictures). Measured if `evaluate.probes` asks for it.",
+    (
+        *(
+            Figure(f"probes.{size}.{key}", f"{latents}, {place}", column=f"{size} {letter}")
+            for size, latents in _READ.items()
+            for key, place, letter in (
+                ("vision", "pictures", "V"),
+                ("text", "captions", "T"),
+                ("text_to_vision", "captions to pictures", "T→V"),
+                ("vision_to_text", "pictures to captions", "V→T"),
+            )
+        ),
+        Figure("probes.chance.vision", "Prevalence in pictures", ""),
+        Figure("probes.chance.text", "Prevalence in captions", ""),
+    ),
+)
+
 NAMES = Section(
     "Names of shared latents",
     "Names held against the true concepts. The report shows them by kind of concept instead of in rows.",

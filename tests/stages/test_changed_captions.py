@@ -1,4 +1,4 @@
-"""Captions of the embedded world with one fact changed, from the cache to `metrics.json`."""
+"""Parts of `metrics.json` that options ask for: captions of the embedded world with one fact changed, and probes."""
 
 from pathlib import Path
 
@@ -53,3 +53,16 @@ def test_metrics_have_the_part_where_it_is_asked_for(project: Path) -> None:
     change_params(project, "scenes", seed=7)
     said = evaluate()
     assert said.exit_code == 1 and "not of scenes.seed 7" in " ".join(said.output.split())
+
+
+def test_probes_are_there_where_they_are_asked_for_and_not_without_their_training_pairs(
+    project: Path,
+) -> None:
+    change_params(project, "evaluate", changed_captions=0, probes=True, least_positives=2)
+    assert CliRunner().invoke(cli.app, ["evaluate", "lucid"]).exit_code == 0
+    assert {"k1", "k2", "k5", "dense", "chance"} == set(read_metrics(RUN)["probes"])
+    (project / "data/cache/train.zarr").rename(project / "moved.zarr")
+    said = CliRunner().invoke(cli.app, ["evaluate", "lucid"])
+    assert said.exit_code == 1 and "evaluate.probes: data/cache/train.zarr is not there" in " ".join(
+        said.output.split()
+    )

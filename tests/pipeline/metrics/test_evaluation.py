@@ -73,7 +73,7 @@ def test_what_is_measured_is_described_in_the_catalogue_or_a_detail_of_it(
     metrics = evaluate(random_sae(), cache, backbone, OPTIONS, training=cache)
     measured = set(flatten(metrics))
     described = {figure.key for section in SECTIONS for figure in section.figures}
-    elsewhere = ("interpretation.", "changed_captions.", "edits.", "stability.", *OF_OTHER_WORLDS)
+    elsewhere = ("interpretation.", "changed_captions.", "edits.", "stability.", "probes.", *OF_OTHER_WORLDS)
     absent = {key for key in described if key.startswith(elsewhere) or ".by_kind." in key}
     assert described - absent <= measured
     details = (
