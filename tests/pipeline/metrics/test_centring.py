@@ -29,7 +29,7 @@ from .axis_world import random_scenes
 
 BuildCache = Callable[..., ActivationCache]
 OPTIONS = LucidOptions(latents=24, shared_ratio=0.5, k_shared=3, k_private=2, centring="position")
-TOKENS = VLSAEOptions(inputs="tokens", latents=24, k=4, centre=True, centring="position")
+TOKENS = VLSAEOptions(inputs="tokens", latents=24, k=4, centre=1.0, centring="position")
 SCENES = 130
 
 
