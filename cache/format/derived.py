@@ -3,7 +3,7 @@
 They are written when a cache is finished, and made again in memory when it is verified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ from cache.format.hierarchy import Hierarchy
 from cache.format.layout import SAMPLES_FILE, array_hierarchy, sharded_layouts
 from cache.format.ledger import ShardRecord
 from cache.format.manifest import Manifest
+from cache.format.position_means import PositionMeans
 from cache.format.statistics import QUANTILES, SideStatistics, merge_all
 
 CAPTION_COLUMNS = ["caption_row", "tokens"]
@@ -34,6 +35,16 @@ def derived(manifest: Manifest, records: Sequence[ShardRecord], captions: pa.Tab
     for group in ("statistics/vision", "statistics/text", "statistics", "vision", "text"):
         hierarchy.consolidate(group)
     return hierarchy
+
+
+def add_position_means(hierarchy: Hierarchy, means: Mapping[str, PositionMeans]) -> None:
+    """Add the means by position of "vision" and "text" to what is `derived`."""
+    for side, of_side in means.items():
+        group = f"statistics/{side}"
+        hierarchy.add_values(f"{group}/position_count", of_side.count, "position")
+        hierarchy.add_values(f"{group}/position_mean", of_side.mean, "position", "channel")
+        hierarchy.consolidate(group)
+    hierarchy.consolidate("statistics")
 
 
 def _caption_positions(manifest: Manifest, captions: pa.Table) -> dict[str, NDArray[np.int64]]:

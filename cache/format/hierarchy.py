@@ -97,9 +97,9 @@ class Hierarchy:
                 config={"write_empty_chunks": True},
             )
 
-    def add_values(self, name: str, values: NDArray[Any], dimension: str) -> None:
-        """Add an array of one dimension and one chunk, of at least one value."""
-        self.add_array(name, values.shape, values.dtype, (dimension,), chunk=values.shape)[:] = values
+    def add_values(self, name: str, values: NDArray[Any], *dimensions: str) -> None:
+        """Add an array of one chunk, of at least one value."""
+        self.add_array(name, values.shape, values.dtype, dimensions, chunk=values.shape)[...] = values
 
     def consolidate(self, group: str) -> None:
         """Put the metadata of all members of a group into that of the group.
@@ -132,7 +132,7 @@ def _no_warnings() -> Iterator[None]:
 
 
 def chunk_values(chunk: bytes, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The values of an array that `Hierarchy.add_values` made, from the content of its only chunk.
+    """The values of an array that `Hierarchy.add_values` made, row by row, from the content of its only chunk.
 
     Raises:
         ValueError: it fails its CRC32C, or has another length.

@@ -31,6 +31,11 @@ SAMPLES_FILE = "samples.parquet"
 LEDGER_FILE = "ledger.parquet"
 LEDGER_FOLDER = "ledger"
 POSITION_FILES = ("text/starts/c.0", "text/lengths/c.0")
+POSITION_MEANS_FILES = tuple(
+    f"statistics/{side}/{chunk}"
+    for side in ("vision", "text")
+    for chunk in ("position_count/c.0", "position_mean/c.0.0")
+)
 """Where the captions are; readers find the tokens of a pair by them."""
 
 

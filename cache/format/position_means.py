@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
+from cache.format.manifest import Manifest
 from cache.format.storage import StoredRows
 
 
@@ -27,6 +28,14 @@ class PositionMeans:
     def empty(cls, positions: int, channels: int) -> Self:
         """Means of no token at all, the neutral element of `merge`."""
         return cls(np.zeros(positions, np.int64), np.zeros((positions, channels)))
+
+    @classmethod
+    def none_of(cls, manifest: Manifest) -> dict[str, Self]:
+        """Means of no token of "vision" and "text", as wide as a cache of this manifest has them."""
+        return {
+            "vision": cls.empty(manifest.patches, manifest.vision_channels),
+            "text": cls.empty(manifest.context_length, manifest.text_channels),
+        }
 
     @classmethod
     def of(cls, rows: StoredRows, position: Int64[np.ndarray, "row"], positions: int) -> Self:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError, CacheVersionError
-from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written
+from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written, is_as_written
 from cache.files.location import DOCUMENT_BYTES, read_whole
-from cache.format.derived import CAPTION_COLUMNS, derived
+from cache.format.derived import CAPTION_COLUMNS, add_position_means, derived
 from cache.format.hierarchy import DOCUMENT, same_metadata
 from cache.format.layout import (
     LEDGER_FILE,
     LEDGER_FOLDER,
     POSITION_FILES,
+    POSITION_MEANS_FILES,
     ROOT_FILE,
     SAMPLES_FILE,
     ShardedLayout,
@@ -34,6 +35,7 @@ from cache.format.ledger import (
     shard_samples_name,
 )
 from cache.format.manifest import Manifest
+from cache.format.position_means import PositionMeans
 from cache.format.root import Completion, read_manifest, read_root, root_attributes
 from cache.format.samples import SAMPLES_SCHEMA, read_samples
 from cache.operations.file_check import Damage, check_parquet_file
@@ -152,10 +154,10 @@ def _complete(path: Path, manifest: Manifest, completion: Completion | None) -> 
         except CacheFormatError:
             problems.append(Problem(SAMPLES_FILE, "holds values that no samples can hold"))
     if problems:  # what follows from the damaged file cannot be made again, so only its names are known
-        known |= {name for name in on_disk if name.endswith(("/zarr.json", "/c.0"))}
+        known |= {name for name in on_disk if name.endswith(("/zarr.json", "/c.0", *POSITION_MEANS_FILES))}
     else:
         known |= expected.keys()
-        problems += _differences(path, expected)
+        problems += _differences(path, expected, recorded)
     problems += _foreign(sorted(on_disk - known), manifest)
     return Contents(problems, len(known) - len(shard_files), shard_files, (), True, pairs)
 
@@ -205,6 +207,9 @@ def _following_files(
     captions = read_samples(path / SAMPLES_FILE, file_written(path / SAMPLES_FILE), CAPTION_COLUMNS)
     ordered = [records[shard] for shard in range(manifest.shards)]
     hierarchy = derived(manifest, ordered, captions)
+    means = POSITION_MEANS_FILES if _has_position_means(path, completion) else ()
+    if means:
+        add_position_means(hierarchy, PositionMeans.none_of(manifest))
     files = hierarchy.members
     if completion is None:
         return files
@@ -212,14 +217,28 @@ def _following_files(
         path, manifest, completion
     ).sample_numbers  # which are refused unless the arrays have the rows
     positions = {name: content_written(files[name]) for name in POSITION_FILES}
-    recorded = {name: completion.files[name] for name in (SAMPLES_FILE, LEDGER_FILE)}
+    kept = (SAMPLES_FILE, LEDGER_FILE, *means)
+    recorded = {name: completion.files[name] for name in kept if name in completion.files}
     attributes = root_attributes(manifest, completed(ordered, recorded | positions))
     return {**files, ROOT_FILE: hierarchy.root(attributes)}
 
 
-def _differences(path: Path, expected: Mapping[str, bytes]) -> Iterator[Problem]:
+def _has_position_means(path: Path, completion: Completion | None) -> bool:
+    """Whether a cache has means by position, which those of an earlier release have not, or what is left of them."""
+    recorded = completion.files if completion else {}
+    return any(name in recorded or (path / name).exists() for name in POSITION_MEANS_FILES)
+
+
+def _differences(
+    path: Path, expected: Mapping[str, bytes], recorded: Mapping[str, WrittenFile]
+) -> Iterator[Problem]:
+    """What is not as expected; of means by position, which only reading all tokens would make anew, as recorded."""
     for name, content in expected.items():
         try:
+            if name in POSITION_MEANS_FILES:
+                if name in recorded and not is_as_written(path / name, recorded[name]):
+                    yield Problem(name, "is not what was written")
+                continue
             is_document = name.endswith(DOCUMENT)
             found = read_whole(path / name, DOCUMENT_BYTES if is_document else len(content))
             if not (same_metadata(found, content) if is_document else found == content):

@@ -1,4 +1,4 @@
-"""Means by position over all pairs of a finished cache, read from its activations a part at a time."""
+"""Means by position over all pairs of a cache: as they are stored, or read from its activations a part at a time."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -6,12 +6,50 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Int64
 
+from cache.errors import CacheFormatError
+from cache.files.location import Location
+from cache.format.layout import POSITION_MEANS_FILES
+from cache.format.manifest import Manifest
 from cache.format.position_means import PositionMeans
+from cache.format.root import Completion
 from cache.format.storage import StoredRows
-from cache.reading.tables import CacheTables
+from cache.reading.tables import CacheTables, read_values
 
-_VALUES_AT_ONCE = 1 << 24
-"""Decoded at a time: 64 MB in float32."""
+_LARGEST_MEAN = float(np.finfo(np.float32).max)
+_VALUES_AT_ONCE = 1 << 19
+"""Decoded at a time: 2 MB in float32."""
+
+
+def stored_position_means(
+    location: Location, manifest: Manifest, completion: Completion
+) -> dict[str, PositionMeans] | None:
+    """Read the means by position that a cache has in its statistics; None if it was written without.
+
+    Raises:
+        CacheFormatError: they are no means of so many tokens.
+        CacheCorruptError: a file is missing or damaged.
+        CacheAccessError: it cannot be read.
+    """
+    if POSITION_MEANS_FILES[0] not in completion.files:
+        return None
+    found = {}
+    for side, empty in PositionMeans.none_of(manifest).items():
+        group = f"statistics/{side}"
+        count, mean = (
+            read_values(location / name, completion.files.get(name), values.size, values.dtype).reshape(
+                values.shape
+            )
+            for name, values in (
+                (f"{group}/position_count/c.0", empty.count),
+                (f"{group}/position_mean/c.0.0", empty.mean),
+            )
+        )
+        if np.any(count < 0) or not np.all(np.abs(mean) <= _LARGEST_MEAN):
+            raise CacheFormatError(
+                f"{location / group}: holds no means by position; restore it or encode again"
+            )
+        found[side] = PositionMeans(count, mean)
+    return found
 
 
 def read_position_means(
@@ -33,10 +71,7 @@ def read_position_means(
         PositionMeans.of(read("text/tokens", text_rows[part]), places[part], manifest.context_length)
         for part in _parts(np.arange(len(text_rows)), manifest.text_channels)
     )
-    of_none = {
-        "vision": PositionMeans.empty(manifest.patches, manifest.vision_channels),
-        "text": PositionMeans.empty(manifest.context_length, manifest.text_channels),
-    }
+    of_none = PositionMeans.none_of(manifest)
     return {
         side: functools.reduce(PositionMeans.merge, parts, of_none[side])
         for side, parts in (("vision", images), ("text", captions))

@@ -32,7 +32,7 @@ from cache.format.storage import Calibration, StoredRows, as_tensor
 from cache.reading.buffers import Allocate, RecycledBuffers, ordinary
 from cache.reading.checksums import ChunkChecksums
 from cache.reading.pair_rows import naming_pairs
-from cache.reading.position_means import read_position_means
+from cache.reading.position_means import read_position_means, stored_position_means
 from cache.reading.prefetch import prefetched
 from cache.reading.sharded_array import ShardedArray
 from cache.reading.stored_array import StoredArray
@@ -137,12 +137,16 @@ class ActivationCache(CacheTables):
     def position_means(self) -> dict[str, PositionMeans]:
         """Exact means of "vision" and "text" at every position of a patch and of a token.
 
-        They are of the tokens that `statistics` are of, all of which are read for it.
+        They are of the tokens that `statistics` are of. A cache of an earlier release has none stored, and all its
+        tokens are read for it.
 
         Raises:
+            CacheFormatError: what is stored cannot be means.
             CacheCorruptError, CacheAccessError: as `read_pairs`.
         """
-        return read_position_means(self, self.read_stored)
+        with self._unreplaced():
+            stored = stored_position_means(self._location, self.manifest, self._completion)
+        return stored or read_position_means(self, self.read_stored)
 
     @property
     def scratch_bytes(self) -> int:

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -183,7 +184,7 @@ class CacheTables:
         recorded = self._completion.files
         with self._unreplaced():
             starts, lengths = (
-                _read_positions(self._location / file, recorded.get(file), captions)
+                read_values(self._location / file, recorded.get(file), captions, np.dtype("<i8"))
                 for file in POSITION_FILES
             )
         if not (
@@ -202,14 +203,15 @@ class CacheTables:
         return {name: table[name].to_numpy() for name in ("image_row", "caption_row")}
 
 
-def _read_positions(file: Location, expected: WrittenFile | None, length: int) -> NDArray[np.int64]:
-    """The int64 values of an array of one chunk, from its file.
+def read_values(
+    file: Location, expected: WrittenFile | None, length: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The values of an array of one chunk, one row after another, from its file.
 
     Raises:
         CacheCorruptError: the file is missing, or is not the `expected` one.
         CacheAccessError: it cannot be read.
     """
-    dtype = np.dtype("<i8")
     try:
         content = read_whole(file, length * dtype.itemsize + CHECKSUM_BYTES)
         values = chunk_values(content, length, dtype)

@@ -7,19 +7,22 @@ from pathlib import Path
 import pyarrow as pa
 
 from cache.files.durable import content_written, write_all_durably
-from cache.format.derived import CAPTION_COLUMNS, derived
-from cache.format.layout import LEDGER_FILE, POSITION_FILES, SAMPLES_FILE
+from cache.format.derived import CAPTION_COLUMNS, add_position_means, derived
+from cache.format.layout import LEDGER_FILE, POSITION_FILES, POSITION_MEANS_FILES, SAMPLES_FILE
 from cache.format.ledger import ShardRecord, completed, shard_samples_name, write_ledger
 from cache.format.manifest import Manifest
-from cache.format.root import write_root
+from cache.format.position_means import PositionMeans
+from cache.format.root import Completion, write_root
 from cache.format.samples import number_pairs, read_samples, write_samples
 from cache.reading.prefetch import prefetched
+from cache.reading.reader import ActivationCache
 
 
 def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardRecord]) -> None:
     """Write samples, caption positions, statistics and ledger, then mark the cache complete.
 
-    Every step replaces what an interrupted earlier attempt left; the last one, the group document, is atomic.
+    For the means by position all tokens are read once more. Every step replaces what an interrupted earlier attempt
+    left; the last one, the group document, is atomic.
     """
     ordered = [records[shard] for shard in range(manifest.shards)]
     files = {SAMPLES_FILE: write_samples(path / SAMPLES_FILE, _numbered_samples(path, ordered))}
@@ -30,7 +33,20 @@ def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardReco
     write_all_durably({path / name: content for name, content in members.items()})
     files |= {name: content_written(members[name]) for name in POSITION_FILES}
     files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, ordered)
+    means = _position_means(path, manifest, completed(ordered, files), records)
+    add_position_means(follows, means)
+    statistics = {name: content for name, content in follows.members.items() if members.get(name) != content}
+    write_all_durably({path / name: content for name, content in statistics.items()})
+    files |= {name: content_written(statistics[name]) for name in POSITION_MEANS_FILES}
     write_root(path, manifest, completed(ordered, files), follows)
+
+
+def _position_means(
+    path: Path, manifest: Manifest, completion: Completion, records: Mapping[int, ShardRecord]
+) -> dict[str, PositionMeans]:
+    checksums = {name: file.crc32c for record in records.values() for name, file in record.files.items()}
+    with ActivationCache(path, manifest, completion, checksums) as cache:
+        return cache.position_means
 
 
 def _numbered_samples(path: Path, records: list[ShardRecord]) -> Iterator[pa.Table]:

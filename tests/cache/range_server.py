@@ -149,8 +149,9 @@ def _handler(server: RangeServer) -> type[BaseHTTPRequestHandler]:
             elif how == "drip":
                 self._drip(content)
             else:
-                body = gzip.compress(b" " * 10**6) * 1000 if how == "gzip" else content[start:stop] * 1000
-                self.wfile.write(body)
+                part = gzip.compress(b" " * 10**6) if how == "gzip" else content[start:stop]
+                for _ in range(1000):
+                    self.wfile.write(part)
 
         def _drip(self, content: bytes) -> None:
             for place in range(len(content)):

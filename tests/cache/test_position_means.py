@@ -1,13 +1,24 @@
 """Means by position against numpy, merged in parts, and those of a cache against a walk over its pairs."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cache import ActivationCache, CacheCorruptError, CacheWriter
+from cache.files.durable import write_all_durably
+from cache.format.derived import CAPTION_COLUMNS, derived
+from cache.format.layout import POSITION_MEANS_FILES, SAMPLES_FILE
+from cache.format.ledger import completed, read_records
 from cache.format.position_means import PositionMeans
+from cache.format.root import read_root, write_root
+from cache.format.samples import read_samples
 from cache.format.storage import StoredRows
+from cache.operations import verify
+from cache.reading.position_means import read_position_means
 
 POSITIONS, CHANNELS = 5, 3
 
@@ -70,3 +81,55 @@ def test_a_caches_means_are_of_the_tokens_that_are_in_a_pair(Example, tmp_path, 
     for side in ("vision", "text"):
         assert found[side].count.sum() == statistics[side].count
         assert np.all(found[side].between(statistics[side].mean) <= statistics[side].squared_deviation)
+
+
+def files_of(path):
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()
+    }
+
+
+def as_of_an_earlier_release(path):
+    """Make the cache one that was written without means by position."""
+    manifest, completion = read_root(path)
+    records = read_records(path, completion)
+    captions = read_samples(path / SAMPLES_FILE, completion.files[SAMPLES_FILE], CAPTION_COLUMNS)
+    shutil.rmtree(path / "statistics")
+    follows = derived(manifest, records, captions)
+    write_all_durably({path / name: content for name, content in follows.members.items()})
+    files = {name: file for name, file in completion.files.items() if name not in POSITION_MEANS_FILES}
+    write_root(path, manifest, completed(records, files), follows)
+
+
+def test_stored_means_are_those_of_the_tokens_and_are_read_without_them(cache, monkeypatch):
+    with ActivationCache.open(cache.path) as opened:
+        expected = read_position_means(opened, opened.read_stored)
+        monkeypatch.setattr("cache.reading.reader.read_position_means", None)
+        for side, found in opened.position_means.items():
+            np.testing.assert_array_equal(found.count, expected[side].count)
+            np.testing.assert_array_equal(found.mean, expected[side].mean)
+
+
+def test_a_cache_of_an_earlier_release_is_sound_and_its_means_are_read_from_its_tokens(path):
+    written = files_of(path)
+    with ActivationCache.open(path) as cache:
+        expected = cache.position_means
+    as_of_an_earlier_release(path)
+    assert not files_of(path).keys() & set(POSITION_MEANS_FILES)
+    assert verify(path).sound
+    with ActivationCache.open(path) as cache:
+        for side, found in cache.position_means.items():
+            np.testing.assert_array_equal(found.mean, expected[side].mean)
+    with CacheWriter.reopen(path, []) as writer:
+        writer.finish().close()
+    assert files_of(path) == written
+
+
+@pytest.mark.parametrize("name", POSITION_MEANS_FILES)
+def test_damaged_means_are_refused_and_found(path, name):
+    content = bytearray((path / name).read_bytes())
+    content[5] ^= 1
+    (path / name).write_bytes(content)
+    assert [problem.file for problem in verify(path).problems] == [name]
+    with ActivationCache.open(path) as cache, pytest.raises(CacheCorruptError, match="position_"):
+        _ = cache.position_means

@@ -26,6 +26,7 @@ FOLLOWING = [
     "vision/tokens/zarr.json",
     "statistics/vision/zarr.json",
     "statistics/text/norm_quantiles/c.0",
+    "statistics/vision/position_mean/c.0.0",
 ]
 """One of each kind of file that belongs to no shard and that they all imply."""
 

@@ -43,13 +43,12 @@ def test_a_flipped_byte_anywhere_is_found_and_the_pairs_it_touches_are_named(
     shard_of,
 ):
     path = Example(storage_dtype=storage_dtype).write(tmp_path / "c.zarr").path
-    rng = random.Random(storage_dtype)
     files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
     if storage_dtype == "int8":  # only what the other dtypes do not have
         files = {name: file for name, file in files.items() if shard_of(name) == 1 and "pooled" not in name}
     for name, file in files.items():
         content = file.read_bytes()
-        position = flip(file, rng)
+        position = flip(file, random.Random(f"{storage_dtype} {name}"))
         problems = verify(path).problems
         assert {problem.file for problem in problems} == {name}, position
         if shard_of(name) is not None:
