@@ -11,7 +11,7 @@ from pipeline.training.options import ControlName
 from stages.cache_cli import cache_app
 from stages.command_group import Commands
 from stages.figure_cli import figure_app
-from stages.paths import PARAMS, RUNS, STUDY_PARAMS, TRAINING_SPLIT, cache_path, run_folder
+from stages.paths import CEILING, PARAMS, RUNS, STUDY_PARAMS, TRAINING_SPLIT, cache_path, run_folder
 from stages.terminal import Terminal
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -230,6 +230,18 @@ def repeat(
     from stages.stage_options import stage_options
 
     repeat_variant(stage_options(params), Trial(variant, seed, budget, sparsity, control))
+
+
+@app.command()
+def ceiling(
+    output: Annotated[Path, typer.Option(help="The file of results.")] = CEILING,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Measure how well supervised probes of the backbone's activations find the true concepts."""
+    from stages.ceiling import measure_ceiling
+    from stages.stage_options import stage_options
+
+    measure_ceiling(stage_options(params), output)
 
 
 @app.command()

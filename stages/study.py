@@ -16,7 +16,7 @@ from pipeline.runs.seal import read_sealed
 from pipeline.study.claims import by_seed
 from pipeline.study.options import StudyOptions, Trial
 from pipeline.study.page import HEADLINE, Measured, results_page, setting_figures
-from stages.paths import RUNS, STUDY, STUDY_RUNS
+from stages.paths import CEILING, RUNS, STUDY, STUDY_RUNS
 from stages.trial import SECONDS_FILE, recipe_of
 
 PAGE, DRAWING = Path("docs/results.md"), Path("docs/results.svg")
@@ -29,7 +29,8 @@ _REMEDY = "`dvc repro study/dvc.yaml` measures it again"
 def write_study(params: Params, study: StudyOptions) -> None:
     """Write `docs/results.md` and `docs/results.svg` from the trainings that are measured; the rest is listed as left.
 
-    Below the tables those of the variants that classify pictures, and of `concord hallucination`, where they are there.
+    Probes of `concord ceiling` are a row of their own. Below the tables those of the variants that classify pictures,
+    and of `concord hallucination`, where they are there.
 
     Raises:
         RunError: a run is of other options, of another seed or of another cache than it stands for, or is damaged.
@@ -38,7 +39,8 @@ def write_study(params: Params, study: StudyOptions) -> None:
     done = {trial: run for trial, run in folders.items() if (run / METRICS_FILE).exists()}
     measured = {trial: _metrics(trial, run, next(iter(done.values())), params) for trial, run in done.items()}
     seconds = {trial: _seconds(run) for trial, run in done.items()}
-    text = results_page(study, measured, seconds)
+    probes = read_sealed(CEILING, _REMEDY) if CEILING.exists() else None
+    text = results_page(study, measured, seconds, probes)
     files = {name: CLASSIFICATION / f"{name}.json" for name in study.classify}
     classified = {name: read_sealed(file, _REMEDY) for name, file in files.items() if file.exists()}
     if classified:

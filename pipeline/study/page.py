@@ -40,8 +40,17 @@ def setting_figures(study: StudyOptions, measured: Measured, budget: int, sparsi
     return rows
 
 
-def results_page(study: StudyOptions, measured: Measured, seconds: Seconds) -> str:
-    """Set the page, in Markdown; every part of it is of the trainings that there are."""
+def results_page(
+    study: StudyOptions, measured: Measured, seconds: Seconds, probes: Mapping[str, Any] | None = None
+) -> str:
+    """Set the page, in Markdown; every part of it is of the trainings that there are.
+
+    Args:
+        study: What is asked for.
+        measured: What was measured of it.
+        seconds: How long each training took.
+        probes: What supervised probes reach, as `metrics.json` has it: the row that no dictionary is above.
+    """
     parts = [_introduction(study, measured), _left(study, seconds)]
     for budget, sparsity in study.settings:
         figures = setting_figures(study, measured, budget, sparsity)
@@ -53,6 +62,8 @@ def results_page(study: StudyOptions, measured: Measured, seconds: Seconds) -> s
             ]
             for row in figures
         }
+        if probes is not None:
+            runs["supervised probe"] = [probes]
         parts += [
             f"## {_name(budget, sparsity)}\n",
             _comparison(study.baseline, figures),

@@ -114,6 +114,14 @@ def test_classification_and_hallucination_are_shown_where_they_are_measured(para
     assert "### Random negatives" in page()
 
 
+def test_supervised_probes_are_a_row_of_their_own(params: Params) -> None:
+    write_sealed(Path("study/ceiling.json"), {"concepts": {"joint": {"mean": 0.95}}})
+    write_study(params, STUDY)
+    (row,) = [line for line in page().split("|") if "supervised probe" in line][:1]
+    assert row.strip() == "`supervised probe`"
+    assert "| 0.950 |" in page()
+
+
 def test_a_study_of_which_nothing_is_measured_says_so(params: Params) -> None:
     shutil.rmtree("study")
     write_study(params, STUDY)
