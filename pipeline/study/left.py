@@ -11,8 +11,9 @@ Seconds = Mapping[Trial, float]
 def hours_left(left: Sequence[Trial], seconds: Seconds) -> float | None:
     """Estimate how many hours the trainings `left` take, one after the other; None where none was measured yet.
 
-    Each counts as those of its recipe, budget and control that were measured take on average; without one, as those
-    of its budget and control; without one of these, as all.
+    Each counts as the measured ones of its recipe and control take on average, in proportion to their budgets; without
+    one, as those of its control; without one of these, as all. Of a recipe that is slower than those measured so far it
+    is too little.
     """
     if not seconds:
         return None
@@ -30,10 +31,7 @@ def left_by_setting(study: StudyOptions, done: Seconds) -> dict[str, list[Trial]
 
 
 def _expected(trial: Trial, seconds: Seconds) -> float:
-    same_budget = {
-        one: value
-        for one, value in seconds.items()
-        if (one.budget, one.control) == (trial.budget, trial.control)
-    }
-    same_recipe = {one: value for one, value in same_budget.items() if one.variant == trial.variant}
-    return fmean((same_recipe or same_budget or seconds).values())
+    same_control = {one: value for one, value in seconds.items() if one.control == trial.control}
+    same_recipe = {one: value for one, value in same_control.items() if one.variant == trial.variant}
+    known = same_recipe or same_control or seconds
+    return fmean(value * trial.budget / one.budget for one, value in known.items())

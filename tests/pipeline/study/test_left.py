@@ -16,9 +16,9 @@ SECONDS = {
 @pytest.mark.parametrize(
     ("trial", "hours"),
     [
-        (Trial("fast", 2, 1, 2), 0.75),  # as this recipe at this budget
-        (Trial("new", 0, 3, 1), 2.5),  # as others at this budget
-        (Trial("new", 0, 9, 1), 1.5),  # as all
+        (Trial("fast", 2, 1, 2), (1.0 + 0.5 + 2.5 / 3) / 3),  # as this recipe, by budget
+        (Trial("new", 0, 3, 1), (6.0 + 3.0 + 1.5 + 2.5) / 4),  # as all without a control
+        (Trial("new", 0, 1, 1, "deranged"), (2.0 + 1.0 + 0.5 + 2.5 / 3) / 4),  # as all
     ],
 )
 def test_a_training_counts_as_those_most_like_it(trial: Trial, hours: float) -> None:
