@@ -100,8 +100,8 @@ def _left(study: StudyOptions, seconds: Seconds) -> str:
     rows = [(name, str(len(trials)), _hours(hours_left(trials, seconds))) for name, trials in left.items()]
     return (
         "## What is left\n\nHours are estimated from the seconds that the measured trainings took, naming and "
-        "measuring included;\ntoo few where slower recipes are left than measured. Every training is a stage of its own, so that "
-        "a study may\nstop anywhere and go on: `dvc repro study/dvc.yaml` does all,\n"
+        "measuring included;\ntoo few where slower recipes are left than measured. Every training is a stage of its "
+        "own, so that a study may\nstop anywhere and go on: `dvc repro study/dvc.yaml` does all,\n"
         "`dvc repro --glob 'study/dvc.yaml:repeat@lucid-*'` those of one recipe.\n\n"
         f"{table_text(('trainings', 'left', 'hours'), rows)}\n"
     )
