@@ -84,14 +84,14 @@ def test_only_a_concept_that_implies_another_on_both_sides_is_narrower() -> None
 
 def test_absorption_is_silence_of_the_wide_latent_where_the_narrow_one_fires() -> None:
     labels = np.array([[1, 1]] * 4 + [[0, 1]] * 4 + [[0, 0]] * 4, dtype=bool)
-    fires = np.array([[1, 0]] * 3 + [[1, 1]] + [[0, 1]] * 3 + [[0, 0]] * 5, dtype=np.float32)
+    fires = np.array([[1, 0]] * 2 + [[0, 0]] + [[1, 1]] + [[0, 1]] * 3 + [[0, 0]] * 5, dtype=np.float32)
     best = known([[0.9, 0.2], [0.2, 0.9]])
     figures = absorption_figures(
         {"vision": fires, "text": labels.astype(np.float32)},
         {"vision": labels, "text": labels},
         {"vision": best, "text": best},
     )
-    assert figures == {"pairs": 1, "vision": 0.75, "text": 0.0, "control": {"vision": 0.25, "text": 0.0}}
+    assert figures == {"pairs": 1, "vision": 0.5, "text": 0.0, "control": {"vision": 0.25, "text": 0.0}}
     alone = dict.fromkeys(("vision", "text"), labels[:, :1])
     assert isinstance(absorption_figures({"vision": fires, "text": fires}, alone, {}), NotDefined)
 
