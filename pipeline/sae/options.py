@@ -104,6 +104,35 @@ class ContrastOptions(Options):
     )
 
 
+class PairedCodesOptions(Options):
+    """What is asked of the two codes of a pair, each the largest code per latent of what is read of its side."""
+
+    cosine: float = Field(
+        default=0.0, ge=0, description="weight of 1 - cosine of the two codes; 0 turns it off"
+    )
+    spare_strongest: bool = Field(
+        default=False, description="leave the strongest latent of either side out of both codes of the cosine"
+    )
+    group_sparsity: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the sum over latents of the length of (vision code, text code); 0 turns it off",
+    )
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is asked."""
+        return self.cosine > 0 or self.group_sparsity > 0
+
+    @model_validator(mode="after")
+    def _strongest_are_spared_of_a_cosine(self) -> Self:
+        if self.spare_strongest and not self.cosine:
+            raise ValueError(
+                "spare_strongest: there is no cosine to spare them; give cosine a weight above 0"
+            )
+        return self
+
+
 class AuxiliaryOptions(Options):
     """When a latent counts as dead and how much the loss cares."""
 

@@ -38,6 +38,11 @@ def test_the_shipped_variants_are_the_methods_their_ablations_and_their_baseline
         "vl_sae_one_decoder": ("distance", True, True),
         "sae_d": ("affine", False, False),
         "sae_s": ("affine", True, True),
+        "group_sparse": ("affine", True, True),
+        "group_sparse_masked": ("affine", True, True),
+        "iso_energy": ("affine", True, True),
+        "cosine_aligned": ("affine", False, False),
+        "matched_separate": ("affine", False, False),
     }
     assert {(sae.inputs, sae.latents, sae.k) for sae in pooled.values()} == {("pooled", 1024, 64)}
     assert {name: sae.centre for name, sae in pooled.items() if sae.centre} == {
@@ -45,6 +50,12 @@ def test_the_shipped_variants_are_the_methods_their_ablations_and_their_baseline
         "vl_sae_centred_25": 0.25,
         "vl_sae_centred_50": 0.5,
         "vl_sae_centred_75": 0.75,
+    }
+    assert {name for name, sae in pooled.items() if sae.paired_codes.any} == {
+        "group_sparse",
+        "group_sparse_masked",
+        "iso_energy",
+        "cosine_aligned",
     }
     assert isinstance(params.variants["lucid"].sae, LucidOptions)
 

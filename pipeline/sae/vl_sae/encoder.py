@@ -6,13 +6,14 @@ the dense scores, and passes gradients through the kept entries alone.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.sae.vl_sae.options import EncoderKind
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.encode import sparse_encode
-from pipeline.sparse.top_k import Group
+from pipeline.sparse.top_k import Group, top_k
 
 
 def unit_rows(rows: Float[Tensor, "row channel"]) -> Float[Tensor, "row channel"]:
@@ -59,18 +60,35 @@ class Encoder(nn.Module):
         affine = torch.empty(latents).uniform_(-bound, bound, generator=generator)
         self.bias = nn.Parameter(affine) if kind == "affine" else None
 
-    def encode(self, activations: Float[Tensor, "item channel"], k: int) -> SparseCodes:
-        """Encode by the k strongest latents of every activation."""
-        if self.bias is not None:
-            return self._strongest(activations, self.weight, self.bias, k, relu=True)
-        directions = unit_rows(self.weight)
-        none = torch.zeros_like(directions[:, 0])
-        is_distance = self.kind == "distance"
-        codes = self._strongest(unit_rows(activations), directions, none, k, relu=not is_distance)
-        return SparseCodes(distance_activation(codes.values), codes.indices) if is_distance else codes
-
-    def _strongest(
-        self, activations: Tensor, weight: Tensor, bias: Tensor, k: int, *, relu: bool
+    def encode(
+        self,
+        activations: Float[Tensor, "item channel"],
+        k: int,
+        left_out: Bool[Tensor, "item latent"] | None = None,
     ) -> SparseCodes:
-        centre = torch.zeros_like(weight[0])
-        return sparse_encode(activations, centre, weight, bias, [Group(0, len(weight), k)], relu)
+        """Encode by the k strongest latents of every activation, of those that are not left out."""
+        weight: Tensor = self.weight
+        if self.bias is None:
+            activations, weight = unit_rows(activations), unit_rows(weight)
+        bias = torch.zeros_like(weight[:, 0]) if self.bias is None else self.bias
+        is_distance = self.kind == "distance"
+        codes = _strongest(activations, weight, bias, k, left_out, relu=not is_distance)
+        if is_distance:
+            codes = SparseCodes(distance_activation(codes.values), codes.indices)
+        if left_out is None:
+            return codes
+        return SparseCodes(codes.values * ~left_out.gather(1, codes.indices), codes.indices)
+
+
+def _strongest(
+    activations: Tensor, weight: Tensor, bias: Tensor, k: int, left_out: Tensor | None, *, relu: bool
+) -> SparseCodes:
+    group = Group(0, len(weight), k)
+    if left_out is None:
+        return sparse_encode(activations, torch.zeros_like(weight[0]), weight, bias, [group], relu)
+    with torch.autocast(activations.device.type, enabled=False):
+        scores = F.linear(activations, weight, bias)
+    lowest = torch.finfo(scores.dtype).min
+    _, indices = top_k(scores.detach().masked_fill(left_out, lowest), [group])
+    values = scores.gather(1, indices)
+    return SparseCodes(values.relu() if relu else values, indices)

@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
+from pipeline.sae.code_cosine import code_cosine_distance
+from pipeline.sae.group_sparsity import group_sparsity
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.moments import SideMoments
 from pipeline.sae.pairs import Pairs
+from pipeline.sae.shared_mask import SharedMask
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
-from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes, max_pool_codes
 
 BOTH = "both"
 
@@ -79,6 +82,12 @@ class VLSAE(SparseAutoencoder):
                 for name, channels in (shared if options.shared_decoder else widths).items()
             }
         )
+        if options.side_bias:
+            self.biases = nn.ParameterDict(
+                {side: nn.Parameter(torch.zeros(channels)) for side, channels in widths.items()}
+            )
+        if options.shared_mask:
+            self.shared_mask = SharedMask(options.shared_mask, options.latents, seed)
         if options.matching:
             self.register_buffer("confidence", torch.zeros(options.latents))
 
@@ -89,7 +98,8 @@ class VLSAE(SparseAutoencoder):
     def decoder(self, side: Side) -> LinearDecoder:
         """Hand out what decodes a side."""
         decoder = cast(Decoder, self.decoders[BOTH if self.options.shared_decoder else side])
-        return LinearDecoder(decoder.weight, decoder.bias)
+        bias = decoder.bias + self.biases[side] if self.options.side_bias else decoder.bias
+        return LinearDecoder(decoder.weight, bias)
 
     def encoder_directions(self, side: Side) -> Float[Tensor, "latent channel"]:
         """Hand out the rows of a side's encoder."""
@@ -110,7 +120,10 @@ class VLSAE(SparseAutoencoder):
                 tensor.copy_(tensor[order])
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
-        """Keep the share `centre` of the mean of what is read of each side; VL-SAE itself has no centre."""
+        """Keep the share `centre` of the mean of what is read of each side, and begin a bias of a side at its mean."""
+        if self.options.side_bias:
+            for side in SIDES:
+                self.biases[side].data.copy_(torch.tensor(statistics[side].mean))
         if self.options.centre:
             for side in SIDES:
                 mean = torch.tensor(statistics[side].mean) * self.options.centre
@@ -126,19 +139,50 @@ class VLSAE(SparseAutoencoder):
         """
         if mode == "private":
             raise ConfigError("no private codes: every latent of vl_sae is shared; ask for mode 'shared'")
-        return self.encoder(side).encode(activations - getattr(self, f"{side}_centre"), self.options.k)
+        return self._encoded(side, activations, None)
 
     def losses(self, pairs: Pairs) -> Losses:
-        """Compute `MSE_v + MSE_t`, element means against the activations as they are cached. Nothing aligns the sides.
+        """Compute `MSE_v + MSE_t`, element means against the activations as they are cached, and what aligns the sides.
 
-        Terms: `self_vision` and `self_text`, each of weight 1.
+        VL-SAE itself has nothing that does. Terms: `self_vision` and `self_text`, each of weight 1; `cosine` and
+        `group_sparsity` of `paired_codes`, unless the sides are held apart.
         """
-        terms = {}
+        masks = self.options.shared_mask and self.training
+        left_out = self.shared_mask.draw(len(pairs)) if masks else None
+        terms, codes = {}, {}
         for side in SIDES:
             rows = pairs.rows(side)
-            rebuilt = self.decode(side, self.encode(side, rows))
-            terms[f"self_{side}"] = mean_squared_error(rebuilt, rows, pairs.mask(side))
-        return weighted_sum(terms, dict.fromkeys(terms, 1.0))
+            codes[side] = self._encoded(
+                side, rows, None if left_out is None else left_out[pairs.owners(side)]
+            )
+            terms[f"self_{side}"] = mean_squared_error(self.decode(side, codes[side]), rows, pairs.mask(side))
+        if self.options.paired_codes.any and not self.apart:
+            terms |= self._paired_terms(codes, pairs)
+        return weighted_sum(terms, self.options.term_weights)
+
+    def _encoded(self, side: Side, activations: Tensor, left_out: Tensor | None) -> SparseCodes:
+        centre = self.biases[side] if self.options.side_bias else getattr(self, f"{side}_centre")
+        return self.encoder(side).encode(activations - centre, self.options.k, left_out)
+
+    def _paired_terms(self, codes: Mapping[Side, SparseCodes], pairs: Pairs) -> dict[str, Tensor]:
+        """The terms that tie the two codes of a pair to each other, each where it has a weight."""
+        options, captioned = self.options.paired_codes, pairs.text_offsets.diff() > 0
+        vision, text = (self._largest(codes[side], pairs, side) for side in SIDES)
+        terms = {}
+        if options.cosine:
+            terms["cosine"] = code_cosine_distance(
+                vision, text, captioned, spare_strongest=options.spare_strongest
+            )
+        if options.group_sparsity:
+            terms["group_sparsity"] = group_sparsity(vision, text, captioned)
+        return terms
+
+    def _largest(self, codes: SparseCodes, pairs: Pairs, side: Side) -> Float[Tensor, "pair latent"]:
+        """Each pair's largest code per latent on a side."""
+        mask = pairs.mask(side)
+        if mask is not None:
+            codes = codes._replace(values=codes.values * mask[:, None])
+        return max_pool_codes(codes, pairs.owners(side), len(pairs), self.shared_width)
 
 
 def _refuse_shared_weights_of_two_widths(options: VLSAEOptions, vision: int, text: int) -> None:

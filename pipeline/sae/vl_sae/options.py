@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config import Options
-from pipeline.sae.options import ArchitectureOptions, Inputs
+from pipeline.sae.options import ArchitectureOptions, Inputs, PairedCodesOptions
 
 EncoderKind = Literal["distance", "cosine", "affine"]
 Similarity = Literal["cosine", "dot"]
@@ -45,11 +45,34 @@ class VLSAEOptions(ArchitectureOptions):
         description="share of a side's mean that is subtracted before encoding. Not in the paper; but where the sides' "
         "means point apart (the modality gap), latents that are directions fire on one side only",
     )
+    side_bias: bool = Field(
+        default=False,
+        description="learn a bias per side, at first its mean, which is subtracted before encoding and added after "
+        "decoding (GSAE, arXiv 2601.20028)",
+    )
+    paired_codes: PairedCodesOptions = PairedCodesOptions()
+    shared_mask: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that a latent is left out of the Top-K of both members of a pair, in training (MGSAE)",
+    )
 
     @property
     def reads(self) -> Inputs:
         """What it reads of a pair."""
         return self.inputs
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of every loss term in the total."""
+        paired = self.paired_codes
+        return {
+            "self_vision": 1.0,
+            "self_text": 1.0,
+            "cosine": paired.cosine,
+            "group_sparsity": paired.group_sparsity,
+        }
 
     @property
     def reindexable(self) -> bool:
@@ -61,6 +84,14 @@ class VLSAEOptions(ArchitectureOptions):
         if self.k > self.latents:
             raise ValueError(
                 f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _centred_once(self) -> Self:
+        if self.side_bias and self.centre:
+            raise ValueError(
+                f"side_bias: the mean is already subtracted (centre = {self.centre:g}); leave one of them out"
             )
         return self
 
