@@ -51,7 +51,9 @@ class StudyOptions(Options):
     sparsities: list[Multiple] = Field(
         min_length=1, description="active latents: the candidate's own, divided by this"
     )
-    classify: list[Name] = Field(description="candidates whose dictionaries also classify pictures")
+    classify: list[Name] = Field(
+        min_length=1, description="candidates whose dictionaries also classify pictures"
+    )
 
     @field_validator("candidates", "controlled", "controls", "seeds", "budgets", "sparsities", "classify")
     @classmethod

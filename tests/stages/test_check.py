@@ -133,13 +133,20 @@ def test_a_variant_that_the_graph_shows_has_to_be_there(check: Check) -> None:
         ({"baseline": "separate"}, "baseline: 'separate' is no candidate"),
         ({"controlled": ["matched"]}, "controlled: 'matched' is no candidate"),
         ({"classify": ["vl_sae"]}, "classify: 'vl_sae' is no candidate"),
+        ({"classify": []}, "classify: List should have at least 1 item"),
         ({"seeds": [0, 1, 1]}, "seeds: one of them is there twice"),
         ({"controls": ["random"]}, "controls.0: Input should be 'untrained'"),
         ({"seed": 1}, "seed: no such option"),
     ],
 )
 def test_what_the_study_asks_for_has_to_be_there(check: Check, changes: dict[str, Any], told: str) -> None:
-    asked = {"candidates": ["lucid"], "baseline": "lucid", "controlled": [], "classify": [], "controls": []}
+    asked = {
+        "candidates": ["lucid"],
+        "baseline": "lucid",
+        "controlled": [],
+        "classify": ["lucid"],
+        "controls": [],
+    }
     sizes = {"seeds": [0], "budgets": [1], "sparsities": [1]}
     Path("study").mkdir()
     Path("study/params.yaml").write_text(yaml.safe_dump(asked | sizes), encoding="utf-8")
