@@ -101,8 +101,8 @@ def _left(study: StudyOptions, seconds: Seconds) -> str:
     return (
         "## What is left\n\nHours are estimated from the seconds that the measured trainings took, naming and "
         "measuring included;\ntoo few where slower recipes are left than measured. Every training is a stage of its "
-        "own, so that a study may\nstop anywhere and go on: `dvc repro study/dvc.yaml` does all,\n"
-        "`dvc repro --glob 'study/dvc.yaml:repeat@lucid-*'` those of one recipe.\n\n"
+        "own, so that a study may\nstop anywhere and go on: `dvc repro study/dvc.yaml` does all;\n"
+        "the head of that file says how to do those of one recipe.\n\n"
         f"{table_text(('trainings', 'left', 'hours'), rows)}\n"
     )
 

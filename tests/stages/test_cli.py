@@ -36,7 +36,7 @@ def fail(
     ("section", "key", "value", "told"),
     [
         ("train", "learning_rat", 0.1, "train.learning_rat: no such option"),
-        ("train", "epochs", 0, "train.epochs"),
+        ("train", "epochs", -1, "train.epochs"),
         ("sae", "k_shared", 100_000, "k_shared = 100000 is more than"),
         ("sae", "shared_ratio", 1.5, "sae.shared_ratio"),
         ("encode", "storage_dtype", "float8", "encode.storage_dtype"),

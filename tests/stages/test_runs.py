@@ -105,6 +105,8 @@ def test_a_run_says_what_it_was_trained_on_with_which_options_and_by_which_softw
         "seed": 0,
         "epochs": 3,
         "batch_pairs": 4,
+        "pairs": "paired",
+        "decoder_cosine": None,
         "learning_rate": 3e-4,
         "weight_decay": 0.01,
         "warmup_steps": 500,

@@ -97,7 +97,7 @@ def page_of(right=None, pictures=(), captions=(), named=True):
         }
         for words, position in captions
     ]
-    return LatentPage(row, None, lit_captions(lit), right, "lucid", images, (), None, ())
+    return LatentPage(row, None, lit_captions(lit), right, "lucid", images, (), None, (), None)
 
 
 @pytest.mark.parametrize(
