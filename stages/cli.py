@@ -11,12 +11,14 @@ from pipeline.training.options import ControlName
 from stages.cache_cli import cache_app
 from stages.command_group import Commands
 from stages.figure_cli import figure_app
-from stages.paths import CEILING, PARAMS, RUNS, STUDY_PARAMS, TRAINING_SPLIT, cache_path, run_folder
+from stages.paths import CEILING, PARAMS, RUNS, STUDY_PARAMS, run_folder
+from stages.run_cli import run_app
 from stages.terminal import Terminal
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(cache_app, name="cache")
 app.add_typer(figure_app, name="figure")
+app.add_typer(run_app)
 ParamsOption = Annotated[Path, typer.Option("--params", help="The file of options.")]
 VariantArgument = Annotated[str, typer.Argument(help="A key of `variants` in the options.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of train.seed.")]
@@ -125,23 +127,6 @@ def train(
 
 
 @app.command()
-def match(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
-    output: Annotated[Path, typer.Option(help="Folder of the new run, which must not exist.")],
-    text_run: Annotated[
-        Path | None, typer.Argument(help="Folder of another, whose text side stands in for the first one's.")
-    ] = None,
-    cache: Annotated[
-        str, typer.Option(help="The cache that the run was trained on: its folder, or a URL.")
-    ] = str(cache_path(TRAINING_SPLIT)),
-) -> None:
-    """Number the latents of a run's sides anew, so that those which fire together on training pairs have one number."""
-    from stages.match import match_trained
-
-    match_trained(run, text_run, cache, output)
-
-
-@app.command()
 def evaluate(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunOption = None) -> None:
     """Measure a trained variant on the validation cache."""
     from stages.evaluate import evaluate_run
@@ -157,40 +142,6 @@ def interpret(variant: VariantArgument, params: ParamsOption = PARAMS, run: RunO
     from stages.stage_options import stage_options
 
     interpret_run(stage_options(params), run or run_folder(variant))
-
-
-@app.command()
-def stability(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of runs of one variant, each from a seed of its own.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option(help="The JSON file to write; by default the first run's stability.json.")
-    ] = None,
-) -> None:
-    """Measure how many latents of each of several trainings of a variant the others find again."""
-    from stages.stability import measure_stability
-
-    measure_stability(runs, output)
-
-
-@app.command()
-def explain(
-    image: Annotated[Path, typer.Argument(help="A picture of any size.")],
-    text: Annotated[str, typer.Option(help="Words about it: which latents do they share?")] = "",
-    variant: Annotated[str, typer.Option(help="The trained variant to ask.")] = "lucid",
-    count: Annotated[int, typer.Option(min=1, help="Latents to show at most.")] = 8,
-    output: Annotated[Path, typer.Option(help="Where the drawing goes: .png, .pdf or .svg.")] = Path(
-        "explanation.png"
-    ),
-    params: ParamsOption = PARAMS,
-    run: RunOption = None,
-) -> None:
-    """Show which shared latents fire where in a picture, and which words share them."""
-    from pipeline.params import load_params
-    from stages.explain import explain_picture
-
-    explain_picture(load_params(params), run or run_folder(variant), image, text, count, output)
 
 
 @app.command()
