@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cache import ActivationCache
 from pipeline.metrics.items import TopItems
-from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.codes import SparseCodes, owners
 
 
 def first_pairs(cache: ActivationCache) -> Int[np.ndarray, "image"]:
@@ -49,7 +49,7 @@ def peaks(codes: SparseCodes, offsets: Int[Tensor, " item_plus_1"], latents: int
     An item without elements fires nothing.
     """
     items = len(offsets) - 1
-    item = torch.arange(items, device=offsets.device).repeat_interleave(offsets.diff())
+    item = owners(offsets, len(codes.values))
     position = torch.arange(len(item), device=offsets.device) - offsets[item]
     slots = (item[:, None] * latents + codes.indices).flatten()
     values = codes.values.flatten()

@@ -10,7 +10,6 @@ from pipeline.matching.coactivation import CoActivation
 from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.sides import SIDES
-from pipeline.sparse.codes import max_pool_codes
 
 
 @torch.no_grad()
@@ -42,10 +41,7 @@ def match_sides(
     for batch in cache.iterate(batch_pairs):
         pairs = sae.reader.pairs(batch).to(device)
         codes = (
-            max_pool_codes(
-                sae.encode(side, pairs.rows(side), "shared"), pairs.owners(side), len(pairs), latents
-            )
-            for side in SIDES
+            pairs.largest_codes(side, sae.encode(side, pairs.rows(side), "shared"), latents) for side in SIDES
         )
         moments.update(*codes)
         seen += len(pairs)

@@ -8,7 +8,6 @@ from cache import ActivationCache
 from pipeline.errors import RunError
 from pipeline.matching.deviation import inverse_deviation
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sparse.codes import max_pool_codes
 
 
 class RegressionMoments:
@@ -83,8 +82,8 @@ def fit_image_level(sae: SparseAutoencoder, cache: ActivationCache, batch_pairs:
     for batch in cache.iterate(batch_pairs):
         pairs = sae.reader.pairs(batch).to(device)
         codes = sae.encode("text", pairs.rows("text"), "private")
-        pooled = max_pool_codes(codes, pairs.owners("text"), len(pairs), sae.options.latents)
-        moments.update(batch.vision_pooled.to(device), pooled)
+        largest = pairs.largest_codes("text", codes, sae.options.latents)
+        moments.update(batch.vision_pooled.to(device), largest)
     weight, bias, correlation = moments.ridge(readout.options.ridge)
     gain = correlation * (moments.fired * (1 - moments.fired)).sqrt()
     order = torch.sort(gain, descending=True, stable=True).indices[: len(readout)]

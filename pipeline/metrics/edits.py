@@ -13,9 +13,9 @@ from torch.nn.functional import normalize
 from cache import ActivationCache
 from pipeline.metrics.changed_captions import ChangedCaption
 from pipeline.metrics.not_defined import NotDefined
+from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.pairs import Pairs
-from pipeline.sparse.codes import max_pool_codes
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
@@ -140,7 +140,7 @@ class _Batch:
     def drawn(self, generator: torch.Generator) -> Exchange:
         """Draw latents, the old one from those that the picture fires."""
         width, count = self._sae.shared_width, len(self._pairs)
-        fires = max_pool_codes(self._codes, self._pairs.owners("vision"), count, width).cpu() > 0
+        fires = self._pairs.largest_codes("vision", self._codes, width).cpu() > 0
         weights = fires + torch.finfo(torch.float32).tiny  # one that fires nothing draws from all
         old = torch.multinomial(weights.float(), 1, generator=generator)[:, 0]
         return Exchange(old, torch.randint(width, (count,), generator=generator))
@@ -180,10 +180,7 @@ class _Batch:
         rows, offsets = (
             part.to(self._pairs.vision.device) for part in self._sae.reader.rows("text", activations, valid)
         )
-        owner = torch.arange(len(texts), device=rows.device).repeat_interleave(offsets.diff())
-        codes = max_pool_codes(
-            self._sae.encode("text", rows, "shared"), owner, len(texts), self._sae.shared_width
-        )
+        codes = pool(self._sae.encode("text", rows, "shared"), offsets, self._sae.shared_width, "max")
         return codes, normalize(activations.pooled.cpu().float(), dim=1)
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cache import PairBatch
+from pipeline.metrics.item_codes import image_level_of_captions, image_level_of_images
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
@@ -104,6 +105,8 @@ def _image_level(
     readout = sae.image_level
     if readout is None:
         return None
-    private = pool(text["private"], pairs.offsets("text"), sae.options.latents, "max")
-    pictures = readout.encode(batch.vision_pooled.to(private.device))
-    return {"vision": pictures.dense(len(readout)), "text": readout.of_captions(private)}
+    private, offsets = text["private"], pairs.offsets("text")
+    return {
+        "vision": image_level_of_images(readout, batch.vision_pooled.to(offsets.device)),
+        "text": image_level_of_captions(readout, private, offsets, sae.options.latents),
+    }

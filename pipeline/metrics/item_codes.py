@@ -7,6 +7,8 @@ from torch import Tensor
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.image_level import ImageLevelReadout
+from pipeline.sparse.codes import SparseCodes
 
 
 def image_codes(
@@ -28,7 +30,7 @@ def image_codes(
     codes = pool(sae.encode("vision", rows, "shared"), offsets, sae.shared_width, pooling)
     if (readout := sae.image_level) is None:
         return codes
-    return torch.cat([codes, readout.encode(embeddings).dense(len(readout))], dim=1)
+    return torch.cat([codes, image_level_of_images(readout, embeddings)], dim=1)
 
 
 def caption_codes(
@@ -41,5 +43,19 @@ def caption_codes(
     codes = pool(sae.encode("text", rows, "shared"), offsets, sae.shared_width, pooling)
     if (readout := sae.image_level) is None:
         return codes
-    private = pool(sae.encode("text", rows, "private"), offsets, sae.options.latents, "max")
-    return torch.cat([codes, readout.of_captions(private)], dim=1)
+    private = sae.encode("text", rows, "private")
+    return torch.cat([codes, image_level_of_captions(readout, private, offsets, sae.options.latents)], dim=1)
+
+
+def image_level_of_images(
+    readout: ImageLevelReadout, embeddings: Float[Tensor, "image embedding"]
+) -> Float[Tensor, "image image_latent"]:
+    """Write out the image-level codes of images, from their pooled embeddings."""
+    return readout.encode(embeddings).dense(len(readout))
+
+
+def image_level_of_captions(
+    readout: ImageLevelReadout, private: SparseCodes, offsets: Int64[Tensor, " caption_plus_1"], latents: int
+) -> Float[Tensor, "caption image_latent"]:
+    """Write out the image-level codes of captions, from the private codes of their tokens, of `latents` in all."""
+    return readout.of_captions(pool(private, offsets, latents, "max"))

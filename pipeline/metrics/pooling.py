@@ -1,11 +1,10 @@
 """From the sparse shared codes of tokens to one dense vector of latents per image or caption."""
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pipeline.metrics.options import Pooling
-from pipeline.sparse.codes import SparseCodes, max_pool_codes, pool_codes
+from pipeline.sparse.codes import SparseCodes, max_pool_codes, owners, pool_codes
 
 
 def pool(
@@ -25,5 +24,4 @@ def pool(
     if pooling == "mean":
         return pool_codes(codes, offsets, width)
     items = len(offsets) - 1
-    owner = torch.arange(items, device=offsets.device).repeat_interleave(offsets.diff())
-    return max_pool_codes(codes, owner, items, width)
+    return max_pool_codes(codes, owners(offsets, len(codes.values)), items, width)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cache import ActivationCache, PositionMeans
 from pipeline.sae.moments import Moments, SideMoments
 from pipeline.sae.sides import SIDES, Side
+from pipeline.sparse.codes import owners
 
 LEAST_COUNT = 100
 """A position that was seen less often keeps the mean of all. The mean of 100 tokens is off by a hundredth of their
@@ -56,10 +57,9 @@ class PositionalCentring(nn.Module):
             offsets: item i has the rows offsets[i] up to offsets[i + 1].
             rows: number of rows; those after the last item get some shift or other.
         """
-        row = torch.arange(rows, device=offsets.device)
-        item = torch.searchsorted(offsets[1:], row, right=True).clamp_max(len(offsets) - 2)
+        first = offsets[owners(offsets, rows)]
         shift = self.shift(side).to(offsets.device)
-        return shift[(row - offsets[item]).clamp_max(len(shift) - 1)]
+        return shift[(torch.arange(rows, device=offsets.device) - first).clamp_max(len(shift) - 1)]
 
     def moments(self, side: Side, statistics: SideMoments, means: PositionMeans) -> Moments:
         """Compute the exact moments of a cache's tokens after their shift, from those before it.

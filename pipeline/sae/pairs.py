@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pipeline.sae.sides import Side
+from pipeline.sparse.codes import SparseCodes, max_pool_codes, owners
 from pipeline.transport.plan import TokenPlaces, token_places
 
 
@@ -48,10 +49,11 @@ class Pairs:
 
     def owners(self, side: Side) -> Int64[Tensor, " token"]:
         """Tell which pair each row of a side belongs to; rows after the last caption, to the last pair."""
-        row = torch.arange(len(self.rows(side)), device=self.text_offsets.device)
-        if side == "vision":
-            return row // self.patches
-        return torch.searchsorted(self.text_offsets[1:], row, right=True).clamp_max(len(self) - 1)
+        return owners(self.offsets(side), len(self.rows(side)))
+
+    def largest_codes(self, side: Side, codes: SparseCodes, width: int) -> Float[Tensor, "pair {width}"]:
+        """Take each pair's largest code per latent, of latents 0 .. width - 1, from the codes of a side's rows."""
+        return max_pool_codes(codes, self.owners(side), len(self), width)
 
     def mask(self, side: Side) -> Bool[Tensor, " token"] | None:
         """Tell which rows of a side belong to a pair; None if all do, as of vision."""

@@ -29,6 +29,19 @@ class SparseCodes(NamedTuple):
         return zeros.scatter_add(1, self.indices, self.values)
 
 
+def owners(offsets: Int64[Tensor, " item_plus_1"], rows: int) -> Int64[Tensor, " row"]:
+    """Tell which item each of `rows` packed rows belongs to; rows after the last item, to the last.
+
+    A GPU need not be waited for.
+
+    Args:
+        offsets: item i has the rows offsets[i] up to offsets[i + 1].
+        rows: number of rows.
+    """
+    row = torch.arange(rows, device=offsets.device)
+    return torch.searchsorted(offsets[1:], row, right=True).clamp_max(len(offsets) - 2)
+
+
 def max_pool_codes(
     codes: SparseCodes, owner: Int64[Tensor, " token"], items: int, width: int
 ) -> Float[Tensor, "item {width}"]:

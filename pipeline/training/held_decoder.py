@@ -21,10 +21,8 @@ class HeldDecoder(nn.Module):
     def __init__(self, sae: SparseAutoencoder, least_cosine: float) -> None:
         """Hold the directions of `sae` at a cosine of at least `least_cosine`; 1 freezes them, length included."""
         super().__init__()
-        self._sae, self._least_cosine = (
-            [sae],
-            least_cosine,
-        )  # in a list: the dictionary is no part of this module
+        self._sae = [sae]  # in a list: the dictionary is no part of this module
+        self._least_cosine = least_cosine
         for side in SIDES:
             self.register_buffer(f"{side}_start", sae.directions(side).detach().clone())
 

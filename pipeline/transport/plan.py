@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from pipeline.sparse.codes import owners
+
 
 class TokenPlaces(NamedTuple):
     """Where packed text tokens stand when the captions are padded to one length, and back.
@@ -49,7 +51,7 @@ def token_places(
     valid = place < lengths[:, None]
     row = torch.where(valid, text_offsets[:-1, None] + place, rows)
     token = torch.arange(rows, device=text_offsets.device)
-    pair = torch.searchsorted(text_offsets[1:], token, right=True).clamp_max(len(lengths) - 1)
+    pair = owners(text_offsets, rows)
     return TokenPlaces(row, valid, pair, (token - text_offsets[pair]).clamp_max(longest - 1))
 
 

@@ -26,7 +26,7 @@ from pipeline.sae.losses import mean_squared_error
 from pipeline.sae.options import AuxiliaryOptions
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
-from pipeline.sparse.codes import SparseCodes, max_pool_codes, pool_codes
+from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
 from pipeline.transport.coupling import Coupling
 from pipeline.transport.plan import TokenPlaces, TransportPlan
@@ -117,9 +117,7 @@ def contrast(
     encoded: Encoded, pairs: Pairs, places: TokenPlaces, shared_width: int, scale: float
 ) -> Float[Tensor, ""]:
     """Measure the contrast of the batch's pairs by the largest shared codes of their patches and of their tokens."""
-    vision, text = (
-        max_pool_codes(encoded[side].shared, pairs.owners(side), len(pairs), shared_width) for side in SIDES
-    )
+    vision, text = (pairs.largest_codes(side, encoded[side].shared, shared_width) for side in SIDES)
     return pooled_contrast(vision, text, places.valid.any(dim=1), scale)
 
 

@@ -23,7 +23,7 @@ from pipeline.sae.shared_mask import SharedMask
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
-from pipeline.sparse.codes import SparseCodes, max_pool_codes
+from pipeline.sparse.codes import SparseCodes
 
 BOTH = "both"
 
@@ -182,7 +182,7 @@ class VLSAE(SparseAutoencoder):
         mask = pairs.mask(side)
         if mask is not None:
             codes = codes._replace(values=codes.values * mask[:, None])
-        return max_pool_codes(codes, pairs.owners(side), len(pairs), self.shared_width)
+        return pairs.largest_codes(side, codes, self.shared_width)
 
 
 def _refuse_shared_weights_of_two_widths(options: VLSAEOptions, vision: int, text: int) -> None:
