@@ -28,13 +28,19 @@ class DegeneracyMeter(Meter):
         shared_width: Number of shared latents.
         private_width: Number of private latents per side.
         pooling: How token codes become an item's code.
+        budget: Number of latents that an item fires at most; None is the width of its tokens' shared codes.
     """
 
     def __init__(
-        self, pair_images: Int[np.ndarray, "pair"], shared_width: int, private_width: int, pooling: Pooling
+        self,
+        pair_images: Int[np.ndarray, "pair"],
+        shared_width: int,
+        private_width: int,
+        pooling: Pooling,
+        budget: int | None = None,
     ) -> None:
         self._shared_width = shared_width
-        self._pooling = pooling
+        self._pooling, self._budget = pooling, budget
         self._first_of_image = torch.zeros(len(pair_images), dtype=torch.bool)
         self._first_of_image[np.unique(pair_images, return_index=True)[1]] = True
         self._hits = {side: torch.zeros(shared_width, dtype=torch.int64) for side in SIDES}
@@ -47,7 +53,7 @@ class DegeneracyMeter(Meter):
             pooled = encoded.pooled(side, self._pooling)[:, : self._shared_width].cpu()
             if side == "vision":
                 pooled = pooled[self._first_of_image[encoded.batch.pair.cpu()]]
-            self._add_items(side, pooled, budget=encoded.codes[side]["shared"].values.shape[1])
+            self._add_items(side, pooled, self._budget or encoded.codes[side]["shared"].values.shape[1])
             codes = encoded.codes[side][encoded.full_mode]
             self._alive[side][codes.indices[codes.values > 0].cpu()] = True
 

@@ -42,7 +42,7 @@ def _reconstruction(of: Measured) -> Meter:
 
 def _degeneracy(of: Measured) -> Meter:
     shared, private, pooling = of.sae.shared_width, of.sae.private_width, of.options.degeneracy_pooling
-    return DegeneracyMeter(of.cache.pair_images, shared, private, pooling)
+    return DegeneracyMeter(of.cache.pair_images, shared, private, pooling, of.sae.shared_budget)
 
 
 def _concepts(of: Measured) -> Meter:

@@ -43,6 +43,8 @@ class SparseAutoencoder(nn.Module, ABC):
     """Number of latents that mean the same on both sides: columns 0 .. shared_width - 1 of either."""
     private_width: int = 0
     """Number of latents per side that follow them."""
+    shared_budget: int | None = None
+    """Active shared latents of a token in the mean, where tokens differ in it; None if their codes are that wide."""
     apart: bool = False
     """Whether the sides learn apart for now, see `MatchingOptions`; training says so."""
     confidence: Float[Tensor, " latent"]

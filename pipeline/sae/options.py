@@ -8,6 +8,7 @@ from pipeline.config import Options
 
 Inputs = Literal["tokens", "pooled"]
 Centring = Literal["global", "position"]
+Activation = Literal["top_k", "batch_top_k"]
 
 SHARED_WEIGHTS = "the sides have weights in common, so one side's latents cannot be given other numbers"
 """Why there is nothing to match, as messages say it."""
@@ -72,6 +73,30 @@ class ArchitectureOptions(Options):
     def _sides_can_be_matched(self) -> Self:
         if self.matching and not self.reindexable:
             raise ValueError(f"matching: {SHARED_WEIGHTS}; leave it out")
+        return self
+
+
+class ActivatedOptions(ArchitectureOptions):
+    """An architecture whose active latents can be counted per token or over a batch."""
+
+    activation: Activation = Field(
+        default="top_k",
+        description="which latents are active: the k largest of every token, or the k n largest of a batch of n "
+        "tokens in training and those above a stored threshold ever after (BatchTopK, arXiv 2412.06410)",
+    )
+    batch_top_k_cap: int = Field(
+        default=4,
+        gt=1,
+        description="with batch_top_k, the most active latents of a token, as a multiple of k",
+    )
+
+    @model_validator(mode="after")
+    def _budgets_survive_a_match(self) -> Self:
+        if self.matching and self.activation == "batch_top_k":
+            raise ValueError(
+                "activation: batch_top_k has a threshold for each part of the latents, and matching deals them into "
+                "new parts; leave matching out, or choose top_k"
+            )
         return self
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 from pipeline.sae.auxiliary import LatentActivity
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
-from pipeline.sae.dictionary import Dictionary
+from pipeline.sae.batch_top_k import BatchTopK
+from pipeline.sae.dictionary import Autoencoding, Dictionary
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, weighted_sum
 from pipeline.sae.lucid.options import LucidOptions
@@ -69,6 +70,12 @@ class LucidSAE(SparseAutoencoder):
         )
         dead_after = options.auxiliary.dead_after_pairs
         self.activity = nn.ModuleDict({side: LatentActivity(options.latents, dead_after) for side in SIDES})
+        self.batch_top_k = nn.ModuleDict()
+        if options.activation == "batch_top_k":
+            budgets = self._budgets("full_joint")
+            self.shared_budget = budgets[0].k
+            for side in SIDES:
+                self.batch_top_k[side] = BatchTopK(budgets, options.batch_top_k_cap)
         if options.matching:
             self.register_buffer("confidence", torch.zeros(options.latents))
         self.transport_options = TransportOptions(options.epsilon, options.iterations, options.guidance)
@@ -101,13 +108,15 @@ class LucidSAE(SparseAutoencoder):
         Args:
             mode: "full_joint" is the model's own code, Top-k_shared of the shared latents, then Top-k_private of
                 the private ones; "full_global" one Top-(k_shared + k_private) over everything; "shared" and
-                "private" one part alone. Without private latents the first three are the same.
+                "private" one part alone. Without private latents the first three are the same. With BatchTopK all
+                latents that reach their part's threshold, of which "full_global" has at most cap times as many.
 
         Raises:
             ConfigError: "private" of a model that has no private latents.
         """
         dictionary = self.dictionary(side)
-        return dictionary.encode(dictionary.scaled(activations), self._groups(mode))
+        codes = dictionary.encode(dictionary.scaled(activations), self._groups(mode))
+        return self._batch_top_k(side).above_threshold(codes) if self.batch_top_k else codes
 
     def decoder(self, side: Side) -> LinearDecoder:
         """Hand out one side's decoder and its scale."""
@@ -177,13 +186,33 @@ class LucidSAE(SparseAutoencoder):
     def _encoded(self, side: Side, activations: Tensor, mask: Tensor | None) -> EncodedSide:
         dictionary = self.dictionary(side)
         scaled = dictionary.scaled(activations)
-        coded = dictionary.autoencode(scaled, self._groups("full_joint"))
+        if self.batch_top_k:
+            coded = self._batch_autoencoded(side, scaled, mask)
+        else:
+            coded = dictionary.autoencode(scaled, self._groups("full_joint"))
         if mask is not None:
             codes = coded.codes._replace(values=coded.codes.values * mask[:, None])
             coded = coded._replace(codes=codes)
         return EncodedSide(scaled, coded, self._shared_part(coded.codes), mask)
 
+    def _batch_autoencoded(self, side: Side, scaled: Tensor, mask: Tensor | None) -> Autoencoding:
+        """Encode and decode by BatchTopK: the batch's own threshold while it is learnt, the stored one elsewhere."""
+        dictionary, batch = self.dictionary(side), self._batch_top_k(side)
+        candidates = dictionary.encode(scaled, self._groups("full_joint"))
+        codes = (
+            batch.largest_of_batch(candidates, mask) if self.training else batch.above_threshold(candidates)
+        )
+        return Autoencoding(codes, dictionary.linear_decoder().combine(codes) + dictionary.decoder_bias)
+
+    def _batch_top_k(self, side: Side) -> BatchTopK:
+        return cast(BatchTopK, self.batch_top_k[side])
+
     def _groups(self, mode: EncodeMode) -> list[Group]:
+        """The groups that a token is encoded by: with BatchTopK those of its candidates."""
+        budgets = self._budgets(mode)
+        return self._batch_top_k("vision").candidates(budgets) if self.batch_top_k else budgets
+
+    def _budgets(self, mode: EncodeMode) -> list[Group]:
         options, shared_width = self.options, self.shared_width
         everything = Group(0, options.latents, options.k_shared + options.k_private)
         if self.apart:
@@ -208,7 +237,7 @@ class LucidSAE(SparseAutoencoder):
         """The shared latents of "full_joint" codes, which come first."""
         if self.apart or self.private_width == 0:
             return codes
-        k = self.options.k_shared
+        k = self._groups("shared")[0].k
         return SparseCodes(codes.values[:, :k], codes.indices[:, :k])
 
     def _couple(self, encoded: Encoded, places: TokenPlaces, patches: int) -> Coupling:

@@ -4,13 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.sae.options import ArchitectureOptions, AuxiliaryOptions, ContrastOptions, ImageLevelOptions
+from pipeline.sae.options import ActivatedOptions, AuxiliaryOptions, ContrastOptions, ImageLevelOptions
 from pipeline.transport.options import GuidanceOptions
 
 Alignment = Literal["none", "transport_cost", "global_lock"]
 
 
-class LucidOptions(ArchitectureOptions):
+class LucidOptions(ActivatedOptions):
     """LUCID's architecture and objective; the defaults are the paper's (appendix A.1)."""
 
     architecture: Literal["lucid"] = Field(
@@ -107,6 +107,12 @@ class LucidOptions(ArchitectureOptions):
     def aligns_by(self, alignment: Alignment) -> bool:
         """Whether the alignment loss is this one and has a weight."""
         return self.alignment == alignment and self.beta > 0
+
+    @model_validator(mode="after")
+    def _codes_have_a_sign(self) -> Self:
+        if self.activation == "batch_top_k" and not self.relu:
+            raise ValueError("relu: batch_top_k keeps codes above a threshold of 0 or more; leave relu on")
+        return self
 
     @model_validator(mode="after")
     def _budgets_fit(self) -> Self:

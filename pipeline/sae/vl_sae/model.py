@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
+from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.code_cosine import code_cosine_distance
 from pipeline.sae.group_sparsity import group_sparsity
 from pipeline.sae.linear_decoder import LinearDecoder
@@ -24,6 +25,7 @@ from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.top_k import Group
 
 BOTH = "both"
 
@@ -88,6 +90,12 @@ class VLSAE(SparseAutoencoder):
             )
         if options.shared_mask:
             self.shared_mask = SharedMask(options.shared_mask, options.latents, seed)
+        self.budget = Group(0, options.latents, options.k)
+        self.batch_top_k = nn.ModuleDict()
+        if options.activation == "batch_top_k":
+            self.shared_budget = options.k
+            for side in SIDES:
+                self.batch_top_k[side] = BatchTopK([self.budget], options.batch_top_k_cap)
         if options.matching:
             self.register_buffer("confidence", torch.zeros(options.latents))
 
@@ -139,7 +147,8 @@ class VLSAE(SparseAutoencoder):
         """
         if mode == "private":
             raise ConfigError("no private codes: every latent of vl_sae is shared; ask for mode 'shared'")
-        return self._encoded(side, activations, None)
+        candidates = self._candidates(side, activations, None)
+        return self._batch_top_k(side).above_threshold(candidates) if self.batch_top_k else candidates
 
     def losses(self, pairs: Pairs) -> Losses:
         """Compute `MSE_v + MSE_t`, element means against the activations as they are cached, and what aligns the sides.
@@ -152,17 +161,27 @@ class VLSAE(SparseAutoencoder):
         terms, codes = {}, {}
         for side in SIDES:
             rows = pairs.rows(side)
-            codes[side] = self._encoded(
-                side, rows, None if left_out is None else left_out[pairs.owners(side)]
-            )
+            without = None if left_out is None else left_out[pairs.owners(side)]
+            codes[side] = self._active(side, self._candidates(side, rows, without), pairs.mask(side))
             terms[f"self_{side}"] = mean_squared_error(self.decode(side, codes[side]), rows, pairs.mask(side))
         if self.options.paired_codes.any and not self.apart:
             terms |= self._paired_terms(codes, pairs)
         return weighted_sum(terms, self.options.term_weights)
 
-    def _encoded(self, side: Side, activations: Tensor, left_out: Tensor | None) -> SparseCodes:
+    def _candidates(self, side: Side, activations: Tensor, left_out: Tensor | None) -> SparseCodes:
+        """Codes by the K strongest latents of every input; with BatchTopK, by the most that it may have."""
+        k = self._batch_top_k(side).candidates([self.budget])[0].k if self.batch_top_k else self.options.k
         centre = self.biases[side] if self.options.side_bias else getattr(self, f"{side}_centre")
-        return self.encoder(side).encode(activations - centre, self.options.k, left_out)
+        return self.encoder(side).encode(activations - centre, k, left_out)
+
+    def _active(self, side: Side, candidates: SparseCodes, mask: Tensor | None) -> SparseCodes:
+        """Which candidates of a batch are active: with BatchTopK by its own threshold while that is learnt."""
+        if not self.batch_top_k:
+            return candidates
+        batch = self._batch_top_k(side)
+        return (
+            batch.largest_of_batch(candidates, mask) if self.training else batch.above_threshold(candidates)
+        )
 
     def _paired_terms(self, codes: Mapping[Side, SparseCodes], pairs: Pairs) -> dict[str, Tensor]:
         """The terms that tie the two codes of a pair to each other, each where it has a weight."""
@@ -183,6 +202,9 @@ class VLSAE(SparseAutoencoder):
         if mask is not None:
             codes = codes._replace(values=codes.values * mask[:, None])
         return pairs.largest_codes(side, codes, self.shared_width)
+
+    def _batch_top_k(self, side: Side) -> BatchTopK:
+        return cast(BatchTopK, self.batch_top_k[side])
 
 
 def _refuse_shared_weights_of_two_widths(options: VLSAEOptions, vision: int, text: int) -> None:

@@ -107,14 +107,14 @@ def test_the_two_members_of_a_pair_have_one_mask_and_only_in_training() -> None:
     sae, pairs = build(shared_mask=0.5), embeddings()
     alike = Pairs(pairs.text[:, None], pairs.text, pairs.text_offsets)
     seen: dict[str, Tensor] = {}
-    encode = sae._encoded
+    encode = sae._candidates
 
     def watched(side: Any, rows: Tensor, left_out: Tensor | None) -> Any:
         found = encode(side, rows, left_out)
         seen[side] = found.dense(LATENTS)
         return found
 
-    sae._encoded = watched  # type: ignore[method-assign]
+    sae._candidates = watched  # type: ignore[method-assign]
     sae.losses(alike)
     masked = seen["vision"]
     assert torch.equal(masked, seen["text"])

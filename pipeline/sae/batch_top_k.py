@@ -1,0 +1,95 @@
+"""BatchTopK: one budget of active latents for a whole batch in training, a stored threshold ever after.
+
+Bussmann, Leask and Nanda, "BatchTopK Sparse Autoencoders" (arXiv 2412.06410), section 3. Of a batch of n tokens the
+k n largest codes of a group of latents are kept, so that a token that has more to say may say more. A token's code
+must not depend on what it is read together with, so afterwards a code is kept where it reaches a threshold.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.top_k import Group
+
+_NEWEST_WEIGHT = 0.01
+"""Weight of a batch in the running means, once a hundred batches were seen; up to there all weigh the same."""
+
+
+class BatchTopK(nn.Module):
+    """The thresholds of one side, one per group of latents, and how they were found.
+
+    The operators of `pipeline.sparse` want rows of one length. So a token's code is first the Top-K of `candidates`,
+    at most `cap` times its group's k, and what is too small among those becomes 0, which is inactive. A token whose
+    last candidate is still large enough may have lost latents to the cap: `capped` is the share of such tokens.
+    """
+
+    thresholds: Float[Tensor, " group"]
+    """Running mean of a batch's smallest kept code; until there was a batch 0, which keeps all candidates."""
+    capped: Float[Tensor, " group"]
+    """Running mean of the share of tokens at the cap."""
+    batches: Int64[Tensor, ""]
+    """Number of batches of training that the means are of."""
+
+    def __init__(self, groups: Sequence[Group], cap: int) -> None:
+        """Start without a threshold.
+
+        Args:
+            groups: one after another, together all latents; k is the active latents per token in the mean of a batch.
+            cap: a token has at most this many times as many.
+        """
+        super().__init__()
+        self._groups, self._cap = tuple(groups), cap
+        self.register_buffer("thresholds", torch.zeros(len(groups)))
+        self.register_buffer("capped", torch.zeros(len(groups)))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def candidates(self, groups: Sequence[Group]) -> list[Group]:
+        """Raise the k of groups of latents to the most that a token may have of them."""
+        return [group._replace(k=min(group.k * self._cap, group.stop - group.start)) for group in groups]
+
+    def above_threshold(self, codes: SparseCodes) -> SparseCodes:
+        """Keep the codes that reach the stored threshold of their latent's group."""
+        indices = codes.indices
+        starts = indices.new_tensor([group.start for group in self._groups[1:]])
+        group = torch.bucketize(indices, starts, right=True)
+        return codes._replace(values=codes.values * (codes.values >= self.thresholds[group]))
+
+    def largest_of_batch(self, codes: SparseCodes, mask: Bool[Tensor, " token"] | None = None) -> SparseCodes:
+        """Keep the k n largest codes of each group and count them into the running means. Equals are all kept.
+
+        Args:
+            codes: by the `candidates` of all groups, group after group; none is negative.
+            mask: which rows are tokens, by default all; the codes of the others become 0.
+        """
+        values = codes.values if mask is None else codes.values * mask[:, None]
+        tokens = self.batches.new_full((), len(values)) if mask is None else mask.sum()
+        columns = [group.k for group in self.candidates(self._groups)]
+        parts = torch.split(values, columns, dim=1)
+        smallest = torch.stack(
+            [
+                _smallest_kept(part.detach(), group.k, tokens)
+                for part, group in zip(parts, self._groups, strict=True)
+            ]
+        )
+        kept = [part * (part >= least) for part, least in zip(parts, smallest, strict=True)]
+        last = torch.stack([part.detach().amin(dim=1) for part in kept], dim=1)
+        self._count(smallest, (last > 0).sum(dim=0) / tokens.clamp_min(1))
+        return codes._replace(values=torch.cat(kept, dim=1))
+
+    @torch.no_grad()
+    def _count(self, smallest: Tensor, capped: Tensor) -> None:
+        self.batches += 1
+        weight = self.batches.reciprocal().clamp_min(_NEWEST_WEIGHT)
+        self.thresholds.lerp_(smallest, weight)
+        self.capped.lerp_(capped, weight)
+
+
+def _smallest_kept(values: Tensor, k: int, tokens: Tensor) -> Float[Tensor, ""]:
+    """Find the (k tokens)-th largest of a group's values; tokens stays on the device, so that no GPU is waited for."""
+    if not values.numel():
+        return values.new_zeros(())
+    place = (k * tokens - 1).clamp(0, values.numel() - 1)
+    return values.flatten().sort(descending=True).values.index_select(0, place[None])[0]

@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmarks.synthetic import synthetic_activations, write_cache
+from cache import ActivationCache
+from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.batch_top_k import BatchTopK
+from pipeline.sae.lucid.model import LucidSAE
+from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.options import ActivatedOptions
+from pipeline.sae.pairs import Pairs
+from pipeline.sae.saving import load_sae, save_sae
+from pipeline.sae.sides import SIDES
+from pipeline.sae.vl_sae.options import VLSAEOptions
+from pipeline.sparse.codes import SparseCodes
+from pipeline.sparse.top_k import Group, top_k
+from pipeline.training.fit import Training, fit
+from pipeline.training.options import TrainOptions
+
+CHANNELS, TOKENS, CAP = 8, 50, 4
+GROUPS = [Group(0, 12, 2), Group(12, 40, 3)]
+LUCID = {"latents": 40, "shared_ratio": 0.3, "k_shared": 2, "k_private": 3}
+LUCID_BATCH = LucidOptions(**LUCID, activation="batch_top_k")
+VL_SAE_BATCH = VLSAEOptions(latents=24, k=3, encoder="affine", inputs="tokens", activation="batch_top_k")
+TRAIN = {"epochs": 3, "batch_pairs": 4, "warmup_steps": 2, "checkpoint_every": 4}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ActivationCache:
+    activations = synthetic_activations(images=24, shard_images=8, channels=CHANNELS)
+    return write_cache(tmp_path_factory.mktemp("batch_top_k") / "train.zarr", activations)
+
+
+def scores(seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    spread = torch.rand(TOKENS, 1, generator=generator) * 2  # some tokens have more to say than others
+    return (torch.randn(TOKENS, 40, generator=generator) * spread).relu()
+
+
+def candidates(batch: BatchTopK, dense: torch.Tensor) -> SparseCodes:
+    return SparseCodes(*top_k(dense, batch.candidates(GROUPS)))
+
+
+def test_of_a_batch_the_k_n_largest_codes_of_each_group_are_kept() -> None:
+    batch, dense = BatchTopK(GROUPS, cap=20), scores()  # a cap that no token reaches
+    codes = batch.largest_of_batch(candidates(batch, dense))
+    expected = torch.zeros_like(dense)
+    for start, stop, k in GROUPS:
+        part = dense[:, start:stop]
+        least = part.flatten().sort(descending=True).values[k * TOKENS - 1]
+        expected[:, start:stop] = part * (part >= least)
+    assert torch.equal(codes.dense(40), expected)
+    active = (codes.values > 0).sum(dim=1)
+    assert active.sum() == 5 * TOKENS and active.unique().numel() > 3
+    assert (batch.capped == 0).sum() == 2
+
+
+def test_rows_that_are_no_tokens_take_nothing_of_the_budget() -> None:
+    dense, mask = scores(), torch.arange(TOKENS) < 20
+    masked, alone = BatchTopK(GROUPS, CAP), BatchTopK(GROUPS, CAP)
+    found = masked.largest_of_batch(candidates(masked, dense), mask).dense(40)
+    assert torch.equal(found[:20], alone.largest_of_batch(candidates(alone, dense[:20])).dense(40))
+    assert not found[20:].any()
+    assert torch.equal(masked.thresholds, alone.thresholds) and torch.equal(masked.capped, alone.capped)
+
+
+def test_tokens_that_would_have_more_latents_than_the_cap_are_counted() -> None:
+    batch, dense = BatchTopK([Group(0, 40, 2)], cap=2), torch.zeros(10, 40)
+    dense[:, :1], dense[:2, :9] = 0.5, 1.0  # two tokens want nine latents, the others one
+    batch.largest_of_batch(SparseCodes(*top_k(dense, batch.candidates([Group(0, 40, 2)]))))
+    assert batch.capped.item() == pytest.approx(0.2)
+
+
+def test_the_threshold_is_the_mean_of_the_smallest_kept_codes() -> None:
+    batch, smallest = BatchTopK(GROUPS, CAP), []
+    for seed in range(5):
+        kept = batch.largest_of_batch(candidates(batch, scores(seed))).dense(40)
+        smallest.append([kept[:, a:b][kept[:, a:b] > 0].min() for a, b, _ in GROUPS])
+    torch.testing.assert_close(batch.thresholds, torch.tensor(smallest).mean(dim=0))
+
+
+def test_above_the_threshold_other_tokens_have_k_active_latents_in_the_mean() -> None:
+    batch, active = BatchTopK(GROUPS, CAP), torch.zeros(2)
+    for seed in range(30):
+        batch.largest_of_batch(candidates(batch, scores(seed)))
+    for seed in range(100, 130):
+        dense = batch.above_threshold(candidates(batch, scores(seed))).dense(40)
+        for group, (start, stop, _) in enumerate(GROUPS):
+            kept = dense[:, start:stop]
+            active[group] += (kept > 0).sum() / TOKENS / 30
+            assert (kept[kept > 0] >= batch.thresholds[group]).all()
+    torch.testing.assert_close(active, torch.tensor([2.0, 3.0]), rtol=0.1, atol=0)
+
+
+def trained(cache: ActivationCache, options: ActivatedOptions) -> SparseAutoencoder:
+    return fit(cache, {"one": Training(options, TrainOptions(**TRAIN))}).saes["one"]
+
+
+@pytest.mark.parametrize("options", [LUCID_BATCH, VL_SAE_BATCH], ids=["lucid", "vl_sae"])
+def test_a_token_is_encoded_alike_alone_and_among_others_also_after_saving(
+    cache: ActivationCache, tmp_path: Path, options: ActivatedOptions
+) -> None:
+    sae = trained(cache, options).eval()
+    save_sae(sae, tmp_path)
+    loaded = load_sae(tmp_path)
+    for side in SIDES:
+        rows = torch.randn(30, CHANNELS, generator=torch.Generator().manual_seed(1)) * 3
+        together = sae.encode(side, rows)
+        alone = [sae.encode(side, row[None]).values for row in rows]
+        torch.testing.assert_close(together.values, torch.cat(alone))
+        assert torch.equal(loaded.encode(side, rows).values, together.values)
+        assert (together.values > 0).sum(dim=1).unique().numel() > 1
+
+
+def test_a_stopped_training_ends_in_the_same_bytes(cache: ActivationCache, tmp_path: Path) -> None:
+    whole = trained(cache, LUCID_BATCH)
+    training = Training(LUCID_BATCH, TrainOptions(**TRAIN), tmp_path / "checkpoint.safetensors")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(cache, {"one": training}, interrupt)
+    resumed = fit(cache, {"one": training}).saes["one"].state_dict()
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed[name], tensor), name
+
+
+def test_gradients_are_those_of_the_kept_codes_alone() -> None:
+    sae = LucidSAE(LUCID_BATCH, CHANNELS, CHANNELS).train()
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(2, 1, CHANNELS, generator=generator)
+    pairs = Pairs(rows, rows.flatten(0, 1).clone(), torch.arange(3))
+    sae.losses(pairs).total.backward()  # type: ignore[no-untyped-call]
+    kept = sae.batch_top_k["vision"]
+    dictionary = sae.dictionary("vision")
+    codes = dictionary.encode(pairs.rows("vision"), kept.candidates(GROUPS))
+    values = codes.values * (codes.values >= kept.thresholds.repeat_interleave(torch.tensor([8, 12])))
+    silent = SparseCodes(values, codes.indices).dense(40).sum(dim=0) == 0
+    assert silent.any() and not silent.all()
+    assert not dictionary.encoder.grad[silent].any() and dictionary.encoder.grad[~silent].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"relu": False}, "leave relu on"), ({"matching": {"separate_epochs": 1}}, "leave matching out")],
+)
+def test_what_batch_top_k_does_not_go_with_is_refused(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        LucidOptions(**LUCID, activation="batch_top_k", **changes)
