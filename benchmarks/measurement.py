@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from pipeline.runs.processor import processor_name
+
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
@@ -131,21 +133,12 @@ def write_result(
 
 def _machine() -> dict[str, Any]:
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.release()}",
         "load_average_at_end": round(os.getloadavg()[0], 2),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _version(package: str) -> str:

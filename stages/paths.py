@@ -14,6 +14,7 @@ REPORT = Path("report")
 STUDY = Path("study")
 STUDY_PARAMS = STUDY / "params.yaml"
 STUDY_RUNS = STUDY / "runs"
+STUDY_MEASURED = STUDY / "measured"
 CEILING = STUDY / "ceiling.json"
 
 TRAINING_SPLIT = "train"

@@ -1,10 +1,29 @@
-"""A training of the study: its recipe, and what its folder says beside the files of every run."""
+"""A training of the study: its recipe, and all options that decide what it gives."""
 
+from typing import Any
+
+from pipeline.interpretation.options import InterpretOptions
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.params import Params, Variant
 from pipeline.study.options import Trial
 
-SECONDS_FILE = "seconds.json"
-"""How long training, naming and measuring took."""
+_DECIDE_NO_FIGURE = {"batch_pairs"}
+
+
+class TrialOptions(Variant):
+    """How a dictionary is built and trained, named and measured."""
+
+    interpret: InterpretOptions
+    evaluate: EvaluateOptions
+
+    def decisive(self) -> dict[str, Any]:
+        """Plain JSON values of the options that decide the figures, on one kind of machine."""
+        return {
+            "sae": self.sae.model_dump(mode="json"),
+            "train": self.train.decisive(),
+            "interpret": self.interpret.model_dump(mode="json", exclude=_DECIDE_NO_FIGURE),
+            "evaluate": self.evaluate.model_dump(mode="json", exclude=_DECIDE_NO_FIGURE),
+        }
 
 
 def recipe_of(trial: Trial, params: Params) -> Variant:
@@ -15,3 +34,15 @@ def recipe_of(trial: Trial, params: Params) -> Variant:
     """
     recipe = params.variant(trial.variant).with_seed(trial.seed).scaled(trial.budget, trial.sparsity)
     return recipe.as_control(trial.control) if trial.control else recipe
+
+
+def options_of(trial: Trial, params: Params) -> TrialOptions:
+    """Everything that decides what a training of the study gives.
+
+    Raises:
+        ConfigError: there is no such variant.
+    """
+    recipe = recipe_of(trial, params)
+    return TrialOptions(
+        sae=recipe.sae, train=recipe.train, interpret=params.interpret, evaluate=params.evaluate
+    )

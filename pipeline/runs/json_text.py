@@ -17,18 +17,20 @@ def write_json(path: Path, values: Any) -> None:
     replace_file(path, json_bytes(values, path))
 
 
-def json_bytes(values: Any, where: object) -> bytes:
+def json_bytes(values: Any, where: object, *, compact: bool = False) -> bytes:
     """Encode in UTF-8, with two spaces of indent and a newline at the end.
 
     Args:
         values: Plain JSON values.
         where: The file that they are for, as the message names it.
+        compact: In one line, without spaces.
 
     Raises:
         RunError: a number is not finite.
     """
     try:
-        text = json.dumps(values, indent=2, allow_nan=False)
+        layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 2}
+        text = json.dumps(values, allow_nan=False, **layout)
     except ValueError as error:
         raise RunError(f"{where}: a figure is not finite ({error}), so nothing was written") from None
     return (text + "\n").encode()

@@ -69,13 +69,18 @@ def _problem(content: mmap.mmap) -> str | None:
     )
 
 
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+def write_sealed(path: Path, values: Mapping[str, Any], *, compact: bool = False) -> None:
     """Replace `path` by sealed JSON; the seal is in a list, which DVC does not take for a metric.
+
+    Args:
+        path: The file.
+        values: Plain JSON.
+        compact: Write it in one line.
 
     Raises:
         RunError: a number is not finite, or the file cannot be written.
     """
-    replace_file(path, sealed(json_bytes({**values, SEAL_KEY: [UNSEALED]}, path)))
+    replace_file(path, sealed(json_bytes({**values, SEAL_KEY: [UNSEALED]}, path, compact=compact)))
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:

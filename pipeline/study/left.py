@@ -2,36 +2,78 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
+from pipeline.study.measurement import Seconds
 from pipeline.study.options import StudyOptions, Trial
 
-Seconds = Mapping[Trial, float]
 
+class Left(NamedTuple):
+    """Trainings that are left to do.
 
-def hours_left(left: Sequence[Trial], seconds: Seconds) -> float | None:
-    """Estimate how many hours the trainings `left` take, one after the other; None where none was measured yet.
-
-    Each counts as the measured ones of its recipe and control take on average, in proportion to their budgets; without
-    one, as those of its control; without one of these, as all. Of a recipe that is slower than those measured so far it
-    is too little.
+    Attributes:
+        architecture: of their dictionaries.
+        setting: budget and sparsity, or the control.
+        trainings: how many.
+        hours: how long they take, one after the other; None where nothing like them is measured yet.
     """
-    if not seconds:
-        return None
-    return sum(_expected(trial, seconds) for trial in left) / 3600
+
+    architecture: str
+    setting: str
+    trainings: int
+    hours: float | None
 
 
-def left_by_setting(study: StudyOptions, done: Seconds) -> dict[str, list[Trial]]:
-    """The trainings that are not among those `done`, by what they are for."""
-    groups: dict[str, list[Trial]] = {}
+def what_is_left(
+    study: StudyOptions, seconds: Mapping[Trial, Seconds], architectures: Mapping[str, str]
+) -> list[Left]:
+    """List the trainings that are left by architecture and setting, with the hours that they are expected to take.
+
+    Args:
+        study: what is asked for.
+        seconds: how long the measured trainings took.
+        architectures: of every candidate, by its name.
+    """
+    groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in study.trials():
-        if trial not in done:
-            setting = trial.control or f"budget {trial.budget}, sparsity {trial.sparsity}"
-            groups.setdefault(setting.replace("_", " "), []).append(trial)
-    return groups
+        if trial not in seconds:
+            groups.setdefault((architectures[trial.variant], _setting(trial)), []).append(trial)
+    return [
+        Left(*names, len(trials), hours_left(trials, seconds, architectures))
+        for names, trials in sorted(groups.items())
+    ]
 
 
-def _expected(trial: Trial, seconds: Seconds) -> float:
-    same_control = {one: value for one, value in seconds.items() if one.control == trial.control}
-    same_recipe = {one: value for one, value in same_control.items() if one.variant == trial.variant}
-    known = same_recipe or same_control or seconds
-    return fmean(value * trial.budget / one.budget for one, value in known.items())
+def hours_left(
+    left: Sequence[Trial], seconds: Mapping[Trial, Seconds], architectures: Mapping[str, str]
+) -> float | None:
+    """Estimate how many hours the trainings `left` take, one after the other.
+
+    Each counts as the measured ones of its recipe do on average, its training in proportion to the budgets; where none
+    of its recipe is measured, as those of its architecture. Those of the same control come first.
+
+    Returns:
+        None where of one of them not even the architecture is measured: other recipes say nothing of it.
+    """
+    expected = [_expected(trial, seconds, architectures) for trial in left]
+    known = [one for one in expected if one is not None]
+    return sum(known) / 3600 if len(known) == len(expected) else None
+
+
+def _setting(trial: Trial) -> str:
+    return (trial.control or f"budget {trial.budget}, sparsity {trial.sparsity}").replace("_", " ")
+
+
+def _expected(
+    trial: Trial, seconds: Mapping[Trial, Seconds], architectures: Mapping[str, str]
+) -> float | None:
+    alike = [one for one in seconds if architectures.get(one.variant) == architectures[trial.variant]]
+    same_recipe = [one for one in alike if one.variant == trial.variant]
+    for group in (same_recipe, alike):
+        known = [one for one in group if one.control == trial.control] or group
+        if known:
+            took = [(one.budget, seconds[one]) for one in known]
+            return fmean(
+                each.training * trial.budget / budget + each.naming + each.measuring for budget, each in took
+            )
+    return None

@@ -36,6 +36,20 @@ class Trial(NamedTuple):
         setting = self.control or f"budget-{self.budget}-sparsity-{self.sparsity}"
         return Path(self.variant, setting, f"seed-{self.seed}")
 
+    @property
+    def file(self) -> Path:
+        """Where what it gave is written down, below the folder of all measurements."""
+        return self.folder.with_name(f"seed-{self.seed}.json")
+
+    @property
+    def command(self) -> str:
+        """What trains and measures it."""
+        control = f" --control {self.control}" if self.control else ""
+        return (
+            f"concord repeat {self.variant} --seed {self.seed} --budget {self.budget} --sparsity {self.sparsity}"
+            f"{control}"
+        )
+
 
 class StudyOptions(Options):
     """What is trained: every candidate from every seed, at every budget and sparsity; controls beside some."""

@@ -5,14 +5,17 @@ from typing import Any
 
 from pipeline.results.decimals import decimals_text, spread_text
 from pipeline.results.markup import table_text
+from pipeline.results.run import flatten
 from pipeline.results.study import row_label, study_tables
 from pipeline.study.claims import SIGNIFICANT, Figures, Verdict, by_seed, judge_over_seeds
-from pipeline.study.left import Seconds, hours_left, left_by_setting
+from pipeline.study.left import what_is_left
+from pipeline.study.measurement import Measurement
 from pipeline.study.options import StudyOptions, Trial
 from pipeline.study.paired import Difference, holm, paired_difference
+from pipeline.study.provenance import provenance_text
 
-Measured = Mapping[Trial, Mapping[str, Any]]
-"""By training what `metrics.json` holds."""
+Measured = Mapping[Trial, Measurement]
+"""What was measured of the study so far."""
 
 HEADLINE = {
     "concepts.joint.mean": "joint recovery",
@@ -36,29 +39,36 @@ def setting_figures(study: StudyOptions, measured: Measured, budget: int, sparsi
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for trial in study.trials():
         if (trial.budget, trial.sparsity) == (budget, sparsity) and trial in measured:
-            rows.setdefault(row_of(trial), {})[trial.seed] = dict(_leaves(measured[trial]))
+            rows.setdefault(row_of(trial), {})[trial.seed] = flatten(measured[trial].figures)
     return rows
 
 
 def results_page(
-    study: StudyOptions, measured: Measured, seconds: Seconds, probes: Mapping[str, Any] | None = None
+    study: StudyOptions,
+    measured: Measured,
+    architectures: Mapping[str, str],
+    probes: Mapping[str, Any] | None = None,
 ) -> str:
     """Set the page, in Markdown; every part of it is of the trainings that there are.
 
     Args:
         study: What is asked for.
         measured: What was measured of it.
-        seconds: How long each training took.
+        architectures: Of every candidate, by its name.
         probes: What supervised probes reach, as `metrics.json` has it: the row that no dictionary is above.
     """
-    parts = [_introduction(study, measured), _left(study, seconds)]
+    parts = [_introduction(study, measured), _left(study, measured, architectures)]
+    if measured:
+        parts.append(provenance_text(measured.values()))
     for budget, sparsity in study.settings:
         figures = setting_figures(study, measured, budget, sparsity)
         if not figures:
             continue
-        runs = {
+        runs: dict[str, list[Mapping[str, Any]]] = {
             row: [
-                measured[trial] for trial in study.trials() if _is_of(trial, row, budget, sparsity, measured)
+                measured[trial].figures
+                for trial in study.trials()
+                if _is_of(trial, row, budget, sparsity, measured)
             ]
             for row in figures
         }
@@ -93,17 +103,17 @@ def _introduction(study: StudyOptions, measured: Measured) -> str:
     )
 
 
-def _left(study: StudyOptions, seconds: Seconds) -> str:
-    left = left_by_setting(study, seconds)
+def _left(study: StudyOptions, measured: Measured, architectures: Mapping[str, str]) -> str:
+    left = what_is_left(study, {trial: one.seconds for trial, one in measured.items()}, architectures)
     if not left:
         return ""
-    rows = [(name, str(len(trials)), _hours(hours_left(trials, seconds))) for name, trials in left.items()]
+    rows = [(f"`{one.architecture}`", one.setting, str(one.trainings), _hours(one.hours)) for one in left]
     return (
-        "## What is left\n\nHours are estimated from the seconds that the measured trainings took, naming and "
-        "measuring included;\ntoo few where slower recipes are left than measured. Every training is a stage of its "
-        "own, so that a study may\nstop anywhere and go on: `dvc repro study/dvc.yaml` does all;\n"
-        "the head of that file says how to do those of one recipe.\n\n"
-        f"{table_text(('trainings', 'left', 'hours'), rows)}\n"
+        "## What is left\n\nHours are estimated from the seconds that trainings of the same recipe took, else of the "
+        "same architecture,\nnaming and measuring included. Every training is a stage of its own, so that a study may "
+        "stop anywhere and go\non, here or on another machine: `dvc repro study/dvc.yaml` does all; the head of that "
+        "file says how to do those of\none recipe.\n\n"
+        f"{table_text(('architecture', 'trainings', 'left', 'hours'), rows)}\n"
     )
 
 
@@ -153,14 +163,3 @@ def _claims(verdicts: tuple[Verdict, ...]) -> str:
 def _step(step: Difference) -> str:
     sign = "+" if step.mean >= 0 else ""
     return f"{sign}{decimals_text(step.mean, 3)} (p {step.p:.2g})"
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Every number by its dotted key."""
-    found: list[tuple[str, float]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += _leaves(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((f"{prefix}{key}", float(value)))
-    return found

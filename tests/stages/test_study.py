@@ -1,19 +1,27 @@
 """The study: trainings become figures, docs/results.md sets side by side what is there, and lists what is left."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from micro_project import working_in, write_project
+import torch
+from micro_project import change_params, working_in, write_project
 
+from cache import json_leaves
 from pipeline.errors import RunError
 from pipeline.params import Params, load_params
+from pipeline.runs.config import training_of
+from pipeline.runs.metrics import read_metrics
+from pipeline.runs.model_file import model_seal
 from pipeline.runs.seal import read_sealed, write_sealed
+from pipeline.runs.software import software
+from pipeline.study.measurement import read_measurement
 from pipeline.study.options import StudyOptions, Trial
 from stages.repeat import repeat_variant
 from stages.study import write_study
-from stages.trial import recipe_of
+from stages.trial import options_of, recipe_of
 
 STUDY = StudyOptions(
     candidates=["lucid"],
@@ -53,7 +61,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def params(measured: Path, tmp_path: Path) -> Iterator[Params]:
     """The options of a copy of that project, which is the working directory."""
-    shutil.copytree(measured / "study", tmp_path / "study")
+    shutil.copytree(measured / "study/measured", tmp_path / "study/measured")
     shutil.copy(measured / "params.yaml", tmp_path)
     (tmp_path / "data").symlink_to(measured / "data")
     with working_in(tmp_path):
@@ -91,8 +99,8 @@ def test_the_page_sets_what_is_measured_side_by_side_and_lists_what_is_left(para
     assert "## 2 times the recipes' epochs, 1/2 of their active latents" in shown
     assert "| `lucid`, untrained |" in shown
     assert "| `lucid`, deranged |" in shown
-    assert "| budget 2, sparsity 1 | 2 |" in shown
-    assert "| deranged | 1 |" in shown
+    assert "| `lucid` | budget 2, sparsity 1 | 2 |" in shown
+    assert "| `lucid` | deranged | 1 |" in shown
     assert Path("docs/results.svg").read_bytes().startswith(b"<?xml")
 
 
@@ -129,18 +137,89 @@ def test_a_study_of_which_nothing_is_measured_says_so(params: Params) -> None:
     assert "not known yet" in page()
 
 
-def test_a_run_in_place_of_another_is_refused_and_not_averaged(params: Params) -> None:
-    one, other = (Path("study/runs") / trial.folder for trial in DONE[:2])
-    shutil.rmtree(other)
-    shutil.copytree(one, other)
-    with pytest.raises(RunError, match=rf"{other}: holds another training.*train\.seed: 0 and not 1"):
+def file_of(trial: Trial) -> Path:
+    return Path("study/measured") / trial.file
+
+
+def change(trial: Trial, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what the file of a training says, and seal it again."""
+    values = read_sealed(file_of(trial), "")
+    change(values)
+    write_sealed(file_of(trial), values)
+
+
+def test_a_measurement_is_a_small_file_with_all_figures_of_its_run(measured: Path, params: Params) -> None:
+    trial = DONE[2]
+    found = read_measurement(file_of(trial), "")
+    run = measured / "study/runs" / trial.folder
+    figures, shown = (dict(json_leaves(values)) for values in (read_metrics(run), found.figures))
+    assert shown.keys() == figures.keys()
+    assert [
+        key for key in figures if shown[key] != figures[key] and not close(shown[key], figures[key])
+    ] == []
+    assert found.options == options_of(trial, params).decisive()
+    assert found.model_blake3 == model_seal(run)
+    assert found.activations["train"] == training_of(run)["cache"]
+    assert (found.software["commit"], found.machine["threads"]) == (
+        software()["commit"],
+        torch.get_num_threads(),
+    )
+    assert min(found.seconds) >= 0
+    assert file_of(trial).stat().st_size < 10_000
+    assert file_of(trial).read_text(encoding="utf-8").count("\n") == 1
+
+
+def close(one: str, other: str) -> bool:
+    return float(one) == pytest.approx(float(other), rel=1e-5)
+
+
+def test_a_measurement_in_place_of_another_is_refused_and_not_averaged(params: Params) -> None:
+    one, other = map(file_of, DONE[:2])
+    shutil.copy(one, other)
+    told = rf"{other}: holds another training.*train\.seed: 0 and not 1.*`concord repeat lucid --seed 1"
+    with pytest.raises(RunError, match=told):
         write_study(params, STUDY)
 
 
-def test_figures_of_another_cache_are_refused_and_not_averaged(params: Params) -> None:
-    file = Path("study/runs") / DONE[1].folder / "metrics.json"
-    metrics = read_sealed(file, "")
-    metrics["measured"][0]["cache_sha256"] = "of another cache"
-    write_sealed(file, metrics)
-    with pytest.raises(RunError, match="was measured on another cache"):
+def test_a_recipe_that_changed_leaves_its_measurements_stale_by_name(params: Params) -> None:
+    change_params(Path(), "interpret", threshold=0.75)
+    told = rf"{file_of(DONE[0])}: .*interpret\.threshold: 0\.5 and not 0\.75"
+    with pytest.raises(RunError, match=told):
+        write_study(load_params(Path("params.yaml")), STUDY)
+
+
+def test_an_option_that_there_was_none_of_is_at_its_default(params: Params) -> None:
+    change(DONE[0], lambda values: values["options"]["sae"].pop("contrast"))
+    write_study(params, STUDY)
+    change(DONE[0], lambda values: values["options"]["sae"].update(contrary=1))
+    with pytest.raises(RunError, match=r"options of an earlier release: sae\.contrary: no such option"):
+        write_study(params, STUDY)
+
+
+@pytest.mark.parametrize(("split", "told"), [("val", "ab"), ("train", "cd")])
+def test_figures_of_another_cache_are_refused_and_not_averaged(params: Params, split: str, told: str) -> None:
+    change(DONE[1], lambda values: values["activations"][split].update(manifest_sha256=told))
+    told = (
+        rf'{file_of(DONE[1])}: was measured on another .* than {file_of(DONE[0])}.*{split}.*"{told}" and not'
+    )
+    with pytest.raises(RunError, match=told):
+        write_study(params, STUDY)
+
+
+def test_the_page_says_at_which_commits_and_on_which_processors_it_was_measured(params: Params) -> None:
+    def elsewhere(values: dict[str, Any]) -> None:
+        values["software"] |= {"commit": "0123456789abcdef", "edited": True}
+        values["machine"] = {"processor": "Abacus 2", "threads": 3}
+        values["activations"]["train"]["content_blake3"] = "rounded otherwise"
+
+    change(DONE[0], elsewhere)
+    write_study(params, STUDY)
+    assert f"| 0123456789 (edited) | {torch.__version__.split('+')[0]} | Abacus 2 | 3 | 1 |" in page()
+    assert page().count("| 4 | ## ") == 1
+    assert "encoded 2 times" in page()
+
+
+def test_what_is_no_measurement_is_refused(params: Params) -> None:
+    write_sealed(file_of(DONE[0]), {"figures": {}})
+    with pytest.raises(RunError, match="is no measurement of a training; `concord repeat lucid"):
         write_study(params, STUDY)

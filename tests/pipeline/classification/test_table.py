@@ -41,3 +41,15 @@ def test_an_unknown_width_is_left_out() -> None:
     accuracy = rule([0.5])["accuracy"]
     assert percent(accuracy | {"over_trainings": None}, ".2f") == "50.00 ± 1.00"
     assert percent(accuracy | {"over_pictures": None, "over_trainings": None}, "+.1f") == "+50.0"
+
+
+def test_one_draw_of_pictures_has_the_difference_to_untrained_dictionaries_without_its_spread() -> None:
+    one = result(0.6, [0.3, 0.4])
+    task = one["tasks"]["easy"]
+    task["splits"] = 1
+    for kind in ("trained", "untrained"):
+        for of_rule in task[kind].values():
+            of_rule.pop("by_split", None)
+    lines = [" ".join(line.split()) for line in classification_tables({"lucid": one}).splitlines()]
+    assert lines[-2].endswith("| 35.0 ± 1.0 ± 2.0 | +25.0 |")
+    assert any(line.endswith("95 % interval over 104 pictures") for line in lines)
