@@ -175,12 +175,14 @@ def repeat(
     control: Annotated[ControlName | None, typer.Option(help="What keeps it from learning.")] = None,
     params: ParamsOption = PARAMS,
 ) -> None:
-    """One training of the study: train, name and measure a variant, below study/runs."""
+    """One training of the study: train, name and measure a variant, below study/runs and study/measured."""
     from pipeline.study.options import Trial
     from stages.repeat import repeat_variant
     from stages.stage_options import stage_options
+    from stages.study_options import study_options
 
-    repeat_variant(stage_options(params), Trial(variant, seed, budget, sparsity, control))
+    trial = Trial(variant, seed, budget, sparsity, control)
+    repeat_variant(stage_options(params), study_options(STUDY_PARAMS), trial)
 
 
 @app.command()

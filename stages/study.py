@@ -60,7 +60,7 @@ def _measurements(params: Params, study: StudyOptions) -> Iterator[tuple[Trial, 
         remedy = f"`{trial.command}` measures it again"
         found = read_measurement(file, remedy)
         what = f"{file}: holds another training than the study asks for"
-        asked = options_of(trial, params).decisive()
+        asked = options_of(trial, params, study).decisive()
         refuse_differences(what, _completed(found, file, remedy), asked, remedy)
         first = first or (file, found)
         what = f"{file}: was measured on another backbone or cache than {first[0]}"

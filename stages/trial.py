@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.interpretation.options import InterpretOptions
 from pipeline.metrics.options import EvaluateOptions
 from pipeline.params import Params, Variant
-from pipeline.study.options import Trial
+from pipeline.study.options import StudyOptions, Trial
 
 _DECIDE_NO_FIGURE = {"batch_pairs"}
 
@@ -36,13 +36,13 @@ def recipe_of(trial: Trial, params: Params) -> Variant:
     return recipe.as_control(trial.control) if trial.control else recipe
 
 
-def options_of(trial: Trial, params: Params) -> TrialOptions:
-    """Everything that decides what a training of the study gives.
+def options_of(trial: Trial, params: Params, study: StudyOptions) -> TrialOptions:
+    """Everything that decides what a training of the study gives; the study measures more than `params` ask for.
 
     Raises:
         ConfigError: there is no such variant.
     """
     recipe = recipe_of(trial, params)
-    return TrialOptions(
-        sae=recipe.sae, train=recipe.train, interpret=params.interpret, evaluate=params.evaluate
-    )
+    more = {"changed_captions": study.changed_captions, "probes": trial.seed in study.probed}
+    evaluate = params.evaluate.model_copy(update=more)
+    return TrialOptions(sae=recipe.sae, train=recipe.train, interpret=params.interpret, evaluate=evaluate)

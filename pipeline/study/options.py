@@ -69,7 +69,14 @@ class StudyOptions(Options):
         min_length=1, description="candidates whose dictionaries also classify pictures"
     )
 
-    @field_validator("candidates", "controlled", "controls", "seeds", "budgets", "sparsities", "classify")
+    changed_captions: int = Field(ge=0, description="instead of evaluate.changed_captions")
+    probed: list[Seed] = Field(
+        description="seeds whose trainings are measured with evaluate.probes, which takes half a minute of each"
+    )
+
+    @field_validator(
+        "candidates", "controlled", "controls", "seeds", "budgets", "sparsities", "classify", "probed"
+    )
     @classmethod
     def _name_each_once(cls, values: list[Any]) -> list[Any]:
         if len(set(values)) < len(values):

@@ -54,6 +54,8 @@ AFFECTED: Mapping[str, set[str]] = {
     "train.seed": {"train"},
     "interpret": {"interpret"} | REPEATED,
     "evaluate": {"evaluate"} | REPEATED,
+    "evaluate.changed_captions": {"evaluate"},
+    "evaluate.probes": {"evaluate"},
     "evaluate.least_positives": {"evaluate", "ceiling"} | REPEATED,
     "evaluate.seed": {"evaluate", "ceiling"} | REPEATED,
     "evaluate.concept_pooling": {"evaluate", "classify"} | REPEATED,

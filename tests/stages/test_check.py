@@ -146,6 +146,8 @@ def test_what_the_study_asks_for_has_to_be_there(check: Check, changes: dict[str
         "controlled": [],
         "classify": ["lucid"],
         "controls": [],
+        "changed_captions": 0,
+        "probed": [],
     }
     sizes = {"seeds": [0], "budgets": [1], "sparsities": [1]}
     Path("study").mkdir()

@@ -32,6 +32,8 @@ STUDY = StudyOptions(
     budgets=[1, 2],
     sparsities=[1, 2],
     classify=["lucid"],
+    changed_captions=1,
+    probed=[1],
 )
 INTERVAL = {"mean": 0.25, "over_pictures": 0.01, "over_trainings": 0.02}
 RULE = {"accuracy": INTERVAL, "difference": INTERVAL, "by_split": [[0.25, 0.25]]}
@@ -52,9 +54,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which some trainings of the study are done."""
     folder = tmp_path_factory.mktemp("study")
     write_project(folder)
+    change_params(folder, "evaluate", least_positives=2)
     with working_in(folder):
         for trial in DONE:
-            repeat_variant(load_params(Path("params.yaml")), trial)
+            repeat_variant(load_params(Path("params.yaml")), STUDY, trial)
     return folder
 
 
@@ -157,7 +160,7 @@ def test_a_measurement_is_a_small_file_with_all_figures_of_its_run(measured: Pat
     assert [
         key for key in figures if shown[key] != figures[key] and not close(shown[key], figures[key])
     ] == []
-    assert found.options == options_of(trial, params).decisive()
+    assert found.options == options_of(trial, params, STUDY).decisive()
     assert found.model_blake3 == model_seal(run)
     assert found.activations["train"] == training_of(run)["cache"]
     assert (found.software["commit"], found.machine["threads"]) == (
@@ -167,6 +170,14 @@ def test_a_measurement_is_a_small_file_with_all_figures_of_its_run(measured: Pat
     assert min(found.seconds) >= 0
     assert file_of(trial).stat().st_size < 10_000
     assert file_of(trial).read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_the_study_measures_more_than_the_options_ask_for_and_probes_some_seeds(params: Params) -> None:
+    assert (params.evaluate.changed_captions, params.evaluate.probes) == (0, False)
+    first, second = (read_measurement(file_of(trial), "").figures for trial in DONE[:2])
+    assert "edits" in str(first)
+    assert "probes" not in first
+    assert "probes" in second
 
 
 def close(one: str, other: str) -> bool:

@@ -45,6 +45,8 @@ def test_what_is_left_is_listed_by_architecture_and_setting() -> None:
         budgets=[1],
         sparsities=[1],
         classify=["fast"],
+        changed_captions=0,
+        probed=[],
     )
     fast, new = (3600 + 2400) / 2, (7200 + 3600 + 2400) / 3
     assert what_is_left(study, SECONDS, ARCHITECTURES) == [
