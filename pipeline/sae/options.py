@@ -1,6 +1,6 @@
 """What the options of every architecture have in common, and options that several of them have."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -76,8 +76,8 @@ class ArchitectureOptions(Options):
         return self
 
 
-class ActivatedOptions(ArchitectureOptions):
-    """An architecture whose active latents can be counted per token or over a batch."""
+class LatentOptions(ArchitectureOptions):
+    """Which latents are active, and what comes first among them: options of LUCID and of VL-SAE alike."""
 
     activation: Activation = Field(
         default="top_k",
@@ -89,6 +89,17 @@ class ActivatedOptions(ArchitectureOptions):
         gt=1,
         description="with batch_top_k, the most active latents of a token, as a multiple of k",
     )
+    prefixes: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(),
+        description="shares of the shared latents, the first of which must reconstruct without the others and without "
+        "private ones (Matryoshka, arXiv 2503.17547); self reconstruction is then the mean over them and the whole. "
+        "Not while the sides learn apart, since a match renumbers their latents",
+    )
+
+    def prefix_widths(self, shared_width: int) -> tuple[int, ...]:
+        """Count the latents of every prefix of so many shared ones, rising; all latents together are no prefix."""
+        widths = {max(1, round(share * shared_width)) for share in self.prefixes}
+        return tuple(sorted(widths - {self.latents}))
 
     @model_validator(mode="after")
     def _budgets_survive_a_match(self) -> Self:

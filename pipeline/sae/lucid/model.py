@@ -55,6 +55,7 @@ class LucidSAE(SparseAutoencoder):
         self.options = options
         self.vision_channels, self.text_channels = vision_channels, text_channels
         self.shared_width, self.private_width = options.shared_width, options.private_width
+        self.prefix_widths = options.prefix_widths(self.shared_width)
         generator = torch.Generator().manual_seed(seed)
         self.dictionaries = nn.ModuleDict(
             {
@@ -131,7 +132,7 @@ class LucidSAE(SparseAutoencoder):
         """
         dictionaries = {side: self.dictionary(side) for side in SIDES}
         encoded = {side: self._encoded(side, pairs.rows(side), pairs.mask(side)) for side in SIDES}
-        terms = self_terms(encoded)
+        terms = self_terms(encoded, dictionaries, () if self.apart else self.prefix_widths)
         if not self.apart:
             terms |= self._shared_terms(encoded, dictionaries, pairs)
         terms |= l1_terms(encoded, self.options.term_weights)

@@ -4,13 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.sae.options import ActivatedOptions, AuxiliaryOptions, ContrastOptions, ImageLevelOptions
+from pipeline.sae.options import AuxiliaryOptions, ContrastOptions, ImageLevelOptions, LatentOptions
 from pipeline.transport.options import GuidanceOptions
 
 Alignment = Literal["none", "transport_cost", "global_lock"]
 
 
-class LucidOptions(ActivatedOptions):
+class LucidOptions(LatentOptions):
     """LUCID's architecture and objective; the defaults are the paper's (appendix A.1)."""
 
     architecture: Literal["lucid"] = Field(

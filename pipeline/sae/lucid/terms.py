@@ -6,13 +6,14 @@
 | alignment, by the lock | 3.2.3 | `L_align = |D_a(mean z_s^b) - mean h^a|^2` and its mirror image | `global_lock` |
 | alignment, by the cost | 3.2.1 | `L_align = <C, P>`, `C = 1 - cos(z_s^a, z_s^b)` | `transport_cost` |
 | cross reconstruction | 3.3.2 | `L_cross`, of both barycentric maps through P | `cross_terms` |
+| nested prefixes | none: `pipeline.sae.prefixes` | mean of `L_self` over them | `self_terms` |
 | contrast of pairs | none: `pipeline.sae.contrast` | symmetric InfoNCE | `contrast` |
 | sparsity | 3.4 | `lambda_s |z_s|_1 + lambda_p |z_p|_1` | `l1_terms` |
 | dead latents | none: arXiv 2406.04093, 2.4 | AuxK | `auxiliary_terms` |
 | the total | 3.4 | `alpha L_self + beta L_align + gamma L_cross + ...` | `LucidSAE.losses` |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from pipeline.sae.dictionary import Autoencoding, Dictionary
 from pipeline.sae.losses import mean_squared_error
 from pipeline.sae.options import AuxiliaryOptions
 from pipeline.sae.pairs import Pairs
+from pipeline.sae.prefixes import mean_over_prefixes
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sparse.codes import SparseCodes, pool_codes
 from pipeline.transport.barycentric import mix_codes_to_text, mix_text_to_patches
@@ -49,12 +51,18 @@ class EncodedSide(NamedTuple):
 Encoded = Mapping[Side, EncodedSide]
 
 
-def self_terms(encoded: Encoded) -> Terms:
-    """Measure how well each side is reconstructed from its own codes."""
-    return {
-        f"self_{side}": mean_squared_error(one.coded.reconstruction, one.scaled, one.mask)
-        for side, one in encoded.items()
-    }
+def self_terms(encoded: Encoded, dictionaries: Dictionaries, prefixes: Sequence[int] = ()) -> Terms:
+    """Measure how well each side is reconstructed from its own codes; with prefixes, the mean over them and the whole.
+
+    Args:
+        prefixes: how many shared latents each has.
+    """
+    terms = {}
+    for side, one in encoded.items():
+        whole = mean_squared_error(one.coded.reconstruction, one.scaled, one.mask)
+        decoder = dictionaries[side].linear_decoder()
+        terms[f"self_{side}"] = mean_over_prefixes(whole, prefixes, decoder, one.shared, one.scaled, one.mask)
+    return terms
 
 
 def cross_terms(

@@ -20,6 +20,7 @@ from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.moments import SideMoments
 from pipeline.sae.pairs import Pairs
+from pipeline.sae.prefixes import mean_over_prefixes
 from pipeline.sae.shared_mask import SharedMask
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
@@ -67,6 +68,7 @@ class VLSAE(SparseAutoencoder):
         self.options = options
         self.vision_channels, self.text_channels = vision_channels, text_channels
         self.shared_width = options.latents
+        self.prefix_widths = options.prefix_widths(self.shared_width)
         generator = torch.Generator().manual_seed(seed)
         widths: dict[str, int] = dict(zip(SIDES, (vision_channels, text_channels), strict=True))
         shared = {BOTH: vision_channels}
@@ -163,7 +165,7 @@ class VLSAE(SparseAutoencoder):
             rows = pairs.rows(side)
             without = None if left_out is None else left_out[pairs.owners(side)]
             codes[side] = self._active(side, self._candidates(side, rows, without), pairs.mask(side))
-            terms[f"self_{side}"] = mean_squared_error(self.decode(side, codes[side]), rows, pairs.mask(side))
+            terms[f"self_{side}"] = self._self_term(side, codes[side], rows, pairs.mask(side))
         if self.options.paired_codes.any and not self.apart:
             terms |= self._paired_terms(codes, pairs)
         return weighted_sum(terms, self.options.term_weights)
@@ -182,6 +184,14 @@ class VLSAE(SparseAutoencoder):
         return (
             batch.largest_of_batch(candidates, mask) if self.training else batch.above_threshold(candidates)
         )
+
+    def _self_term(
+        self, side: Side, codes: SparseCodes, rows: Tensor, mask: Tensor | None
+    ) -> Float[Tensor, ""]:
+        """How well a side is reconstructed; with prefixes, the mean over them and the whole."""
+        whole = mean_squared_error(self.decode(side, codes), rows, mask)
+        prefixes = () if self.apart else self.prefix_widths
+        return mean_over_prefixes(whole, prefixes, self.decoder(side), codes, rows, mask)
 
     def _paired_terms(self, codes: Mapping[Side, SparseCodes], pairs: Pairs) -> dict[str, Tensor]:
         """The terms that tie the two codes of a pair to each other, each where it has a weight."""

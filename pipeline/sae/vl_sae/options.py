@@ -5,13 +5,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config import Options
-from pipeline.sae.options import ActivatedOptions, Inputs, PairedCodesOptions
+from pipeline.sae.options import Inputs, LatentOptions, PairedCodesOptions
 
 EncoderKind = Literal["distance", "cosine", "affine"]
 Similarity = Literal["cosine", "dot"]
 
 
-class VLSAEOptions(ActivatedOptions):
+class VLSAEOptions(LatentOptions):
     """VL-SAE (arXiv 2510.21323); the defaults are its settings for a CLIP model of embedding width 512.
 
     Its ablations change `encoder` or `shared_decoder`. Its baselines are affine: SAE-D shares neither encoder nor

@@ -10,7 +10,7 @@ from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
-from pipeline.sae.options import ActivatedOptions
+from pipeline.sae.options import LatentOptions
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES
@@ -95,13 +95,13 @@ def test_above_the_threshold_other_tokens_have_k_active_latents_in_the_mean() ->
     torch.testing.assert_close(active, torch.tensor([2.0, 3.0]), rtol=0.1, atol=0)
 
 
-def trained(cache: ActivationCache, options: ActivatedOptions) -> SparseAutoencoder:
+def trained(cache: ActivationCache, options: LatentOptions) -> SparseAutoencoder:
     return fit(cache, {"one": Training(options, TrainOptions(**TRAIN))}).saes["one"]
 
 
 @pytest.mark.parametrize("options", [LUCID_BATCH, VL_SAE_BATCH], ids=["lucid", "vl_sae"])
 def test_a_token_is_encoded_alike_alone_and_among_others_also_after_saving(
-    cache: ActivationCache, tmp_path: Path, options: ActivatedOptions
+    cache: ActivationCache, tmp_path: Path, options: LatentOptions
 ) -> None:
     sae = trained(cache, options).eval()
     save_sae(sae, tmp_path)
