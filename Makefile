@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/dvc repro report
 	@echo "The report is $(CURDIR)/report/index.html"
 
-# Every candidate from every seed, at every budget and sparsity: hours. It may stop anywhere, and goes on.
+# Every candidate from every seed, with controls beside them: hours. It may stop anywhere, and goes on.
 study: $(INSTALLED)
 	$(BIN)/dvc repro study/dvc.yaml
 

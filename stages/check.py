@@ -74,7 +74,12 @@ def _study_problems(params: Params, file: Path) -> Iterator[str]:
         yield from (f"{file}: {line}" for line in str(error).splitlines())
         return
     yield from _unknown(f"{file}: candidates", study.candidates, params.variants)
-    named = {"baseline": [study.baseline], "controlled": study.controlled, "classify": study.classify}
+    named = {
+        "baseline": [study.baseline],
+        "scaled": study.scaled,
+        "controlled": study.controlled,
+        "classify": study.classify,
+    }
     for key, names in named.items():
         for name in names:
             if name not in study.candidates:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config import Name, Options
 from pipeline.training.options import ControlName
 
 Seed = Annotated[int, Field(ge=0)]
 Multiple = Annotated[int, Field(ge=1)]
+
+OWN = (1, 1)
+"""Budget and sparsity of a recipe as it is."""
 
 
 class Trial(NamedTuple):
@@ -51,20 +54,29 @@ class Trial(NamedTuple):
         )
 
 
+class Scale(Options):
+    """What the epochs of a recipe are multiplied by, and its active latents divided by."""
+
+    budget: Multiple = Field(1, description="epochs, in multiples of the candidate's own")
+    sparsity: Multiple = Field(1, description="active latents: the candidate's own, divided by this")
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if (self.budget, self.sparsity) == OWN:
+            raise ValueError("is the recipe as it is, which every candidate is trained at; take it out")
+        return self
+
+
 class StudyOptions(Options):
-    """What is trained: every candidate from every seed, at every budget and sparsity; controls beside some."""
+    """What is trained: every candidate from every seed; some of them at other scales, and controls beside some."""
 
     candidates: list[Name] = Field(min_length=1, description="the recipes that are compared")
     baseline: Name = Field(description="the candidate that every other is tested against, seed by seed")
+    scaled: list[Name] = Field(description="candidates that are trained at other scales, too")
+    scales: list[Scale] = Field(description="those other scales")
     controlled: list[Name] = Field(description="candidates of which controls are trained, too")
-    controls: list[ControlName] = Field(
-        description="what keeps these from learning; at the first budget and sparsity"
-    )
+    controls: list[ControlName] = Field(description="what keeps these from learning")
     seeds: list[Seed] = Field(min_length=1, description="of initial weights and batch order")
-    budgets: list[Multiple] = Field(min_length=1, description="epochs, in multiples of the candidate's own")
-    sparsities: list[Multiple] = Field(
-        min_length=1, description="active latents: the candidate's own, divided by this"
-    )
     classify: list[Name] = Field(
         min_length=1, description="candidates whose dictionaries also classify pictures"
     )
@@ -75,7 +87,7 @@ class StudyOptions(Options):
     )
 
     @field_validator(
-        "candidates", "controlled", "controls", "seeds", "budgets", "sparsities", "classify", "probed"
+        "candidates", "scaled", "scales", "controlled", "controls", "seeds", "classify", "probed"
     )
     @classmethod
     def _name_each_once(cls, values: list[Any]) -> list[Any]:
@@ -85,15 +97,14 @@ class StudyOptions(Options):
 
     @property
     def settings(self) -> tuple[tuple[int, int], ...]:
-        """Every (budget, sparsity)."""
-        return tuple((budget, sparsity) for budget in self.budgets for sparsity in self.sparsities)
+        """Every (budget, sparsity); at the first, the recipes' own, all candidates are trained."""
+        return (OWN, *((scale.budget, scale.sparsity) for scale in self.scales))
 
     def trials(self) -> Iterator[Trial]:
-        """Every training, candidates before controls."""
-        for budget, sparsity in self.settings:
-            for variant in self.candidates:
-                yield from (Trial(variant, seed, budget, sparsity) for seed in self.seeds)
+        """Every training: candidates as they are, then at other scales, then controls."""
+        for setting in self.settings:
+            for variant in self.candidates if setting == OWN else self.scaled:
+                yield from (Trial(variant, seed, *setting) for seed in self.seeds)
         for variant in self.controlled:
             for control in self.controls:
-                for seed in self.seeds:
-                    yield Trial(variant, seed, self.budgets[0], self.sparsities[0], control)
+                yield from (Trial(variant, seed, *OWN, control) for seed in self.seeds)

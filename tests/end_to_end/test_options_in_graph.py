@@ -19,6 +19,12 @@ VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encodin
 SHIPPED = load_params(ROOT / "params.yaml")
 STUDY = study_options(ROOT / "study/params.yaml")
 
+SCALES = {
+    setting: f"scale@{{}}-scale{number - 1}" if number else "repeat@{}"
+    for number, setting in enumerate(STUDY.settings)
+}
+"""How DVC calls the stages of a variant at one scale."""
+
 MACHINE = {
     "backbone.device",
     "encode.decode_workers",
@@ -37,7 +43,7 @@ MACHINE = {
 PATHS = {"dataset.root"}
 """Options that decide which files are read; stages depend on those."""
 
-REPEATED = {"repeat", "control"}
+REPEATED = {"repeat", "scale", "control"}
 TRAINED = {"train"} | REPEATED
 READERS_OF_BACKBONE = {"encode", "classify"}
 AFFECTED: Mapping[str, set[str]] = {
@@ -125,7 +131,7 @@ def test_a_variant_is_set_alone(name: str, declared: Mapping[str, set[str]], tmp
     repeated = {
         f"control@{name}-{one.control}-{one.seed}"
         if one.control
-        else f"repeat@{name}-{one.budget}-{one.sparsity}-{one.seed}"
+        else f"{SCALES[one.budget, one.sparsity].format(name)}-{one.seed}"
         for one in STUDY.trials()
         if one.variant == name
     }

@@ -131,6 +131,9 @@ def test_a_variant_that_the_graph_shows_has_to_be_there(check: Check) -> None:
     [
         ({"candidates": ["lucid", "lucd"]}, "candidates: no variant 'lucd' (did you mean lucid?)"),
         ({"baseline": "separate"}, "baseline: 'separate' is no candidate"),
+        ({"scaled": ["matched"]}, "scaled: 'matched' is no candidate"),
+        ({"scales": [{"budget": 1}]}, "scales.0: is the recipe as it is"),
+        ({"scales": [{"budget": 3}, {"budget": 3}]}, "scales: one of them is there twice"),
         ({"controlled": ["matched"]}, "controlled: 'matched' is no candidate"),
         ({"classify": ["vl_sae"]}, "classify: 'vl_sae' is no candidate"),
         ({"classify": []}, "classify: List should have at least 1 item"),
@@ -149,7 +152,7 @@ def test_what_the_study_asks_for_has_to_be_there(check: Check, changes: dict[str
         "changed_captions": 0,
         "probed": [],
     }
-    sizes = {"seeds": [0], "budgets": [1], "sparsities": [1]}
+    sizes: dict[str, Any] = {"seeds": [0], "scaled": [], "scales": []}
     Path("study").mkdir()
     Path("study/params.yaml").write_text(yaml.safe_dump(asked | sizes), encoding="utf-8")
     assert check(lambda values: None) == []

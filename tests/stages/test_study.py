@@ -18,7 +18,7 @@ from pipeline.runs.model_file import model_seal
 from pipeline.runs.seal import read_sealed, write_sealed
 from pipeline.runs.software import software
 from pipeline.study.measurement import read_measurement
-from pipeline.study.options import StudyOptions, Trial
+from pipeline.study.options import Scale, StudyOptions, Trial
 from stages.repeat import repeat_variant
 from stages.study import write_study
 from stages.trial import options_of, recipe_of
@@ -29,8 +29,8 @@ STUDY = StudyOptions(
     controlled=["lucid"],
     controls=["untrained", "deranged"],
     seeds=[0, 1],
-    budgets=[1, 2],
-    sparsities=[1, 2],
+    scaled=["lucid"],
+    scales=[Scale(budget=2), Scale(budget=2, sparsity=2)],
     classify=["lucid"],
     changed_captions=1,
     probed=[1],
@@ -97,7 +97,7 @@ def test_epochs_before_a_match_grow_with_the_budget(params: Params) -> None:
 def test_the_page_sets_what_is_measured_side_by_side_and_lists_what_is_left(params: Params) -> None:
     write_study(params, STUDY)
     shown = page()
-    assert "5 of 12 trainings" in shown
+    assert "5 of 10 trainings" in shown
     assert "## The recipes' own epochs, their active latents" in shown
     assert "## 2 times the recipes' epochs, 1/2 of their active latents" in shown
     assert "| `lucid`, untrained |" in shown
@@ -136,7 +136,7 @@ def test_supervised_probes_are_a_row_of_their_own(params: Params) -> None:
 def test_a_study_of_which_nothing_is_measured_says_so(params: Params) -> None:
     shutil.rmtree("study")
     write_study(params, STUDY)
-    assert "0 of 12 trainings" in page()
+    assert "0 of 10 trainings" in page()
     assert "not known yet" in page()
 
 
