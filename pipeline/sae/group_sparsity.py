@@ -15,8 +15,11 @@ def group_sparsity(
     The L2,1 norm of the codes of a pair, as in GSAE (arXiv 2601.20028). Two codes cost least when they have the same
     latents. A latent that fires on neither side passes no gradient.
 
+    Codes are to be in units of what they move. Where latents have directions of any length, codes could shrink and
+    directions grow at the same rate: the norm would vanish, and the dictionary be the same.
+
     Args:
-        vision: largest code of each picture per latent.
+        vision: largest code of each picture per latent, times the length of the latent's direction.
         text: likewise of each caption.
         captioned: which pairs have a caption.
     """

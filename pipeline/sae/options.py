@@ -152,7 +152,8 @@ class PairedCodesOptions(Options):
     group_sparsity: float = Field(
         default=0.0,
         ge=0,
-        description="weight of the sum over latents of the length of (vision code, text code); 0 turns it off",
+        description="weight of the sum over latents of the length of (vision code, text code), either times the length "
+        "of its latent's direction; 0 turns it off",
     )
 
     @property

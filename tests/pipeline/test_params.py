@@ -38,6 +38,7 @@ def test_the_shipped_variants_are_the_methods_their_ablations_and_their_baseline
         "vl_sae_one_decoder": ("distance", True, True),
         "sae_d": ("affine", False, False),
         "sae_s": ("affine", True, True),
+        "sae_s_side_bias": ("affine", True, True),
         "group_sparse": ("affine", True, True),
         "group_sparse_masked": ("affine", True, True),
         "iso_energy": ("affine", True, True),

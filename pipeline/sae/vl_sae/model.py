@@ -203,7 +203,10 @@ class VLSAE(SparseAutoencoder):
                 vision, text, captioned, spare_strongest=options.spare_strongest
             )
         if options.group_sparsity:
-            terms["group_sparsity"] = group_sparsity(vision, text, captioned)
+            lengths = {side: self.directions(side).norm(dim=1) for side in SIDES}
+            terms["group_sparsity"] = group_sparsity(
+                vision * lengths["vision"], text * lengths["text"], captioned
+            )
         return terms
 
     def _largest(self, codes: SparseCodes, pairs: Pairs, side: Side) -> Float[Tensor, "pair latent"]:

@@ -135,6 +135,19 @@ def test_terms_are_weighed_and_left_out_while_the_sides_are_held_apart() -> None
     assert set(sae.losses(pairs).terms) == set(plain.terms)
 
 
+@torch.no_grad()
+def test_group_sparsity_is_no_smaller_where_the_decoder_makes_up_for_small_codes() -> None:
+    sae, other = (build(paired_codes={"group_sparsity": 1.0}) for _ in range(2))
+    for parameter in other.encoders.parameters():
+        parameter.div_(8)
+    other.decoders["both"].weight.mul_(8)
+    terms, others = (each.losses(embeddings()).terms for each in (sae, other))
+    torch.testing.assert_close(others, terms)
+    rows = {side: sae.encode(side, embeddings().rows(side)).dense(LATENTS) for side in SIDES}
+    moved = torch.stack(list(rows.values())) * sae.directions("vision").norm(dim=1)
+    torch.testing.assert_close(terms["group_sparsity"], moved.norm(dim=0).sum(dim=1).mean())
+
+
 def test_each_side_has_a_bias_that_begins_at_its_mean_and_is_put_back() -> None:
     sae, pairs = build(side_bias=True), embeddings()
     means = {side: pairs.rows(side).double().mean(0).numpy() for side in SIDES}
