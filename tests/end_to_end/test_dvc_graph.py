@@ -93,7 +93,7 @@ def test_a_variant_of_vl_sae_is_set_alone(project: Project) -> None:
     assert ran == {"train@vl_sae"}
     lock = yaml.safe_load((project.folder / "dvc.lock").read_text(encoding="utf-8"))
     recorded = lock["stages"]["train@vl_sae"]["params"]["params.yaml"]
-    assert recorded["variants.vl_sae"]["train"] == {"learning_rate": 0.001, "weight_decay": 0.0123}
+    assert recorded["variants.vl_sae"]["train"] == {"learning_rate": 0.008, "weight_decay": 0.0123}
 
 
 def test_what_decides_no_file_runs_nothing_again(project: Project) -> None:
