@@ -39,7 +39,7 @@ def match_sides(
     device = next(sae.parameters()).device
     moments, seen = CoActivation(latents, latents, device), 0
     for batch in cache.iterate(batch_pairs):
-        pairs = sae.reader.pairs(batch).to(device)
+        pairs = sae.learned_from(batch).to(device)
         codes = (
             pairs.largest_codes(side, sae.encode(side, pairs.rows(side), "shared"), latents) for side in SIDES
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -18,9 +18,13 @@ from pipeline.sae.moments import SideMoments
 from pipeline.sae.options import SHARED_WEIGHTS, ArchitectureOptions
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.reader import READERS, CentredReader, PairReader
-from pipeline.sae.sides import Side
+from pipeline.sae.sides import SIDES, Side
+from pipeline.sae.whitening import SideWhitening, Whitening
 from pipeline.sparse.codes import SparseCodes
 from pipeline.transport.options import TransportOptions
+
+if TYPE_CHECKING:
+    from cache import PairBatch
 
 EncodeMode = Literal["full_joint", "full_global", "shared", "private"]
 
@@ -36,6 +40,8 @@ class SparseAutoencoder(nn.Module, ABC):
     """With `ImageLevelOptions`, the shared latents of whole images, which follow the `shared_width` of patches."""
     centring: PositionalCentring | None
     """With `centring: position`, what is taken away from every token that is read."""
+    whitening: Whitening | None
+    """With `WhiteningOptions`, what it learns from is whitened by this; None once it is folded into the weights."""
     vision_channels: int
     """Width of what it reads of an image; `text_channels` of a caption."""
     text_channels: int
@@ -56,6 +62,7 @@ class SparseAutoencoder(nn.Module, ABC):
         super().__init__()
         self.register_module("image_level", None)
         self.register_module("centring", None)
+        self.register_module("whitening", None)
 
     @property
     def item_width(self) -> int:
@@ -66,6 +73,11 @@ class SparseAutoencoder(nn.Module, ABC):
     def reader(self) -> PairReader:
         """What reads pairs for it."""
         return READERS[self.options.reads] if self.centring is None else CentredReader(self.centring)
+
+    def learned_from(self, batch: PairBatch) -> Pairs:
+        """Read a cached batch as it is learned from: whitened until `fold_whitening`; on its device."""
+        pairs = self.reader.pairs(batch)
+        return pairs if self.whitening is None else self.whitening.whitened(pairs)
 
     @abstractmethod
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
@@ -108,6 +120,21 @@ class SparseAutoencoder(nn.Module, ABC):
             ConfigError: the dictionary is not `reindexable`.
         """
         raise ConfigError(f"{self.options.architecture}: {SHARED_WEIGHTS}")
+
+    def fold_whitening(self) -> None:
+        """Fold the whitening into the weights, if there is one: from then on both sides are read raw."""
+        if self.whitening is not None:
+            for side in SIDES:
+                self.fold(side, self.whitening.of(side))
+            self.whitening = None
+
+    def fold(self, side: Side, whitening: SideWhitening) -> None:
+        """Change a side's weights so that raw activations get the codes of whitened ones, and codes decode to raw ones.
+
+        Raises:
+            ConfigError: the dictionary is not `foldable`.
+        """
+        raise ConfigError(f"{self.options.architecture}: whitening cannot be folded into its weights")
 
     def after_backward(self) -> None:
         """Care for the gradients, between `backward` and gradient clipping; by default not at all."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.moments import SideMoments
+from pipeline.sae.whitening import SideWhitening
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.encode import sparse_autoencode, sparse_encode
 from pipeline.sparse.products import sampled_dot
@@ -89,6 +90,17 @@ class Dictionary(nn.Module):
         """Renumber the latents: latent i becomes what latent order[i] was."""
         for tensor in (self.encoder, self.encoder_bias, self.decoder):
             tensor.copy_(tensor[order])
+
+    @torch.no_grad()
+    def fold(self, whitening: SideWhitening) -> None:
+        """Take `W (h - mean)`, which was read so far, into the weights: the scale stays, the decoder's norms do not."""
+        encoder = self.encoder.double() @ whitening.matrix
+        mean = whitening.mean / self.scale
+        if not self.subtract_decoder_bias:
+            self.encoder_bias.sub_(encoder @ mean)
+        self.encoder.copy_(encoder)
+        self.decoder.copy_(self.decoder.double() @ whitening.inverse)
+        self.decoder_bias.copy_(self.decoder_bias.double() @ whitening.inverse + mean)
 
     def linear_decoder(self) -> LinearDecoder:
         """Hand out its decoder and its scale."""

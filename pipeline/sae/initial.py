@@ -5,14 +5,18 @@ from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.options import ArchitectureOptions
 from pipeline.sae.reader import READERS
 from pipeline.sae.registry import build_sae
+from pipeline.sae.whitening import Whitening
 
 
 def initial_sae(options: ArchitectureOptions, cache: ActivationCache, seed: int) -> SparseAutoencoder:
     """Build an SAE as wide as what it reads of the cache, with weights drawn from `seed`, and initialise it.
 
+    With `whitening` it learns from whitened activations; `fold_whitening` is due when it has learned.
+
     Raises:
         ConfigError: the widths do not fit the options.
-        CacheCorruptError, CacheAccessError: pooled embeddings, or the means of positions, cannot be read.
+        CacheCorruptError, CacheAccessError: pooled embeddings, the means of positions, or what is whitened cannot be
+            read.
     """
     reader = READERS[options.reads]
     manifest = cache.manifest
@@ -20,5 +24,9 @@ def initial_sae(options: ArchitectureOptions, cache: ActivationCache, seed: int)
     sae = build_sae(options, *reader.channels(manifest), seed, manifest.embedding, positions)
     if sae.centring is not None:
         sae.centring.fit(cache)
-    sae.initialise(sae.reader.statistics(cache))
+    if options.whitening is None:
+        sae.initialise(sae.reader.statistics(cache))
+    else:
+        sae.whitening = Whitening(options.whitening.shrinkage, (sae.vision_channels, sae.text_channels))
+        sae.initialise(sae.whitening.fit(sae.reader, cache))
     return sae

@@ -38,6 +38,18 @@ class MatchingOptions(Options):
         return None
 
 
+class WhiteningOptions(Options):
+    """How the covariance is taken that a side is whitened by while a dictionary learns."""
+
+    shrinkage: float = Field(
+        default=0.01,
+        ge=1e-6,
+        le=1,
+        description="weight of equal variances in every direction beside the measured covariance; at 1 only a side's "
+        "mean and size are taken away",
+    )
+
+
 class ArchitectureOptions(Options):
     """The options that an SAE is built from; `architecture` is its name in the registry, `latents` those of a side."""
 
@@ -48,6 +60,11 @@ class ArchitectureOptions(Options):
         description="what is taken away from a patch or a token before it is read: nothing but what the architecture "
         "takes, or also what it is on average at its position, with the mean of all put back. A decoded activation is "
         "without it too, until it is put back",
+    )
+    whitening: WhiteningOptions | None = Field(
+        default=None,
+        description="learn from activations that vary alike in every direction; afterwards this is folded into the "
+        "weights, which read raw ones; null learns from raw ones",
     )
     matching: MatchingOptions | None = Field(
         default=None, description="match the sides' latents during training; null leaves them as they fall"
@@ -63,6 +80,11 @@ class ArchitectureOptions(Options):
         """Whether each side has latents of its own, which can be renumbered; not unless the architecture says so."""
         return False
 
+    @property
+    def foldable(self) -> bool:
+        """Whether linear maps of its own encode and decode each side; not unless the architecture says so."""
+        return False
+
     @model_validator(mode="after")
     def _has_positions(self) -> Self:
         if self.centring == "position" and self.reads == "pooled":
@@ -73,6 +95,15 @@ class ArchitectureOptions(Options):
     def _sides_can_be_matched(self) -> Self:
         if self.matching and not self.reindexable:
             raise ValueError(f"matching: {SHARED_WEIGHTS}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _whitening_can_be_folded(self) -> Self:
+        if self.whitening and not self.foldable:
+            raise ValueError(
+                "whitening: ends in the weights of an affine encoder and a decoder that each side has for itself; "
+                "leave it out, or choose such"
+            )
         return self
 
 

@@ -137,6 +137,7 @@ def fit(
     started = time.perf_counter()
     waited = train(trainees, loader, advance)
     for sae in saes.values():
+        sae.fold_whitening()
         fit_image_level(sae, cache, options.batch_pairs)
     return Fit(saes, time.perf_counter() - started, waited, loader.placement)
 

@@ -119,7 +119,7 @@ class Trainee:
         options = self.options
         factor = learning_rate_factor(*self._place_in_phase(), options.warmup_steps)
         self._step.set_learning_rate(options.learning_rate * factor)
-        terms = self._learn(self._step.sae.reader.pairs(batch))
+        terms = self._learn(self._step.sae.learned_from(batch))
         if not torch.isfinite(terms["total"]):
             pairs = ", ".join(map(str, batch.pair[:8].tolist()))
             remedy = _DIVERGED if self.step else _NEVER_FINITE

@@ -33,6 +33,7 @@ from pipeline.sae.lucid.terms import (
 from pipeline.sae.moments import SideMoments
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
+from pipeline.sae.whitening import SideWhitening
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group
 from pipeline.transport.coupling import Coupling, couple
@@ -95,6 +96,10 @@ class LucidSAE(SparseAutoencoder):
         cast(LatentActivity, self.activity[side]).reindex(order)
         if side == "text" and self.image_level is not None:
             self.image_level.reindex(order)
+
+    def fold(self, side: Side, whitening: SideWhitening) -> None:
+        """Change a side's dictionary so that it reads raw activations as it read whitened ones."""
+        self.dictionary(side).fold(whitening)
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """Set each side's scale and decoder bias from the cache's exact moments."""

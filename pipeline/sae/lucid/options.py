@@ -74,6 +74,11 @@ class LucidOptions(LatentOptions):
         return True
 
     @property
+    def foldable(self) -> bool:
+        """Whether linear maps of its own encode and decode each side: always."""
+        return True
+
+    @property
     def shared_width(self) -> int:
         """Number of shared latents, K_s."""
         return max(1, round(self.latents * self.shared_ratio))

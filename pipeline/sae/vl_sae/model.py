@@ -25,6 +25,7 @@ from pipeline.sae.shared_mask import SharedMask
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
+from pipeline.sae.whitening import SideWhitening
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group
 
@@ -128,6 +129,23 @@ class VLSAE(SparseAutoencoder):
         for tensor in (encoder.weight, encoder.bias, self.decoder(side).directions):
             if tensor is not None:
                 tensor.copy_(tensor[order])
+
+    @torch.no_grad()
+    def fold(self, side: Side, whitening: SideWhitening) -> None:
+        """Change a side's weights so that they read raw activations as they read whitened ones.
+
+        Raises:
+            ConfigError: the encoder is not affine, or the sides share an encoder or a decoder.
+        """
+        if not self.options.foldable:
+            super().fold(side, whitening)
+        encoder, decoder = self.encoder(side), cast(Decoder, self.decoders[side])
+        centre = self.biases[side] if self.options.side_bias else self.get_buffer(f"{side}_centre")
+        encoder.weight.copy_(encoder.weight.double() @ whitening.matrix)
+        decoder.weight.copy_(decoder.weight.double() @ whitening.inverse)
+        bias = decoder.bias.double() @ whitening.inverse
+        decoder.bias.copy_(bias if self.options.side_bias else bias + whitening.mean)
+        centre.copy_(centre.double() @ whitening.inverse + whitening.mean)
 
     def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
         """Keep the share `centre` of the mean of what is read of each side, and begin a bias of a side at its mean."""

@@ -79,6 +79,11 @@ class VLSAEOptions(LatentOptions):
         """Whether each side has an encoder and a decoder of its own."""
         return not (self.shared_encoder or self.shared_decoder)
 
+    @property
+    def foldable(self) -> bool:
+        """Whether linear maps of its own encode and decode each side: distance and cosine are no such maps."""
+        return self.reindexable and self.encoder == "affine"
+
     @model_validator(mode="after")
     def _budget_fits(self) -> Self:
         if self.k > self.latents:
