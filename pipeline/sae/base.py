@@ -113,6 +113,14 @@ class SparseAutoencoder(nn.Module, ABC):
         """Show along which direction each latent reads a side's activations; None if there is no such direction."""
         return None
 
+    def begin_with(self, side: Side, directions: Float[Tensor, "latent channel"]) -> None:
+        """Let a side's encoder and decoder begin with these directions, of unit length.
+
+        Raises:
+            ConfigError: the architecture has no such start.
+        """
+        raise ConfigError(f"{self.options.architecture}: has no start but a random one")
+
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
         """Renumber a side's latents: latent i becomes what latent order[i] was.
 

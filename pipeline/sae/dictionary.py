@@ -66,6 +66,12 @@ class Dictionary(nn.Module):
         self.scale.fill_(scale)
         self.decoder_bias.copy_(torch.from_numpy(np.asarray(moments.mean) / scale))
 
+    @torch.no_grad()
+    def begin_with(self, directions: Float[Tensor, "latent channel"]) -> None:
+        """Let encoder and decoder begin with these directions."""
+        self.decoder.copy_(directions)
+        self.encoder.copy_(directions)
+
     def scaled(self, activations: Float[Tensor, "... channel"]) -> Float[Tensor, "... channel"]:
         """Turn raw cache units into scaled units."""
         return activations / self.scale

@@ -18,10 +18,11 @@ class MatchingOptions(Options):
     """When the latents of the sides are matched: once, by how they fire together over the training pairs."""
 
     separate_epochs: int | None = Field(
-        gt=0,
+        ge=0,
         description="epochs in which the sides learn apart, each with one Top-K over all its latents, before they are "
-        "matched; the rest of train.epochs then goes on with matched latents. null is what `concord match` writes of a "
-        "dictionary that was matched after its training",
+        "matched; the rest of train.epochs then goes on with matched latents. 0 matches what training begins with, "
+        "even if nothing is trained. null is what `concord match` writes of a dictionary that was matched after its "
+        "training",
     )
 
     def problem(self, epochs: int) -> str | None:
@@ -83,6 +84,11 @@ class ArchitectureOptions(Options):
     @property
     def foldable(self) -> bool:
         """Whether linear maps of its own encode and decode each side; not unless the architecture says so."""
+        return False
+
+    @property
+    def starts_at_components(self) -> bool:
+        """Whether its directions begin as principal components; not unless the architecture says so."""
         return False
 
     @model_validator(mode="after")

@@ -129,6 +129,8 @@ def fit(
         sae = initial_sae(training.sae, cache, training.train.seed)
         saes[name] = sae.to(device)
         match = partial(_match, saes[name], cache, options.batch_pairs)
+        if training.sae.matching and training.sae.matching.separate_epochs == 0:
+            match()
         trainees.append(
             Trainee(
                 sae, training.train, training.checkpoint, training.identity(cache), training.record, match

@@ -90,6 +90,10 @@ class LucidSAE(SparseAutoencoder):
         """Hand out the rows of a side's encoder."""
         return self.dictionary(side).encoder
 
+    def begin_with(self, side: Side, directions: Float[Tensor, "latent channel"]) -> None:
+        """Let a side's encoder and decoder begin with these directions, of unit length."""
+        self.dictionary(side).begin_with(directions)
+
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
         """Renumber a side's latents, also among the dead; no reconstruction of the side changes."""
         self.dictionary(side).reindex(order)

@@ -33,6 +33,11 @@ class LucidOptions(LatentOptions):
         default="global_lock",
         description="alignment loss: the cost <C, P> of the plan, or the global semantic lock of 3.2.3",
     )
+    start: Literal["random", "components"] = Field(
+        default="random",
+        description="directions that training begins with: drawn from train.seed, or the principal components of each "
+        "side, each with both signs. Components that are not trained are a control: they know of no concept",
+    )
     epsilon: float = Field(default=0.1, gt=0, description="entropic regularisation of the plan")
     iterations: int = Field(default=10, gt=0, description="Sinkhorn iterations, always all of them")
     guidance: GuidanceOptions = GuidanceOptions()
@@ -79,6 +84,11 @@ class LucidOptions(LatentOptions):
         return True
 
     @property
+    def starts_at_components(self) -> bool:
+        """Whether its directions begin as principal components."""
+        return self.start == "components"
+
+    @property
     def shared_width(self) -> int:
         """Number of shared latents, K_s."""
         return max(1, round(self.latents * self.shared_ratio))
@@ -112,6 +122,15 @@ class LucidOptions(LatentOptions):
     def aligns_by(self, alignment: Alignment) -> bool:
         """Whether the alignment loss is this one and has a weight."""
         return self.alignment == alignment and self.beta > 0
+
+    @model_validator(mode="after")
+    def _components_are_of_what_is_read(self) -> Self:
+        if self.starts_at_components and self.whitening:
+            raise ValueError(
+                "start: components are directions of what is read, and whitening learns from something else; leave it "
+                "out, or let start be random"
+            )
+        return self
 
     @model_validator(mode="after")
     def _codes_have_a_sign(self) -> Self:
