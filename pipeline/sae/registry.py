@@ -27,6 +27,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES: Mapping[str, Architecture] = {
     "lucid": Architecture("pipeline.sae.lucid.options:LucidOptions", "pipeline.sae.lucid.model:LucidSAE"),
     "vl_sae": Architecture("pipeline.sae.vl_sae.options:VLSAEOptions", "pipeline.sae.vl_sae.model:VLSAE"),
+    "sparc": Architecture("pipeline.sae.sparc.options:SparcOptions", "pipeline.sae.sparc.model:SparcSAE"),
 }
 
 

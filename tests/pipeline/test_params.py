@@ -99,7 +99,7 @@ def test_another_seed_changes_nothing_else(tmp_path: Path) -> None:
         ),
         (
             {"architecture": "vae"},
-            "^variants.mine.sae.architecture: no such architecture.*lucid, vl_sae.*'vae'",
+            "^variants.mine.sae.architecture: no such architecture.*lucid, vl_sae, sparc.*'vae'",
         ),
     ],
 )

@@ -19,9 +19,9 @@ from pipeline.sae.group_sparsity import group_sparsity
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.moments import SideMoments
+from pipeline.sae.pair_mask import PairMask
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.prefixes import mean_over_prefixes
-from pipeline.sae.shared_mask import SharedMask
 from pipeline.sae.sides import SIDES, Side
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
@@ -92,7 +92,7 @@ class VLSAE(SparseAutoencoder):
                 {side: nn.Parameter(torch.zeros(channels)) for side, channels in widths.items()}
             )
         if options.shared_mask:
-            self.shared_mask = SharedMask(options.shared_mask, options.latents, seed)
+            self.shared_mask = PairMask(options.shared_mask, options.latents, seed)
         self.budget = Group(0, options.latents, options.k)
         self.batch_top_k = nn.ModuleDict()
         if options.activation == "batch_top_k":

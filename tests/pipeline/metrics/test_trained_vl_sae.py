@@ -1,4 +1,4 @@
-"""VL-SAE, its ablations and baselines through the one training loop, and from there to metrics.json."""
+"""VL-SAE, its ablations and its rivals through the one training loop, and from there to metrics.json."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ PARAMS = Path(__file__).parents[3] / "params.yaml"
 VARIANTS = {
     name: variant.sae
     for name, variant in load_params(PARAMS).variants.items()
-    if isinstance(variant.sae, VLSAEOptions)
+    if variant.sae.reads == "pooled"
 }
 OPTIONS = TrainOptions(epochs=12, batch_pairs=8, learning_rate=1e-2, weight_decay=0, device="cpu")
 
@@ -41,7 +41,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone) -> Activ
 def test_every_variant_trains_and_is_evaluated(
     name: str, inputs: str, cache: ActivationCache, tmp_path: Path
 ) -> None:
-    options = VARIANTS[name].model_copy(update={"latents": 64, "k": 8, "inputs": inputs})
+    others = {} if inputs == VARIANTS[name].reads else {"inputs": inputs}
+    options = VARIANTS[name].model_copy(update={"latents": 64, "k": 8} | others)
     sae = initial_sae(options, cache, seed=0)
     records: list[dict[str, float]] = []
     trainee = Trainee(sae, OPTIONS, tmp_path / "checkpoint", {"name": name}, records.append)

@@ -10,9 +10,9 @@ from pipeline.errors import ConfigError
 from pipeline.sae.code_cosine import code_cosine_distance
 from pipeline.sae.group_sparsity import group_sparsity
 from pipeline.sae.moments import Moments
+from pipeline.sae.pair_mask import PairMask
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.registry import architecture_options
-from pipeline.sae.shared_mask import SharedMask
 from pipeline.sae.sides import SIDES
 from pipeline.sae.vl_sae.model import VLSAE
 from pipeline.sae.vl_sae.options import VLSAEOptions
@@ -72,20 +72,20 @@ def test_codes_of_zeros_have_finite_gradients(spare_strongest: bool) -> None:
 
 
 def test_the_mask_leaves_out_latents_as_often_as_asked_and_differs_by_step_pair_latent_and_seed() -> None:
-    mask = SharedMask(0.2, 512, seed=3)
+    mask = PairMask(0.2, 512, seed=3)
     first, second = mask.draw(256), mask.draw(256)
     for drawn in (first, second):
         share = drawn.double()
         assert abs(share.mean() - 0.2) < 0.005
         assert (share.mean(0) - 0.2).abs().max() < 0.15
         assert (share.mean(1) - 0.2).abs().max() < 0.1
-    independent = [second, first.roll(1, 0), first.roll(1, 1), SharedMask(0.2, 512, seed=4).draw(256)]
+    independent = [second, first.roll(1, 0), first.roll(1, 1), PairMask(0.2, 512, seed=4).draw(256)]
     for other in independent:
         assert abs((first & other).double().mean() - 0.04) < 0.005
 
 
 def test_a_mask_that_resumes_draws_what_an_uninterrupted_one_draws() -> None:
-    straight, resumed = SharedMask(0.2, LATENTS, seed=3), SharedMask(0.2, LATENTS, seed=3)
+    straight, resumed = PairMask(0.2, LATENTS, seed=3), PairMask(0.2, LATENTS, seed=3)
     straight.draw(PAIRS)
     resumed.load_state_dict(straight.state_dict())
     assert torch.equal(straight.draw(PAIRS), resumed.draw(PAIRS))

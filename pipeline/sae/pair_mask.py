@@ -1,28 +1,28 @@
-"""A random mask over latents that the two members of a pair have in common, drawn anew at every step of training."""
+"""A random mask for every pair of a batch, over its latents or its sides, drawn anew at every step of training."""
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
 
-class SharedMask(nn.Module):
-    """Leaves latents out of the Top-K of a pair, each with the same probability (MGSAE, arXiv 2601.20028).
+class PairMask(nn.Module):
+    """Leaves entries out of what a pair has, each with the same probability.
 
-    The mask is a pure function of seed, step, pair and latent, computed in integers: the same on every device. The
+    The mask is a pure function of seed, step, pair and entry, computed in integers: the same on every device. The
     step is a buffer, which is saved with the weights: so a training that resumes draws what an uninterrupted one
     draws.
     """
 
     step: Int64[Tensor, ""]
 
-    def __init__(self, probability: float, latents: int, seed: int) -> None:
+    def __init__(self, probability: float, entries: int, seed: int) -> None:
         super().__init__()
-        self._least, self._latents, self._seed = round(probability * _RANGE), latents, seed
+        self._least, self._entries, self._seed = round(probability * _RANGE), entries, seed
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
-    def draw(self, pairs: int) -> Bool[Tensor, "pair latent"]:
-        """Draw which latents each pair of a batch leaves out, and count the step."""
-        number = torch.arange(pairs * self._latents, device=self.step.device).view(pairs, self._latents)
+    def draw(self, pairs: int) -> Bool[Tensor, "pair entry"]:
+        """Draw which entries each pair of a batch leaves out, and count the step."""
+        number = torch.arange(pairs * self._entries, device=self.step.device).view(pairs, self._entries)
         key = _mixed(self.step ^ _mixed(torch.full_like(self.step, self._seed)))
         mixed = _mixed(_mixed(number) ^ key)
         self.step += 1
