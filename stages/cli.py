@@ -169,20 +169,29 @@ def study(params: ParamsOption = PARAMS) -> None:
 @app.command()
 def repeat(
     variant: VariantArgument,
-    seed: Annotated[int, typer.Option(min=0, help="Instead of train.seed.")],
-    budget: Annotated[int, typer.Option(min=1, help="Times the variant's epochs.")] = 1,
-    sparsity: Annotated[int, typer.Option(min=1, help="The variant's active latents divided by this.")] = 1,
-    control: Annotated[ControlName | None, typer.Option(help="What keeps it from learning.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="One training alone, from this seed, measured or not.")
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="With --seed: times the variant's epochs.")] = 1,
+    sparsity: Annotated[
+        int, typer.Option(min=1, help="With --seed: the variant's active latents divided by this.")
+    ] = 1,
+    control: Annotated[
+        ControlName | None, typer.Option(help="With --seed: what keeps it from learning.")
+    ] = None,
     params: ParamsOption = PARAMS,
 ) -> None:
-    """One training of the study: train, name and measure a variant, below study/runs and study/measured."""
+    """Train, name and measure a variant as often as the study asks, below study/runs and study/measured."""
     from pipeline.study.options import Trial
-    from stages.repeat import repeat_variant
+    from stages.repeat import repeat_candidate, repeat_variant
     from stages.stage_options import stage_options
     from stages.study_options import study_options
 
-    trial = Trial(variant, seed, budget, sparsity, control)
-    repeat_variant(stage_options(params), study_options(STUDY_PARAMS), trial)
+    options, asked = stage_options(params), study_options(STUDY_PARAMS)
+    if seed is None:
+        repeat_candidate(options, asked, variant)
+    else:
+        repeat_variant(options, asked, Trial(variant, seed, budget, sparsity, control))
 
 
 @app.command()

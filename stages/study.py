@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.classification.table import classification_tables
-from pipeline.errors import ConfigError, RunError
 from pipeline.figures.recipes import draw_recipes
 from pipeline.figures.style import save_figure
 from pipeline.language_models.table import hallucination_tables
@@ -14,11 +13,11 @@ from pipeline.runs.identity import refuse_differences
 from pipeline.runs.metrics import METRICS_FILE
 from pipeline.runs.seal import read_sealed
 from pipeline.study.claims import by_seed
-from pipeline.study.measurement import Measurement, read_measurement
+from pipeline.study.measurement import Measurement
 from pipeline.study.options import StudyOptions, Trial
 from pipeline.study.page import HEADLINE, results_page, setting_figures
+from stages.measured_trial import measurement_as_asked, remedy_of
 from stages.paths import CEILING, RUNS, STUDY, STUDY_MEASURED
-from stages.trial import TrialOptions, options_of
 
 PAGE, DRAWING = Path("docs/results.md"), Path("docs/results.svg")
 CLASSIFICATION = STUDY / "classification"
@@ -52,30 +51,16 @@ def write_study(params: Params, study: StudyOptions) -> None:
 
 def _measurements(params: Params, study: StudyOptions) -> Iterator[tuple[Trial, Measurement]]:
     """Every measurement that there is; each is of the training that it stands for, and all are of the same caches."""
-    first: tuple[Path, Measurement] | None = None
+    first: tuple[Trial, Measurement] | None = None
     for trial in study.trials():
-        file = STUDY_MEASURED / trial.file
-        if not file.exists():
+        found = measurement_as_asked(trial, params, study)
+        if found is None:
             continue
-        remedy = f"`{trial.command}` measures it again"
-        found = read_measurement(file, remedy)
-        what = f"{file}: holds another training than the study asks for"
-        asked = options_of(trial, params, study).decisive()
-        refuse_differences(what, _completed(found, file, remedy), asked, remedy)
-        first = first or (file, found)
-        what = f"{file}: was measured on another backbone or cache than {first[0]}"
-        refuse_differences(what, found.identity, first[1].identity, remedy)
+        first = first or (trial, found)
+        file, other = (STUDY_MEASURED / one.file for one in (trial, first[0]))
+        what = f"{file}: was measured on another backbone or cache than {other}"
+        refuse_differences(what, found.identity, first[1].identity, remedy_of(trial))
         yield trial, found
-
-
-def _completed(found: Measurement, file: Path, remedy: str) -> dict[str, object]:
-    """The options of a measurement; those that there were none of then are off, which is what they are by default."""
-    try:
-        return TrialOptions.parse(found.options, "").decisive()
-    except ConfigError as error:
-        raise RunError(
-            f"{file}: was measured with options of an earlier release: {error}; {remedy}"
-        ) from None
 
 
 def _panels(

@@ -19,12 +19,6 @@ VALUES: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encodin
 SHIPPED = load_params(ROOT / "params.yaml")
 STUDY = study_options(ROOT / "study/params.yaml")
 
-SCALES = {
-    setting: f"scale@{{}}-scale{number - 1}" if number else "repeat@{}"
-    for number, setting in enumerate(STUDY.settings)
-}
-"""How DVC calls the stages of a variant at one scale."""
-
 MACHINE = {
     "backbone.device",
     "encode.decode_workers",
@@ -43,12 +37,11 @@ MACHINE = {
 PATHS = {"dataset.root"}
 """Options that decide which files are read; stages depend on those."""
 
-REPEATED = {"repeat", "scale", "control"}
-TRAINED = {"train"} | REPEATED
+TRAINED = {"train", "repeat"}
 READERS_OF_BACKBONE = {"encode", "classify"}
 AFFECTED: Mapping[str, set[str]] = {
     "scenes": {"scenes"},
-    "scenes.seed": {"scenes", "evaluate"} | REPEATED,
+    "scenes.seed": {"scenes", "evaluate", "repeat"},
     "dataset": {"encode"},
     "dataset.splits.train": {"report"},
     "dataset.splits.val": {"report"},
@@ -58,13 +51,13 @@ AFFECTED: Mapping[str, set[str]] = {
     "sae": TRAINED,
     "train": TRAINED,
     "train.seed": {"train"},
-    "interpret": {"interpret"} | REPEATED,
-    "evaluate": {"evaluate"} | REPEATED,
+    "interpret": {"interpret", "repeat"},
+    "evaluate": {"evaluate", "repeat"},
     "evaluate.changed_captions": {"evaluate"},
     "evaluate.probes": {"evaluate"},
-    "evaluate.least_positives": {"evaluate", "ceiling"} | REPEATED,
-    "evaluate.seed": {"evaluate", "ceiling"} | REPEATED,
-    "evaluate.concept_pooling": {"evaluate", "classify"} | REPEATED,
+    "evaluate.least_positives": {"evaluate", "ceiling", "repeat"},
+    "evaluate.seed": {"evaluate", "ceiling", "repeat"},
+    "evaluate.concept_pooling": {"evaluate", "classify", "repeat"},
     "hallucination": {"hallucination"},
 }
 """Groups of stages by the option, or the section, that decides what they write."""
@@ -128,13 +121,7 @@ def test_a_variant_is_set_alone(name: str, declared: Mapping[str, set[str]], tmp
     after = load_params(tmp_path / "params.yaml").variants
     assert after[name].train == before[name].train.model_copy(update={"weight_decay": 1.5e-5})
     assert {one for one in before if before[one] != after[one]} == {name}
-    repeated = {
-        f"control@{name}-{one.control}-{one.seed}"
-        if one.control
-        else f"{SCALES[one.budget, one.sparsity].format(name)}-{one.seed}"
-        for one in STUDY.trials()
-        if one.variant == name
-    }
+    repeated = {f"repeat@{name}"} if name in STUDY.candidates else set()
     assert stages_of(key, declared) == {f"train@{name}"} | repeated
 
 

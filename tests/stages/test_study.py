@@ -10,7 +10,7 @@ import torch
 from micro_project import change_params, working_in, write_project
 
 from cache import json_leaves
-from pipeline.errors import RunError
+from pipeline.errors import ConfigError, RunError
 from pipeline.params import Params, load_params
 from pipeline.runs.config import training_of
 from pipeline.runs.metrics import read_metrics
@@ -19,7 +19,7 @@ from pipeline.runs.seal import read_sealed, write_sealed
 from pipeline.runs.software import software
 from pipeline.study.measurement import read_measurement
 from pipeline.study.options import Scale, StudyOptions, Trial
-from stages.repeat import repeat_variant
+from stages.repeat import repeat_candidate, repeat_variant
 from stages.study import write_study
 from stages.trial import options_of, recipe_of
 
@@ -234,3 +234,16 @@ def test_what_is_no_measurement_is_refused(params: Params) -> None:
     write_sealed(file_of(DONE[0]), {"figures": {}})
     with pytest.raises(RunError, match="is no measurement of a training; `concord repeat lucid"):
         write_study(params, STUDY)
+
+
+def test_a_candidate_goes_on_with_what_is_not_measured_as_the_study_asks(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Trial] = []
+    monkeypatch.setattr("stages.repeat.repeat_variant", lambda params, study, trial: done.append(trial))
+    shutil.copy(file_of(DONE[1]), file_of(DONE[0]))  # of another seed
+    file_of(DONE[2]).write_text("cut", encoding="utf-8")
+    repeat_candidate(params, STUDY, "lucid")
+    assert done == [trial for trial in STUDY.trials() if trial not in DONE[1:2] + DONE[3:]]
+    with pytest.raises(ConfigError, match=r"separate: is no candidate of study/params\.yaml; it has lucid"):
+        repeat_candidate(params, STUDY, "separate")
