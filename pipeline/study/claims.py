@@ -32,6 +32,10 @@ RIVAL_CLAIMS = (
         (("sae_s", "alignment.alive"), ("group_sparse", "alignment.alive")),
     ),
     Claim(
+        "its loss does, beyond the bias per side that it comes with (our control)",
+        (("sae_s_side_bias", "alignment.alive"), ("group_sparse", "alignment.alive")),
+    ),
+    Claim(
         "and a mask in common makes still more (arXiv 2601.20028)",
         (("group_sparse", "alignment.alive"), ("group_sparse_masked", "alignment.alive")),
     ),
@@ -42,6 +46,10 @@ RIVAL_CLAIMS = (
     Claim(
         "a common Top-K and cross reconstruction make pairs fire the same latents, each side alone (arXiv 2507.06265)",
         (("sae_d", "consistency.jaccard.matched"), ("sparc", "consistency.jaccard.matched")),
+    ),
+    Claim(
+        "and more so where training meets a side that is alone (ours)",
+        (("sparc", "consistency.jaccard.matched"), ("sparc_dropout", "consistency.jaccard.matched")),
     ),
     Claim(
         "one assignment retrieves better than a cosine loss (arXiv 2606.29888)",
