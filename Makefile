@@ -34,4 +34,4 @@ $(INSTALLED): pyproject.toml
 	touch $(INSTALLED)
 
 clean:
-	rm -rf .venv data runs report study/runs study/classification study/ceiling.json .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv data runs report study/runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

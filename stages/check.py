@@ -79,6 +79,7 @@ def _study_problems(params: Params, file: Path) -> Iterator[str]:
         "scaled": study.scaled,
         "controlled": study.controlled,
         "classify": study.classify,
+        "same_side.variant": [study.same_side.variant],
     }
     for key, names in named.items():
         for name in names:

@@ -16,6 +16,7 @@ STUDY_PARAMS = STUDY / "params.yaml"
 STUDY_RUNS = STUDY / "runs"
 STUDY_MEASURED = STUDY / "measured"
 CEILING = STUDY / "ceiling.json"
+SAME_SIDE = STUDY / "same_side.json"
 
 TRAINING_SPLIT = "train"
 """The split whose activations runs are trained on."""

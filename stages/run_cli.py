@@ -1,4 +1,4 @@
-"""The commands for trained runs that are no stage of the graph: match them, explain a picture, compare their seeds."""
+"""The commands for trained runs that are no stage of the main graph: match, compare and explain them."""
 
 # ruff: noqa: PLC0415 - imports are inside, so that each command starts only what it needs
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stages.paths import PARAMS, TRAINING_SPLIT, cache_path, run_folder
+from stages.paths import PARAMS, SAME_SIDE, TRAINING_SPLIT, cache_path, run_folder
 
 run_app = typer.Typer()
 
@@ -41,6 +41,21 @@ def stability(
     from stages.stability import measure_stability
 
     measure_stability(runs, output)
+
+
+@run_app.command()
+def same_side(
+    runs: Annotated[
+        tuple[Path, Path], typer.Argument(help="Folders of two runs, each from a seed of its own.")
+    ],
+    output: Annotated[Path, typer.Option(help="The file of results.")] = SAME_SIDE,
+    params: Annotated[Path, typer.Option("--params", help="The file of options.")] = PARAMS,
+) -> None:
+    """Measure how well the latents of two trainings of a variant match where both read the same side."""
+    from stages.same_side import measure_same_side
+    from stages.stage_options import stage_options
+
+    measure_same_side(stage_options(params), runs, output)
 
 
 @run_app.command()

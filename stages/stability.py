@@ -26,7 +26,7 @@ def measure_stability(runs: Sequence[Path], output: Path | None = None) -> None:
             the file cannot be written.
         CacheError: the validation cache is missing, damaged, or was written by another backbone.
     """
-    _refuse_unlike(runs)
+    refuse_unlike(runs)
     saes = [load_sae(run) for run in runs]
     cache = ActivationCache.open(cache_path(MEASURED_SPLIT), backbone=training_of(runs[0])["backbone"])
     frequencies = []
@@ -37,7 +37,7 @@ def measure_stability(runs: Sequence[Path], output: Path | None = None) -> None:
     write_stability(output or runs[0] / STABILITY_FILE, runs, *tell_apart(figures), found)
 
 
-def _refuse_unlike(runs: Sequence[Path]) -> None:
+def refuse_unlike(runs: Sequence[Path]) -> None:
     """Check that the runs are one recipe from seeds of their own: equal starts agree, whatever is learnt from them."""
     if len(runs) < 2:
         raise RunError(f"{runs[0]}: is one run; name another of the same variant, trained from another seed")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.classification.table import classification_tables
 from pipeline.figures.recipes import draw_recipes
@@ -17,7 +18,7 @@ from pipeline.study.measurement import Measurement
 from pipeline.study.options import StudyOptions, Trial
 from pipeline.study.page import HEADLINE, results_page, setting_figures
 from stages.measured_trial import measurement_as_asked, remedy_of
-from stages.paths import CEILING, RUNS, STUDY, STUDY_MEASURED
+from stages.paths import CEILING, RUNS, SAME_SIDE, STUDY, STUDY_MEASURED
 
 PAGE, DRAWING = Path("docs/results.md"), Path("docs/results.svg")
 CLASSIFICATION = STUDY / "classification"
@@ -29,16 +30,16 @@ _REMEDY = "`dvc repro study/dvc.yaml` measures it again"
 def write_study(params: Params, study: StudyOptions) -> None:
     """Write `docs/results.md` and `docs/results.svg` from the trainings that are measured; the rest is listed as left.
 
-    It reads the files of `study/measured`, and no run. Probes of `concord ceiling` are a row of their own. Below the
-    tables those of the variants that classify pictures, and of `concord hallucination`, where they are there.
+    It reads the files of `study/measured`, and no run. Probes of `concord ceiling`, and the matches of `concord
+    same-side`, are rows of their own. Below the tables those of the variants that classify pictures, and of `concord
+    hallucination`, where they are there.
 
     Raises:
         RunError: a measurement is of other options or of another cache than it stands for, or is damaged.
     """
     measured = dict(_measurements(params, study))
     architectures = {name: params.variant(name).sae.architecture for name in study.candidates}
-    probes = read_sealed(CEILING, _REMEDY) if CEILING.exists() else None
-    text = results_page(study, measured, architectures, probes)
+    text = results_page(study, measured, architectures, _ceilings())
     files = {name: CLASSIFICATION / f"{name}.json" for name in study.classify}
     classified = {name: read_sealed(file, _REMEDY) for name, file in files.items() if file.exists()}
     if classified:
@@ -47,6 +48,15 @@ def write_study(params: Params, study: StudyOptions) -> None:
         text += f"\n{hallucination_tables(read_sealed(HALLUCINATION, _REMEDY))}"
     replace_file(PAGE, text.encode())
     save_figure(draw_recipes(_panels(study, measured)), DRAWING)
+
+
+def _ceilings() -> dict[str, dict[str, Any]]:
+    """Rows of what is no dictionary of the study's, where they are there."""
+    rows = {"supervised probe": read_sealed(CEILING, _REMEDY)} if CEILING.exists() else {}
+    if SAME_SIDE.exists():
+        found = read_sealed(SAME_SIDE, _REMEDY)
+        rows |= {"same side, pictures": found["vision"], "same side, captions": found["text"]}
+    return rows
 
 
 def _measurements(params: Params, study: StudyOptions) -> Iterator[tuple[Trial, Measurement]]:

@@ -96,9 +96,10 @@ def modules_imported(node: ast.AST) -> Iterable[str]:
 
 
 def modules_of_command(command: str) -> Iterable[str]:
-    """What the function in stages/cli.py imports that `concord NAME ...` calls."""
-    name = command.split()[1]
-    functions = [node for node in tree_of("stages.cli").body if isinstance(node, ast.FunctionDef)]
+    """What the function in stages/cli.py or stages/run_cli.py imports that `concord NAME ...` calls."""
+    name = command.split()[1].replace("-", "_")
+    trees = map(tree_of, ("stages.cli", "stages.run_cli"))
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     return modules_imported(next(node for node in functions if node.name == name))
 
 

@@ -4,11 +4,24 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from cache import PairBatch
 from pipeline.metrics.options import Pooling
 from pipeline.metrics.pooling import pool
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.image_level import ImageLevelReadout
+from pipeline.sae.sides import Side
 from pipeline.sparse.codes import SparseCodes
+
+
+def pooled_codes(sae: SparseAutoencoder, batch: PairBatch, pooling: Pooling) -> dict[Side, Tensor]:
+    """Encode the images and the captions of a batch's pairs, [pair, item_latent] by side, on the device of `sae`."""
+    device = next(sae.parameters()).device
+    pairs = sae.reader.pairs(batch).to(device)
+    embeddings = batch.vision_pooled.to(device)
+    return {
+        "vision": image_codes(sae, pairs.rows("vision"), pairs.offsets("vision"), embeddings, pooling),
+        "text": caption_codes(sae, pairs.rows("text"), pairs.offsets("text"), pooling),
+    }
 
 
 def image_codes(

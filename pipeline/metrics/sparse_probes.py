@@ -14,10 +14,10 @@ from torch import Tensor
 
 from cache import ActivationCache, PairBatch
 from pipeline.metrics.average_precision import average_precision
-from pipeline.metrics.item_codes import caption_codes, image_codes
+from pipeline.metrics.item_codes import pooled_codes
 from pipeline.metrics.logistic_probe import LogisticProbe, fit_probe
 from pipeline.metrics.not_defined import NotDefined
-from pipeline.metrics.options import EvaluateOptions, Pooling
+from pipeline.metrics.options import EvaluateOptions
 from pipeline.metrics.told_items import ToldItems, read_told_items
 from pipeline.metrics.truth import NOT_TOLD, asked_concepts, label_matrix, none_asked
 from pipeline.progress import Advance
@@ -66,7 +66,7 @@ def sparse_probes(
     """
 
     def codes_of(batch: PairBatch) -> dict[Side, Tensor]:
-        return _pooled_codes(sae, batch, options.concept_pooling)
+        return pooled_codes(sae, batch, options.concept_pooling)
 
     fitted = read_told_items(training, options.batch_pairs, codes_of, progress)
     scored = read_told_items(validation, options.batch_pairs, codes_of)
@@ -96,16 +96,6 @@ def fit_sparse_probe(
         probe = fit_probe(codes[:, latents], labels[:, [concept]])
         weights[latents, concept], bias[concept] = probe.weights[:, 0], probe.bias[0]
     return LogisticProbe(weights, bias)
-
-
-def _pooled_codes(sae: SparseAutoencoder, batch: PairBatch, pooling: Pooling) -> dict[Side, Tensor]:
-    device = next(sae.parameters()).device
-    pairs = sae.reader.pairs(batch).to(device)
-    embeddings = batch.vision_pooled.to(device)
-    return {
-        "vision": image_codes(sae, pairs.rows("vision"), pairs.offsets("vision"), embeddings, pooling),
-        "text": caption_codes(sae, pairs.rows("text"), pairs.offsets("text"), pooling),
-    }
 
 
 def _standardised(fitted: ToldItems, scored: ToldItems) -> _Codes:

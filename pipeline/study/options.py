@@ -67,6 +67,20 @@ class Scale(Options):
         return self
 
 
+class SameSide(Options):
+    """Two trainings of one recipe whose latents are matched, each side with itself: the ceiling of matching."""
+
+    variant: Name = Field(description="a candidate")
+    seeds: tuple[Seed, Seed] = Field(description="two of the study's seeds")
+
+    @field_validator("seeds")
+    @classmethod
+    def _differ(cls, seeds: tuple[int, int]) -> tuple[int, int]:
+        if seeds[0] == seeds[1]:
+            raise ValueError("a training matches itself; name two seeds")
+        return seeds
+
+
 class StudyOptions(Options):
     """What is trained: every candidate from every seed; some of them at other scales, and controls beside some."""
 
@@ -76,6 +90,7 @@ class StudyOptions(Options):
     scales: list[Scale] = Field(description="those other scales")
     controlled: list[Name] = Field(description="candidates of which controls are trained, too")
     controls: list[ControlName] = Field(description="what keeps these from learning")
+    same_side: SameSide
     seeds: list[Seed] = Field(min_length=1, description="of initial weights and batch order")
     classify: list[Name] = Field(
         min_length=1, description="candidates whose dictionaries also classify pictures"

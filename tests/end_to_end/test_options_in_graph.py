@@ -55,9 +55,9 @@ AFFECTED: Mapping[str, set[str]] = {
     "evaluate": {"evaluate", "repeat"},
     "evaluate.changed_captions": {"evaluate"},
     "evaluate.probes": {"evaluate"},
-    "evaluate.least_positives": {"evaluate", "ceiling", "repeat"},
-    "evaluate.seed": {"evaluate", "ceiling", "repeat"},
-    "evaluate.concept_pooling": {"evaluate", "classify", "repeat"},
+    "evaluate.least_positives": {"evaluate", "ceiling", "same_side", "repeat"},
+    "evaluate.seed": {"evaluate", "ceiling", "same_side", "repeat"},
+    "evaluate.concept_pooling": {"evaluate", "classify", "same_side", "repeat"},
     "hallucination": {"hallucination"},
 }
 """Groups of stages by the option, or the section, that decides what they write."""

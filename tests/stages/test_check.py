@@ -135,6 +135,11 @@ def test_a_variant_that_the_graph_shows_has_to_be_there(check: Check) -> None:
         ({"scales": [{"budget": 1}]}, "scales.0: is the recipe as it is"),
         ({"scales": [{"budget": 3}, {"budget": 3}]}, "scales: one of them is there twice"),
         ({"controlled": ["matched"]}, "controlled: 'matched' is no candidate"),
+        (
+            {"same_side": {"variant": "matched", "seeds": [0, 1]}},
+            "same_side.variant: 'matched' is no candidate",
+        ),
+        ({"same_side": {"variant": "lucid", "seeds": [1, 1]}}, "same_side.seeds: a training matches itself"),
         ({"classify": ["vl_sae"]}, "classify: 'vl_sae' is no candidate"),
         ({"classify": []}, "classify: List should have at least 1 item"),
         ({"seeds": [0, 1, 1]}, "seeds: one of them is there twice"),
@@ -151,6 +156,7 @@ def test_what_the_study_asks_for_has_to_be_there(check: Check, changes: dict[str
         "controls": [],
         "changed_captions": 0,
         "probed": [],
+        "same_side": {"variant": "lucid", "seeds": [0, 1]},
     }
     sizes: dict[str, Any] = {"seeds": [0], "scaled": [], "scales": []}
     Path("study").mkdir()

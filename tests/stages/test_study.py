@@ -18,8 +18,10 @@ from pipeline.runs.model_file import model_seal
 from pipeline.runs.seal import read_sealed, write_sealed
 from pipeline.runs.software import software
 from pipeline.study.measurement import read_measurement
-from pipeline.study.options import Scale, StudyOptions, Trial
+from pipeline.study.options import SameSide, Scale, StudyOptions, Trial
+from stages.paths import SAME_SIDE
 from stages.repeat import repeat_candidate, repeat_variant
+from stages.same_side import measure_same_side
 from stages.study import write_study
 from stages.trial import options_of, recipe_of
 
@@ -28,6 +30,7 @@ STUDY = StudyOptions(
     baseline="lucid",
     controlled=["lucid"],
     controls=["untrained", "deranged"],
+    same_side=SameSide(variant="lucid", seeds=(0, 1)),
     seeds=[0, 1],
     scaled=["lucid"],
     scales=[Scale(budget=2), Scale(budget=2, sparsity=2)],
@@ -128,9 +131,20 @@ def test_classification_and_hallucination_are_shown_where_they_are_measured(para
 def test_supervised_probes_are_a_row_of_their_own(params: Params) -> None:
     write_sealed(Path("study/ceiling.json"), {"concepts": {"joint": {"mean": 0.95}}})
     write_study(params, STUDY)
-    (row,) = [line for line in page().split("|") if "supervised probe" in line][:1]
-    assert row.strip() == "`supervised probe`"
+    assert "| `supervised probe` |" in page()
     assert "| 0.950 |" in page()
+
+
+def test_two_trainings_matched_on_one_side_are_rows_of_their_own(measured: Path, params: Params) -> None:
+    one, other = (measured / "study/runs" / trial.folder for trial in DONE[:2])
+    Path("study").mkdir(exist_ok=True)
+    measure_same_side(params, (one, other), SAME_SIDE)
+    assert read_sealed(SAME_SIDE, "")["text"]["concepts"]["joint"]["mean"] > 0
+    write_study(params, STUDY)
+    assert "| `same side`, pictures |" in page()
+    assert "| `same side`, captions |" in page()
+    with pytest.raises(RunError, match=r"was trained from the seed 0, as .*seed-0 was"):
+        measure_same_side(params, (one, one), SAME_SIDE)
 
 
 def test_a_study_of_which_nothing_is_measured_says_so(params: Params) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.study.left import Left, hours_left, what_is_left
 from pipeline.study.measurement import Seconds
-from pipeline.study.options import StudyOptions, Trial
+from pipeline.study.options import SameSide, StudyOptions, Trial
 
 SECONDS = {
     Trial("slow", 0, 1, 1): Seconds(training=6000.0, naming=600.0, measuring=600.0),
@@ -41,6 +41,7 @@ def test_what_is_left_is_listed_by_architecture_and_setting() -> None:
         baseline="fast",
         controlled=["fast"],
         controls=["untrained"],
+        same_side=SameSide(variant="fast", seeds=(0, 1)),
         seeds=[0, 1],
         scaled=[],
         scales=[],
