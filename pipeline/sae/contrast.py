@@ -16,9 +16,10 @@ def pooled_contrast(
 ) -> Float[Tensor, ""]:
     """Compute the symmetric InfoNCE of the sides' codes, pooled over each pair; the mean of both directions.
 
-    Each latent is centred over the batch and divided by its deviation there, which is a constant to the gradient; each
-    code then has unit length. So a latent that is active for every pair tells nothing, and a rare one counts as much as
-    a frequent one.
+    Each latent is centred over the batch and divided by its deviation there together with that of an average latent,
+    which are constants to the gradient; each code then has unit length. So a latent that is active for every pair tells
+    nothing, and a rare one counts nearly as much as a frequent one. By its own deviation alone, latents that hardly
+    ever fire would be pushed so hard that many of them die (docs/matching.md).
 
     Args:
         vision: largest shared code of each picture's patches, per latent.
@@ -43,7 +44,7 @@ def _standardised(codes: Tensor, captioned: Tensor) -> Float[Tensor, "pair laten
     count = captioned.sum().clamp_min(1)
     chosen = captioned[:, None]
     centred = (codes - (codes * chosen).sum(dim=0) / count) * chosen
-    deviation = (centred.detach().square().sum(dim=0) / count).sqrt()
-    standardised = centred * inverse(deviation)
+    variance = centred.detach().square().sum(dim=0) / count
+    standardised = centred * inverse((variance + variance.mean()).sqrt())
     squared = standardised.square().sum(dim=1, keepdim=True)
     return standardised * inverse(squared.masked_fill(squared == 0, 1).sqrt())
