@@ -224,3 +224,16 @@ class AuxiliaryOptions(Options):
         description="pairs a latent may miss before it counts as dead. Pairs and not tokens, because an image has "
         "a dozen times as many patches as its caption has tokens: one clock for both sides",
     )
+
+
+class BalanceOptions(Options):
+    """A loss against shared latents that answer for nearly every picture or caption, whatever it shows."""
+
+    weight: float = Field(default=0.0, ge=0, description="weight of the loss; 0 turns it off")
+    most: float = Field(
+        default=0.25,
+        gt=0,
+        lt=1,
+        description="in which share of the pictures, or of the captions, a shared latent may be among the strongest "
+        "before it is weakened; not below the share that shows one thing",
+    )

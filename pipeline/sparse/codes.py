@@ -63,11 +63,13 @@ def max_pool_codes(
 def pool_codes(
     codes: SparseCodes, offsets: Int64[Tensor, " pair_plus_1"], width: int
 ) -> Float[Tensor, "pair {width}"]:
-    """Average the codes of every pair over latents 0 .. width - 1, dense. A pair without tokens gets 0."""
+    """Average the codes of every pair over latents 0 .. width - 1, dense. A pair without tokens gets 0.
+
+    Rows after the last pair must be 0.
+    """
     counts = offsets.diff()
     pairs = len(counts)
-    pair = torch.arange(pairs, device=offsets.device)
-    pair = pair.repeat_interleave(counts, output_size=len(codes.values))  # its sum need not be waited for
+    pair = owners(offsets, len(codes.values))
     total = codes.values.new_zeros(pairs * width)
     total = total.scatter_add(0, ((pair * width)[:, None] + codes.indices).flatten(), codes.values.flatten())
     return total.view(pairs, width) / counts.clamp_min(1)[:, None]

@@ -63,6 +63,10 @@ RIVAL_CLAIMS = (
         "matching and contrast recover more concepts jointly (ours)", (("lucid", _JOINT), ("matched", _JOINT))
     ),
     Claim(
+        "which the recipe's sizes do not explain (our control)",
+        (("lucid_half_shared", _JOINT), ("matched", _JOINT)),
+    ),
+    Claim(
         "a match on top of contrast recovers more than contrast alone (ours)",
         (("lucid_contrast", _JOINT), ("matched", _JOINT)),
     ),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.sae.auxiliary import LatentActivity
+from pipeline.sae.balance import LatentFrequency
 from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.dictionary import Autoencoding, Dictionary
@@ -23,6 +24,7 @@ from pipeline.sae.lucid.terms import (
     Encoded,
     EncodedSide,
     auxiliary_terms,
+    balance,
     contrast,
     cross_terms,
     global_lock,
@@ -72,6 +74,8 @@ class LucidSAE(SparseAutoencoder):
         )
         dead_after = options.auxiliary.dead_after_pairs
         self.activity = nn.ModuleDict({side: LatentActivity(options.latents, dead_after) for side in SIDES})
+        balanced = SIDES if options.balance.weight else ()
+        self.frequency = nn.ModuleDict({side: LatentFrequency(self.shared_width) for side in balanced})
         self.batch_top_k = nn.ModuleDict()
         if options.activation == "batch_top_k":
             budgets = self._budgets("full_joint")
@@ -136,7 +140,7 @@ class LucidSAE(SparseAutoencoder):
         """Compute `alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4).
 
         In training mode this also advances `activity`, the clock of dead latents. Terms: `self_*`,
-        `alignment`, `cross_*` (named by the side reconstructed), `contrast`, `l1_shared`, `l1_private`,
+        `alignment`, `cross_*` (named by the side reconstructed), `contrast`, `balance`, `l1_shared`, `l1_private`,
         `auxiliary_*`. While the sides are held apart, nothing ties them to each other.
         """
         dictionaries = {side: self.dictionary(side) for side in SIDES}
@@ -178,6 +182,10 @@ class LucidSAE(SparseAutoencoder):
             terms["alignment"] = global_lock(encoded, from_text, places, dictionaries, self.shared_width)
         if options.contrast.weight:
             terms["contrast"] = contrast(encoded, pairs, places, self.shared_width, options.contrast.scale)
+        if options.balance.weight:
+            clocks = {side: cast(LatentFrequency, self.frequency[side]) for side in SIDES}
+            budget = self._budgets("shared")[0].k
+            terms["balance"] = balance(encoded, pairs, places, clocks, budget, options.balance.most)
         return terms
 
     def _auxiliary_terms(

@@ -4,7 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.sae.options import AuxiliaryOptions, ContrastOptions, ImageLevelOptions, LatentOptions
+from pipeline.sae.options import (
+    AuxiliaryOptions,
+    BalanceOptions,
+    ContrastOptions,
+    ImageLevelOptions,
+    LatentOptions,
+)
 from pipeline.transport.options import GuidanceOptions
 
 Alignment = Literal["none", "transport_cost", "global_lock"]
@@ -67,6 +73,7 @@ class LucidOptions(LatentOptions):
         default=True, description="codes are never negative: the field's custom, not in the paper"
     )
     contrast: ContrastOptions = ContrastOptions()
+    balance: BalanceOptions = BalanceOptions()
     image_level: ImageLevelOptions | None = Field(
         default=None,
         description="shared latents of whole images, fitted after training to what captions say that no patch shows",
@@ -108,6 +115,7 @@ class LucidOptions(LatentOptions):
             "cross_vision": self.gamma,
             "cross_text": self.gamma,
             "contrast": self.contrast.weight,
+            "balance": self.balance.weight,
             "l1_shared": self.lambda_shared,
             "l1_private": self.lambda_private,
             "auxiliary_vision": self.auxiliary.coefficient,

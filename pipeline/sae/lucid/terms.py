@@ -8,6 +8,7 @@
 | cross reconstruction | 3.3.2 | `L_cross`, of both barycentric maps through P | `cross_terms` |
 | nested prefixes | none: `pipeline.sae.prefixes` | mean of `L_self` over them | `self_terms` |
 | contrast of pairs | none: `pipeline.sae.contrast` | symmetric InfoNCE | `contrast` |
+| balance | none: `pipeline.sae.balance` | codes of too frequent latents | `balance` |
 | sparsity | 3.4 | `lambda_s |z_s|_1 + lambda_p |z_p|_1` | `l1_terms` |
 | dead latents | none: arXiv 2406.04093, 2.4 | AuxK | `auxiliary_terms` |
 | the total | 3.4 | `alpha L_self + beta L_align + gamma L_cross + ...` | `LucidSAE.losses` |
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pipeline.sae.auxiliary import LatentActivity, auxiliary_loss
+from pipeline.sae.balance import LatentFrequency, balance_loss
 from pipeline.sae.contrast import pooled_contrast
 from pipeline.sae.dictionary import Autoencoding, Dictionary
 from pipeline.sae.losses import mean_squared_error
@@ -127,6 +129,27 @@ def contrast(
     """Measure the contrast of the batch's pairs by the largest shared codes of their patches and of their tokens."""
     vision, text = (pairs.largest_codes(side, encoded[side].shared, shared_width) for side in SIDES)
     return pooled_contrast(vision, text, places.valid.any(dim=1), scale)
+
+
+def balance(
+    encoded: Encoded,
+    pairs: Pairs,
+    places: TokenPlaces,
+    clocks: Mapping[Side, LatentFrequency],
+    budget: int,
+    most: float,
+) -> Float[Tensor, ""]:
+    """Weigh the codes of shared latents that are among the `budget` strongest of more items than `most` of a side's."""
+    captioned = places.valid.any(dim=1)
+    masks = {"vision": torch.ones_like(captioned), "text": captioned}
+    losses = []
+    for side in SIDES:
+        clock = clocks[side]
+        pooled = pool_codes(encoded[side].shared, pairs.offsets(side), len(clock.frequency))
+        if clock.training:
+            clock.record(pooled, budget, masks[side])
+        losses.append(balance_loss(pooled, clock.frequency, most))
+    return torch.stack(losses).sum()
 
 
 def l1_terms(encoded: Encoded, weights: Mapping[str, float]) -> Terms:

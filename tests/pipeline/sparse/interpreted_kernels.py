@@ -225,7 +225,15 @@ def test_the_benchmark_of_the_gpu_checks_and_runs_everything_it_times(tmp_path: 
 @pytest.mark.parametrize(
     "options",
     [
-        LucidOptions(latents=48, k_shared=2, k_private=2),
+        LucidOptions.model_validate(
+            {
+                "latents": 48,
+                "k_shared": 2,
+                "k_private": 2,
+                "contrast": {"weight": 1},
+                "balance": {"weight": 1},
+            }
+        ),
         LucidOptions(
             latents=48, k_shared=2, k_private=2, alignment="transport_cost", plan_gradient="unrolled"
         ),
