@@ -1,19 +1,16 @@
 """Principal components as a dictionary: the directions that a side varies most along, which no training has to find."""
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cache import ActivationCache
 from pipeline.errors import ConfigError
+from pipeline.sae.covariance import covariances
 from pipeline.sae.reader import PairReader
-from pipeline.sae.sides import SIDES, Side
-
-_BATCH_PAIRS = 64
+from pipeline.sae.sides import Side
 
 
-@torch.no_grad()
 def principal_directions(
     cache: ActivationCache, reader: PairReader, latents: int
 ) -> dict[Side, Float[Tensor, "latent channel"]]:
@@ -23,7 +20,7 @@ def principal_directions(
     any other dictionary. Latents 2 i and 2 i + 1 are component i, by falling variance.
 
     Args:
-        cache: Where the pairs are, read once; the covariance is summed in float64.
+        cache: Where the pairs are, read once.
         reader: What is read of them.
         latents: How many; the components of least variance are left out.
 
@@ -37,19 +34,7 @@ def principal_directions(
             f"sae.latents: {latents} is more than the {2 * narrowest} that {narrowest} principal components have with "
             "both signs; lower it, or let sae.start be random"
         )
-    statistics = reader.statistics(cache)
-    means = {side: torch.from_numpy(np.asarray(statistics[side].mean)) for side in SIDES}
-    covariances = {
-        side: torch.zeros(len(mean), len(mean), dtype=torch.float64) for side, mean in means.items()
-    }
-    for batch in cache.iterate(_BATCH_PAIRS):
-        pairs = reader.pairs(batch)
-        for side in SIDES:
-            mask = pairs.mask(side)
-            rows = pairs.rows(side) if mask is None else pairs.rows(side)[mask]
-            centred = rows.double() - means[side]
-            covariances[side].addmm_(centred.T, centred)
-    return {side: _both_signs(covariance)[:latents] for side, covariance in covariances.items()}
+    return {side: _both_signs(found.matrix)[:latents] for side, found in covariances(reader, cache).items()}
 
 
 def _both_signs(covariance: Float[Tensor, "channel channel"]) -> Float[Tensor, "latent channel"]:

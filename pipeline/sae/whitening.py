@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from pipeline.sae.covariance import covariances
 from pipeline.sae.moments import Moments
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
@@ -21,8 +22,6 @@ from pipeline.sae.sides import SIDES, Side
 if TYPE_CHECKING:
     from cache import ActivationCache
     from pipeline.sae.reader import PairReader
-
-_PAIRS_AT_ONCE = 64
 
 
 class SideWhitening(NamedTuple):
@@ -74,26 +73,13 @@ class Whitening(nn.Module):
         Returns:
             The exact moments of the whitened rows.
         """
-        centres = {side: torch.from_numpy(centre) for side, centre in reader.centres(cache).items()}
-        counts = dict.fromkeys(SIDES, 0)
-        sums = {side: torch.zeros_like(centres[side]) for side in SIDES}
-        products = {side: torch.zeros(len(total), len(total)).double() for side, total in sums.items()}
-        for batch in cache.iterate(_PAIRS_AT_ONCE):
-            pairs = reader.pairs(batch)
-            for side in SIDES:
-                rows = pairs.rows(side).cpu().double() - centres[side]
-                counts[side] += len(rows)
-                sums[side] += rows.sum(dim=0)
-                products[side].addmm_(rows.T, rows)
         moments: dict[str, Moments] = {}
-        for side in SIDES:
-            count, shift = max(1, counts[side]), sums[side] / max(1, counts[side])
-            covariance = products[side] / count - torch.outer(shift, shift)
-            found = _whitening(centres[side] + shift, covariance, self._shrinkage)
+        for side, (mean, covariance) in covariances(reader, cache).items():
+            found = _whitening(mean, covariance, self._shrinkage)
             for name, tensor in found._asdict().items():
                 self.get_buffer(f"{side}_{name}").copy_(tensor)
             variance = (found.matrix @ covariance @ found.matrix).diagonal().clamp_min(0)
-            moments[side] = Moments(torch.zeros_like(shift).numpy(), variance.numpy())
+            moments[side] = Moments(torch.zeros_like(mean).numpy(), variance.numpy())
         return moments
 
 
