@@ -31,7 +31,7 @@ class BatchTopK(nn.Module):
     capped: Float[Tensor, " group"]
     """Running mean of the share of tokens at the cap."""
     batches: Int64[Tensor, ""]
-    """Number of batches of training that the means are of."""
+    """Number of batches of training that the means are of, since they last began."""
 
     def __init__(self, groups: Sequence[Group], cap: int) -> None:
         """Start without a threshold.
@@ -57,21 +57,28 @@ class BatchTopK(nn.Module):
         group = torch.bucketize(indices, starts, right=True)
         return codes._replace(values=codes.values * (codes.values >= self.thresholds[group]))
 
-    def largest_of_batch(self, codes: SparseCodes, mask: Bool[Tensor, " token"] | None = None) -> SparseCodes:
+    def restart(self) -> None:
+        """Begin the running means anew with the next batch; until then they stay what they are."""
+        self.batches.zero_()
+
+    def largest_of_batch(
+        self, codes: SparseCodes, groups: Sequence[Group], mask: Bool[Tensor, " token"] | None = None
+    ) -> SparseCodes:
         """Keep the k n largest codes of each group and count them into the running means. Equals are all kept.
 
         Args:
-            codes: by the `candidates` of all groups, group after group; none is negative.
+            codes: by the `candidates` of these groups, group after group; none is negative.
+            groups: those that have a threshold, or a single one of all latents, whose threshold is then that of each.
             mask: which rows are tokens, by default all; the codes of the others become 0.
         """
         values = codes.values if mask is None else codes.values * mask[:, None]
         tokens = self.batches.new_full((), len(values)) if mask is None else mask.sum()
-        columns = [group.k for group in self.candidates(self._groups)]
+        columns = [group.k for group in self.candidates(groups)]
         parts = torch.split(values, columns, dim=1)
         smallest = torch.stack(
             [
                 _smallest_kept(part.detach(), group.k, tokens)
-                for part, group in zip(parts, self._groups, strict=True)
+                for part, group in zip(parts, groups, strict=True)
             ]
         )
         kept = [part * (part >= least) for part, least in zip(parts, smallest, strict=True)]
@@ -83,8 +90,8 @@ class BatchTopK(nn.Module):
     def _count(self, smallest: Tensor, capped: Tensor) -> None:
         self.batches += 1
         weight = self.batches.reciprocal().clamp_min(_NEWEST_WEIGHT)
-        self.thresholds.lerp_(smallest, weight)
-        self.capped.lerp_(capped, weight)
+        self.thresholds.lerp_(smallest.expand_as(self.thresholds), weight)
+        self.capped.lerp_(capped.expand_as(self.capped), weight)
 
 
 def _smallest_kept(values: Tensor, k: int, tokens: Tensor) -> Float[Tensor, ""]:

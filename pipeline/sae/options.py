@@ -138,15 +138,6 @@ class LatentOptions(ArchitectureOptions):
         widths = {max(1, round(share * shared_width)) for share in self.prefixes}
         return tuple(sorted(widths - {self.latents}))
 
-    @model_validator(mode="after")
-    def _budgets_survive_a_match(self) -> Self:
-        if self.matching and self.activation == "batch_top_k":
-            raise ValueError(
-                "activation: batch_top_k has a threshold for each part of the latents, and matching deals them into "
-                "new parts; leave matching out, or choose top_k"
-            )
-        return self
-
 
 class ImageLevelOptions(Options):
     """Latents of text whose partner is no latent of patches but a linear map of the image's pooled embedding."""

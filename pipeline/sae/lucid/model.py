@@ -99,9 +99,14 @@ class LucidSAE(SparseAutoencoder):
         self.dictionary(side).begin_with(directions)
 
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
-        """Renumber a side's latents, also among the dead; no reconstruction of the side changes."""
+        """Renumber a side's latents, also among the dead; no reconstruction of the side changes.
+
+        With BatchTopK the thresholds are those of the next batches, in which parts may have other latents.
+        """
         self.dictionary(side).reindex(order)
         cast(LatentActivity, self.activity[side]).reindex(order)
+        if self.batch_top_k:
+            self._batch_top_k(side).restart()
         if side == "text" and self.image_level is not None:
             self.image_level.reindex(order)
 
@@ -217,9 +222,10 @@ class LucidSAE(SparseAutoencoder):
         """Encode and decode by BatchTopK: the batch's own threshold while it is learnt, the stored one elsewhere."""
         dictionary, batch = self.dictionary(side), self._batch_top_k(side)
         candidates = dictionary.encode(scaled, self._groups("full_joint"))
-        codes = (
-            batch.largest_of_batch(candidates, mask) if self.training else batch.above_threshold(candidates)
-        )
+        if self.training:
+            codes = batch.largest_of_batch(candidates, self._budgets("full_joint"), mask)
+        else:
+            codes = batch.above_threshold(candidates)
         return Autoencoding(codes, dictionary.linear_decoder().combine(codes) + dictionary.decoder_bias)
 
     def _batch_top_k(self, side: Side) -> BatchTopK:

@@ -199,9 +199,9 @@ class VLSAE(SparseAutoencoder):
         if not self.batch_top_k:
             return candidates
         batch = self._batch_top_k(side)
-        return (
-            batch.largest_of_batch(candidates, mask) if self.training else batch.above_threshold(candidates)
-        )
+        if self.training:
+            return batch.largest_of_batch(candidates, [self.budget], mask)
+        return batch.above_threshold(candidates)
 
     def _self_term(
         self, side: Side, codes: SparseCodes, rows: Tensor, mask: Tensor | None

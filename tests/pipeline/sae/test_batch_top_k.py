@@ -46,7 +46,7 @@ def candidates(batch: BatchTopK, dense: torch.Tensor) -> SparseCodes:
 
 def test_of_a_batch_the_k_n_largest_codes_of_each_group_are_kept() -> None:
     batch, dense = BatchTopK(GROUPS, cap=20), scores()  # a cap that no token reaches
-    codes = batch.largest_of_batch(candidates(batch, dense))
+    codes = batch.largest_of_batch(candidates(batch, dense), GROUPS)
     expected = torch.zeros_like(dense)
     for start, stop, k in GROUPS:
         part = dense[:, start:stop]
@@ -61,23 +61,24 @@ def test_of_a_batch_the_k_n_largest_codes_of_each_group_are_kept() -> None:
 def test_rows_that_are_no_tokens_take_nothing_of_the_budget() -> None:
     dense, mask = scores(), torch.arange(TOKENS) < 20
     masked, alone = BatchTopK(GROUPS, CAP), BatchTopK(GROUPS, CAP)
-    found = masked.largest_of_batch(candidates(masked, dense), mask).dense(40)
-    assert torch.equal(found[:20], alone.largest_of_batch(candidates(alone, dense[:20])).dense(40))
+    found = masked.largest_of_batch(candidates(masked, dense), GROUPS, mask).dense(40)
+    assert torch.equal(found[:20], alone.largest_of_batch(candidates(alone, dense[:20]), GROUPS).dense(40))
     assert not found[20:].any()
     assert torch.equal(masked.thresholds, alone.thresholds) and torch.equal(masked.capped, alone.capped)
 
 
 def test_tokens_that_would_have_more_latents_than_the_cap_are_counted() -> None:
-    batch, dense = BatchTopK([Group(0, 40, 2)], cap=2), torch.zeros(10, 40)
+    groups = [Group(0, 40, 2)]
+    batch, dense = BatchTopK(groups, cap=2), torch.zeros(10, 40)
     dense[:, :1], dense[:2, :9] = 0.5, 1.0  # two tokens want nine latents, the others one
-    batch.largest_of_batch(SparseCodes(*top_k(dense, batch.candidates([Group(0, 40, 2)]))))
+    batch.largest_of_batch(SparseCodes(*top_k(dense, batch.candidates(groups))), groups)
     assert batch.capped.item() == pytest.approx(0.2)
 
 
 def test_the_threshold_is_the_mean_of_the_smallest_kept_codes() -> None:
     batch, smallest = BatchTopK(GROUPS, CAP), []
     for seed in range(5):
-        kept = batch.largest_of_batch(candidates(batch, scores(seed))).dense(40)
+        kept = batch.largest_of_batch(candidates(batch, scores(seed)), GROUPS).dense(40)
         smallest.append([kept[:, a:b][kept[:, a:b] > 0].min() for a, b, _ in GROUPS])
     torch.testing.assert_close(batch.thresholds, torch.tensor(smallest).mean(dim=0))
 
@@ -85,7 +86,7 @@ def test_the_threshold_is_the_mean_of_the_smallest_kept_codes() -> None:
 def test_above_the_threshold_other_tokens_have_k_active_latents_in_the_mean() -> None:
     batch, active = BatchTopK(GROUPS, CAP), torch.zeros(2)
     for seed in range(30):
-        batch.largest_of_batch(candidates(batch, scores(seed)))
+        batch.largest_of_batch(candidates(batch, scores(seed)), GROUPS)
     for seed in range(100, 130):
         dense = batch.above_threshold(candidates(batch, scores(seed))).dense(40)
         for group, (start, stop, _) in enumerate(GROUPS):
@@ -145,10 +146,20 @@ def test_gradients_are_those_of_the_kept_codes_alone() -> None:
     assert not dictionary.encoder.grad[silent].any() and dictionary.encoder.grad[~silent].any()
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [({"relu": False}, "leave relu on"), ({"matching": {"separate_epochs": 1}}, "leave matching out")],
-)
-def test_what_batch_top_k_does_not_go_with_is_refused(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
-        LucidOptions(**LUCID, activation="batch_top_k", **changes)
+@pytest.mark.parametrize("joint_epochs", [0, 2])
+def test_held_apart_all_parts_have_one_threshold_and_after_the_match_each_its_own(
+    cache: ActivationCache, joint_epochs: int
+) -> None:
+    few = LUCID | {"latents": 20, "matching": {"separate_epochs": 1}}  # no more than there are pairs
+    train = TrainOptions(**TRAIN | {"epochs": 1 + joint_epochs})
+    options = LucidOptions(**few, activation="batch_top_k")
+    sae = fit(cache, {"one": Training(options, train)}).saes["one"]
+    for side in SIDES:
+        shared, private = sae.batch_top_k[side].thresholds.tolist()
+        assert shared > 0 and private > 0 and (shared == private) == (joint_epochs == 0)
+        assert int(sae.batch_top_k[side].batches) == joint_epochs * cache.pairs // 4
+
+
+def test_codes_of_either_sign_are_refused() -> None:
+    with pytest.raises(ValidationError, match="leave relu on"):
+        LucidOptions(**LUCID, activation="batch_top_k", relu=False)
