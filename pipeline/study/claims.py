@@ -82,6 +82,10 @@ RIVAL_CLAIMS = (
         "a learned decoder recovers more than a frozen one (our control; arXiv 2602.14111)",
         (("matched, frozen decoder", _JOINT), ("matched", _JOINT)),
     ),
+    Claim(
+        "what is learned recovers more than principal components, matched alike (our control)",
+        (("pca", _JOINT), ("matched", _JOINT)),
+    ),
 )
 """Beside those of LUCID's paper; the figures named last are claimed to be the larger ones."""
 

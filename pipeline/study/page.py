@@ -112,9 +112,9 @@ def _left(study: StudyOptions, measured: Measured, architectures: Mapping[str, s
     rows = [(f"`{one.architecture}`", one.setting, str(one.trainings), _hours(one.hours)) for one in left]
     return (
         "## What is left\n\nHours are estimated from the seconds that trainings of the same recipe took, else of the "
-        "same architecture,\nnaming and measuring included. Every training is a stage of its own, so that a study may "
-        "stop anywhere and go\non, here or on another machine: `dvc repro study/dvc.yaml` does all; the head of that "
-        "file says how to do those of\none recipe.\n\n"
+        "same architecture,\nnaming and measuring included. What is measured stays, so that a study may stop anywhere "
+        "and go on, here or on\nanother machine: `dvc repro study/dvc.yaml` does all that is left, and `concord repeat "
+        "VARIANT` that of one recipe.\n\n"
         f"{table_text(('architecture', 'trainings', 'left', 'hours'), rows)}\n"
     )
 
