@@ -33,7 +33,7 @@ def covariances(reader: PairReader, cache: ActivationCache) -> dict[Side, Covari
     Raises:
         CacheError: the cache cannot be read.
     """
-    centres = {side: torch.from_numpy(centre) for side, centre in reader.centres(cache).items()}
+    centres = {side: torch.tensor(centre) for side, centre in reader.centres(cache).items()}
     counts = dict.fromkeys(SIDES, 0)
     sums = {side: torch.zeros_like(centre) for side, centre in centres.items()}
     products = {side: torch.zeros(len(total), len(total)).double() for side, total in sums.items()}
