@@ -29,7 +29,11 @@ def measurement_as_asked(trial: Trial, params: Params, study: StudyOptions) -> M
 
 def remedy_of(trial: Trial) -> str:
     """Say, for the end of a message, what measures a training again."""
-    return f"`{trial.command}` measures it again"
+    control = f" --control {trial.control}" if trial.control else ""
+    return (
+        f"`concord repeat {trial.variant} --seed {trial.seed} --budget {trial.budget} --sparsity {trial.sparsity}"
+        f"{control}` measures it again"
+    )
 
 
 def _completed(found: Measurement, file: Path, remedy: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ from stages.evaluate import evaluate_run
 from stages.interpret import interpret_run
 from stages.measured_trial import measurement_as_asked
 from stages.paths import STUDY_MEASURED, STUDY_PARAMS, STUDY_RUNS
+from stages.terminal import Terminal
 from stages.train import train_variants
 from stages.trial import options_of
 
@@ -35,7 +36,7 @@ def repeat_candidate(params: Params, study: StudyOptions, variant: str) -> None:
             f"{variant}: is no candidate of {STUDY_PARAMS}; it has {', '.join(study.candidates)}"
         )
     left = [trial for trial in asked if not _is_measured(trial, params, study)]
-    print(f"{variant}: {len(asked) - len(left)} of {len(asked)} trainings are measured")
+    Terminal().print(f"{variant}: {len(asked) - len(left)} of {len(asked)} trainings are measured")
     for trial in left:
         repeat_variant(params, study, trial)
 

@@ -62,7 +62,7 @@ def same_side(
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture of any size.")],
     text: Annotated[str, typer.Option(help="Words about it: which latents do they share?")] = "",
-    variant: Annotated[str, typer.Option(help="The trained variant to ask.")] = "lucid",
+    variant: Annotated[str, typer.Option(help="The trained variant to ask.")] = "matched",
     count: Annotated[int, typer.Option(min=1, help="Latents to show at most.")] = 8,
     output: Annotated[Path, typer.Option(help="Where the drawing goes: .png, .pdf or .svg.")] = Path(
         "explanation.png"

@@ -44,15 +44,6 @@ class Trial(NamedTuple):
         """Where what it gave is written down, below the folder of all measurements."""
         return self.folder.with_name(f"seed-{self.seed}.json")
 
-    @property
-    def command(self) -> str:
-        """What trains and measures it."""
-        control = f" --control {self.control}" if self.control else ""
-        return (
-            f"concord repeat {self.variant} --seed {self.seed} --budget {self.budget} --sparsity {self.sparsity}"
-            f"{control}"
-        )
-
 
 class Scale(Options):
     """What the epochs of a recipe are multiplied by, and its active latents divided by."""

@@ -25,8 +25,8 @@ def provenance_text(measured: Iterable[Measurement]) -> str:
     )
     return (
         "## Where this was measured\n\nEvery training is a file of `study/measured`: its options, figures and seconds, "
-        f"the software and the machine.{several}\nOne is made again by `concord repeat VARIANT --seed N --budget B "
-        "--sparsity S`, after `dvc repro encode`.\n\n"
+        f"the software and the machine.{several}\nThose of a variant whose files are deleted are made again by "
+        "`concord repeat VARIANT`, after `dvc repro encode`.\n\n"
         f"{table_text(('commit', 'torch', 'processor', 'threads', 'trainings'), rows)}\n"
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-KILLS = 30
+KILLS = 20
 
 
 def digests(cache: Path) -> dict[str, str]:
