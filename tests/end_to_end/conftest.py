@@ -89,6 +89,18 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return old | new | both
 
 
+def keep_few_recipes(folder: Path) -> None:
+    """Leave out what no test runs: before any command DVC reads every stage of every graph."""
+    kept = ("matched", "lucid", "separate", "vl_sae")
+    params, study = folder / "params.yaml", folder / "study/params.yaml"
+    values, asked = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (params, study))
+    values["variants"] = {name: values["variants"][name] for name in kept}
+    lists = ("candidates", "scaled", "controlled", "classify")
+    asked |= {name: [one for one in asked[name] if one in kept] for name in lists}
+    for file, content in ((params, values), (study, asked)):
+        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
 def new_project(folder: Path, environment: Mapping[str, str]) -> Project:
     for name in COPIED:
         source = ROOT / name
@@ -97,6 +109,7 @@ def new_project(folder: Path, environment: Mapping[str, str]) -> Project:
         else:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(source, folder / name)
+    keep_few_recipes(folder)
     project = Project(folder, environment)
     project.change(
         scenes={"train": 48, "val": 24, "ood": 12},
