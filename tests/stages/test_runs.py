@@ -265,7 +265,7 @@ def test_figures_of_another_cache_are_not_reported(project: Path) -> None:
     [
         INTERPRET,
         EVALUATE,
-        ("explain", "picture.png"),
+        ("explain", "picture.png", "--variant", "lucid"),
         ("classify", "lucid"),
         ("figure", "latent", "lucid", "0", "--output", "figure.png"),
     ],
