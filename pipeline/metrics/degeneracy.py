@@ -12,6 +12,7 @@ from pipeline.metrics.meter import Meter
 from pipeline.metrics.not_defined import NotDefined
 from pipeline.metrics.options import Pooling
 from pipeline.sae.sides import SIDES, Side
+from pipeline.sparse.codes import among_strongest
 
 
 class DegeneracyMeter(Meter):
@@ -79,7 +80,5 @@ class DegeneracyMeter(Meter):
         return int(self._hits[side].max()) / self._items[side]
 
     def _add_items(self, side: Side, pooled: Float[Tensor, "item shared_latent"], budget: int) -> None:
-        top = pooled.topk(min(budget, pooled.shape[1]), dim=1)
-        fired = top.indices[top.values > 0]
-        self._hits[side] += torch.bincount(fired, minlength=self._shared_width)
+        self._hits[side] += among_strongest(pooled, budget).sum(dim=0)
         self._items[side] += len(pooled)

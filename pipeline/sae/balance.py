@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from pipeline.sparse.codes import among_strongest
 from pipeline.transport.cost import inverse
 
 _SHARE_OF_BATCH = 0.05
@@ -34,11 +35,8 @@ class LatentFrequency(nn.Module):
             k: how many latents an item has: as many as one of its tokens, as in maxfreq.
             mask: which items have tokens.
         """
-        strongest = pooled.topk(k, dim=1)
-        fired = torch.zeros_like(pooled).scatter_(
-            1, strongest.indices, (strongest.values > 0).to(pooled.dtype)
-        )
-        share = (fired * mask[:, None]).sum(dim=0) / mask.sum().clamp_min(1)
+        fired = among_strongest(pooled, k)
+        share = (fired & mask[:, None]).sum(dim=0) / mask.sum().clamp_min(1)
         self.frequency.lerp_(share.to(self.frequency.dtype), _SHARE_OF_BATCH)
 
 

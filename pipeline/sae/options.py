@@ -14,6 +14,16 @@ SHARED_WEIGHTS = "the sides have weights in common, so one side's latents cannot
 """Why there is nothing to match, as messages say it."""
 
 
+def refuse_more_active_than_there_are(k: int, latents: int) -> None:
+    """Refuse a Top-K of more latents than there are.
+
+    Raises:
+        ValueError: `k` is more than `latents`.
+    """
+    if k > latents:
+        raise ValueError(f"k = {k} is more than the {latents} latents; lower k or raise latents")
+
+
 class MatchingOptions(Options):
     """When the latents of the sides are matched: once, by how they fire together over the training pairs."""
 
@@ -152,10 +162,7 @@ class ImageLevelOptions(Options):
 
     @model_validator(mode="after")
     def _budget_fits(self) -> Self:
-        if self.k > self.latents:
-            raise ValueError(
-                f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
-            )
+        refuse_more_active_than_there_are(self.k, self.latents)
         return self
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -73,3 +73,9 @@ def pool_codes(
     total = codes.values.new_zeros(pairs * width)
     total = total.scatter_add(0, ((pair * width)[:, None] + codes.indices).flatten(), codes.values.flatten())
     return total.view(pairs, width) / counts.clamp_min(1)[:, None]
+
+
+def among_strongest(pooled: Float[Tensor, "item latent"], k: int) -> Bool[Tensor, "item latent"]:
+    """Tell which latents are active in an item and among its k strongest; a GPU need not be waited for."""
+    strongest = pooled.topk(min(k, pooled.shape[1]), dim=1)
+    return torch.zeros_like(pooled, dtype=torch.bool).scatter_(1, strongest.indices, strongest.values > 0)

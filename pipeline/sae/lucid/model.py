@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 from pipeline.sae.auxiliary import LatentActivity
 from pipeline.sae.balance import LatentFrequency
-from pipeline.sae.base import EncodeMode, SparseAutoencoder
+from pipeline.sae.base import EncodeMode
 from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.dictionary import Autoencoding, Dictionary
-from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, weighted_sum
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.lucid.terms import (
@@ -32,9 +31,9 @@ from pipeline.sae.lucid.terms import (
     self_terms,
     transport_cost,
 )
-from pipeline.sae.moments import SideMoments
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
+from pipeline.sae.two_dictionaries import TwoDictionaries
 from pipeline.sae.whitening import SideWhitening
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group
@@ -43,7 +42,7 @@ from pipeline.transport.options import TransportOptions
 from pipeline.transport.plan import TokenPlaces
 
 
-class LucidSAE(SparseAutoencoder):
+class LucidSAE(TwoDictionaries):
     """Two dictionaries, one per side, whose first `shared_width` latents mean the same on both (section 3.1).
 
     A new model has random unit directions, drawn from `seed` alone; `initialise` sets scales and biases.
@@ -54,24 +53,17 @@ class LucidSAE(SparseAutoencoder):
     def __init__(
         self, options: LucidOptions, vision_channels: int, text_channels: int, seed: int = 0
     ) -> None:
-        super().__init__()
-        self.options = options
-        self.vision_channels, self.text_channels = vision_channels, text_channels
+        super().__init__(
+            options.latents,
+            vision_channels,
+            text_channels,
+            seed,
+            relu=options.relu,
+            subtract_decoder_bias=options.subtract_decoder_bias,
+        )
+        self.options, self.unit_norm_decoder = options, options.unit_norm_decoder
         self.shared_width, self.private_width = options.shared_width, options.private_width
         self.prefix_widths = options.prefix_widths(self.shared_width)
-        generator = torch.Generator().manual_seed(seed)
-        self.dictionaries = nn.ModuleDict(
-            {
-                side: Dictionary(
-                    options.latents,
-                    channels,
-                    relu=options.relu,
-                    subtract_decoder_bias=options.subtract_decoder_bias,
-                    generator=generator,
-                )
-                for side, channels in zip(SIDES, (vision_channels, text_channels), strict=True)
-            }
-        )
         dead_after = options.auxiliary.dead_after_pairs
         self.activity = nn.ModuleDict({side: LatentActivity(options.latents, dead_after) for side in SIDES})
         balanced = SIDES if options.balance.weight else ()
@@ -86,14 +78,6 @@ class LucidSAE(SparseAutoencoder):
             self.register_buffer("confidence", torch.zeros(options.latents))
         self.transport_options = TransportOptions(options.epsilon, options.iterations, options.guidance)
 
-    def dictionary(self, side: Side) -> Dictionary:
-        """Hand out one side's encoder and decoder."""
-        return cast(Dictionary, self.dictionaries[side])
-
-    def encoder_directions(self, side: Side) -> Float[Tensor, "latent channel"]:
-        """Hand out the rows of a side's encoder."""
-        return self.dictionary(side).encoder
-
     def begin_with(self, side: Side, directions: Float[Tensor, "latent channel"]) -> None:
         """Let a side's encoder and decoder begin with these directions, of unit length."""
         self.dictionary(side).begin_with(directions)
@@ -103,7 +87,7 @@ class LucidSAE(SparseAutoencoder):
 
         With BatchTopK the thresholds are those of the next batches, in which parts may have other latents.
         """
-        self.dictionary(side).reindex(order)
+        super().reindex(side, order)
         cast(LatentActivity, self.activity[side]).reindex(order)
         if self.batch_top_k:
             self._batch_top_k(side).restart()
@@ -113,11 +97,6 @@ class LucidSAE(SparseAutoencoder):
     def fold(self, side: Side, whitening: SideWhitening) -> None:
         """Change a side's dictionary so that it reads raw activations as it read whitened ones."""
         self.dictionary(side).fold(whitening)
-
-    def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
-        """Set each side's scale and decoder bias from the cache's exact moments."""
-        for side in SIDES:
-            self.dictionary(side).initialise(statistics[side])
 
     def encode(
         self, side: Side, activations: Float[Tensor, "token channel"], mode: EncodeMode = "full_joint"
@@ -137,10 +116,6 @@ class LucidSAE(SparseAutoencoder):
         codes = dictionary.encode(dictionary.scaled(activations), self._groups(mode))
         return self._batch_top_k(side).above_threshold(codes) if self.batch_top_k else codes
 
-    def decoder(self, side: Side) -> LinearDecoder:
-        """Hand out one side's decoder and its scale."""
-        return self.dictionary(side).linear_decoder()
-
     def losses(self, pairs: Pairs) -> Losses:
         """Compute `alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4).
 
@@ -156,18 +131,6 @@ class LucidSAE(SparseAutoencoder):
         terms |= l1_terms(encoded, self.options.term_weights)
         terms |= self._auxiliary_terms(encoded, dictionaries, len(pairs))
         return weighted_sum(terms, self.options.term_weights)
-
-    def after_backward(self) -> None:
-        """With unit-norm decoders, drop the part of their gradients that would only change the norm."""
-        if self.options.unit_norm_decoder:
-            for side in SIDES:
-                self.dictionary(side).project_gradients()
-
-    def after_step(self) -> None:
-        """With unit-norm decoders, bring every direction back to unit length."""
-        if self.options.unit_norm_decoder:
-            for side in SIDES:
-                self.dictionary(side).normalise_weights()
 
     def _shared_terms(
         self, encoded: Encoded, dictionaries: Mapping[Side, Dictionary], pairs: Pairs

@@ -4,29 +4,26 @@
 """
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.errors import ConfigError
-from pipeline.sae.base import EncodeMode, SparseAutoencoder
-from pipeline.sae.dictionary import Dictionary
-from pipeline.sae.linear_decoder import LinearDecoder
+from pipeline.sae.base import EncodeMode
 from pipeline.sae.losses import Losses, weighted_sum
-from pipeline.sae.moments import SideMoments
 from pipeline.sae.pair_mask import PairMask
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side, other_side
 from pipeline.sae.sparc.global_top_k import global_top_k
 from pipeline.sae.sparc.options import SparcOptions
+from pipeline.sae.two_dictionaries import TwoDictionaries
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group
 
 
-class SparcSAE(SparseAutoencoder):
+class SparcSAE(TwoDictionaries):
     """A dictionary per side, with directions of unit length; all latents are shared.
 
     In training a pair's latents are chosen by both sides (`global_top_k`). Everywhere else a side is encoded alone, by
@@ -39,41 +36,13 @@ class SparcSAE(SparseAutoencoder):
         self, options: SparcOptions, vision_channels: int, text_channels: int, seed: int = 0
     ) -> None:
         """New random unit directions, drawn from `seed` alone; `initialise` sets scales and biases."""
-        super().__init__()
+        super().__init__(options.latents, vision_channels, text_channels, seed)
         self.options = options
-        self.vision_channels, self.text_channels = vision_channels, text_channels
         self.shared_width = options.latents
-        generator = torch.Generator().manual_seed(seed)
-        widths: dict[Side, int] = {"vision": vision_channels, "text": text_channels}
-        self.dictionaries = nn.ModuleDict(
-            {
-                side: Dictionary(
-                    options.latents, channels, relu=True, subtract_decoder_bias=True, generator=generator
-                )
-                for side, channels in widths.items()
-            }
-        )
         if options.side_dropout:
             self.side_mask = PairMask(options.side_dropout, len(SIDES), seed)
         if options.matching:
             self.register_buffer("confidence", torch.zeros(options.latents))
-
-    def dictionary(self, side: Side) -> Dictionary:
-        """Hand out one side's encoder and decoder."""
-        return cast(Dictionary, self.dictionaries[side])
-
-    def encoder_directions(self, side: Side) -> Float[Tensor, "latent channel"]:
-        """Hand out the rows of a side's encoder."""
-        return self.dictionary(side).encoder
-
-    def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
-        """Renumber a side's latents; no reconstruction of the side by its own code changes."""
-        self.dictionary(side).reindex(order)
-
-    def initialise(self, statistics: Mapping[str, SideMoments]) -> None:
-        """Set each side's scale and decoder bias from the exact moments of what is read of it."""
-        for side in SIDES:
-            self.dictionary(side).initialise(statistics[side])
 
     def encode(
         self, side: Side, activations: Float[Tensor, "token channel"], mode: EncodeMode = "full_joint"
@@ -89,10 +58,6 @@ class SparcSAE(SparseAutoencoder):
         group = Group(0, self.options.latents, self.options.k)
         return dictionary.encode(dictionary.scaled(activations), [group])
 
-    def decoder(self, side: Side) -> LinearDecoder:
-        """Hand out one side's decoder and its scale."""
-        return self.dictionary(side).linear_decoder()
-
     def losses(self, pairs: Pairs) -> Losses:
         """Compute each side's error by its own code and by the other's, as shares of what is to be rebuilt.
 
@@ -107,16 +72,6 @@ class SparcSAE(SparseAutoencoder):
                 crossed = self.decode(side, codes[other_side(side)])
                 terms[f"cross_{side}"] = relative_error(crossed, rows[side])
         return weighted_sum(terms, self.options.term_weights)
-
-    def after_backward(self) -> None:
-        """Drop the part of the decoders' gradients that would only change the norm."""
-        for side in SIDES:
-            self.dictionary(side).project_gradients()
-
-    def after_step(self) -> None:
-        """Bring every direction back to unit length."""
-        for side in SIDES:
-            self.dictionary(side).normalise_weights()
 
     def _encoded_apart(self, rows: Mapping[Side, Tensor]) -> dict[Side, SparseCodes]:
         return {side: self.encode(side, rows[side]) for side in SIDES}

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.sae.options import ArchitectureOptions, Inputs
+from pipeline.sae.options import ArchitectureOptions, Inputs, refuse_more_active_than_there_are
 
 
 class SparcOptions(ArchitectureOptions):
@@ -50,8 +50,5 @@ class SparcOptions(ArchitectureOptions):
 
     @model_validator(mode="after")
     def _budget_fits(self) -> Self:
-        if self.k > self.latents:
-            raise ValueError(
-                f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
-            )
+        refuse_more_active_than_there_are(self.k, self.latents)
         return self

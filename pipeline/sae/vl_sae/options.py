@@ -5,7 +5,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config import Options
-from pipeline.sae.options import Inputs, LatentOptions, PairedCodesOptions
+from pipeline.sae.options import (
+    Inputs,
+    LatentOptions,
+    PairedCodesOptions,
+    refuse_more_active_than_there_are,
+)
 
 EncoderKind = Literal["distance", "cosine", "affine"]
 Similarity = Literal["cosine", "dot"]
@@ -86,10 +91,7 @@ class VLSAEOptions(LatentOptions):
 
     @model_validator(mode="after")
     def _budget_fits(self) -> Self:
-        if self.k > self.latents:
-            raise ValueError(
-                f"k = {self.k} is more than the {self.latents} latents; lower k or raise latents"
-            )
+        refuse_more_active_than_there_are(self.k, self.latents)
         return self
 
     @model_validator(mode="after")
