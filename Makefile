@@ -3,6 +3,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 # The graph's commands start `concord`, which is installed here.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Every stage of the graph, and many a test, starts a process: they share their byte code.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo study test check bench-gpu clean
 

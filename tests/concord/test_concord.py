@@ -47,9 +47,9 @@ def test_a_name_that_it_does_not_have_is_an_error() -> None:
         concord.open_cach  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["cache", "pipeline", "stages"])
-def test_a_folder_of_the_same_name_is_not_taken_for_a_package_of_ours(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
+def test_folders_of_the_same_names_are_not_taken_for_packages_of_ours(tmp_path: Path) -> None:
+    for name in ("cache", "pipeline", "stages"):
+        (tmp_path / name).mkdir()
     done = in_an_interpreter_of_its_own("import concord; concord.open_cache('absent.zarr')", tmp_path)
     assert "CacheMissingError: absent.zarr" in done.stderr
 

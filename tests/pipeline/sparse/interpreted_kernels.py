@@ -4,7 +4,6 @@ Started by `test_kernels.py` in a process of its own, since Triton decides once 
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -211,15 +210,10 @@ def test_the_operators_keep_the_rules_of_torch() -> None:
         torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
-def test_the_benchmark_of_the_gpu_checks_and_runs_everything_it_times(tmp_path: Path) -> None:
+def test_the_kernels_hold_what_the_benchmark_of_the_gpu_demands_of_them() -> None:
     shape = gpu.Shape(pairs=2, patches=3, channels=8, latents=16, k_shared=2, k_private=3)
     checked = gpu.kernel_agreements(shape, 5, DEVICE)
     assert len(checked) == 8 and all(check.holds for check in checked), checked
-    works = gpu.works(shape, tmp_path, DEVICE)
-    for work in works.values():
-        work()
-    ratios = gpu.ratios_to_bars(dict.fromkeys([*works, "schedule"], 4.0))
-    assert ratios["step_bf16_over_pass"] == 0.5 and len(ratios) == 15
 
 
 @pytest.mark.parametrize(
