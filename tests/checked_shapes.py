@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, no_type_check
 
 from beartype import beartype
 from jaxtyping import AbstractArray, install_import_hook, jaxtyped
@@ -31,21 +31,38 @@ def check_modules_when_imported(root: Path) -> None:
     install_import_hook(_CHECKED, f"{__name__}.{check_arrays.__name__}")
 
 
-def check_named_tuples() -> None:
-    """Make every named tuple of the checked modules imported so far check its arrays when it is made."""
-    for module in _CHECKED:
-        for kind in list(vars(sys.modules.get(module, object)).values()):
-            if inspect.isclass(kind) and kind.__module__ == module and hasattr(kind, "_fields"):
-                kind.__new__ = jaxtyped(kind.__new__, typechecker=check_arrays)
+def check_imported_modules() -> None:
+    """Make the named tuples of the checked modules imported so far check their arrays, and spare what states none.
+
+    jaxtyping binds the arguments of every call, also where there is nothing to check.
+    """
+    for name in _CHECKED:
+        for member in list(vars(sys.modules.get(name, object)).values()):
+            if getattr(member, "__module__", None) != name:
+                continue
+            if inspect.isclass(member) and hasattr(member, "_fields"):
+                member.__new__ = jaxtyped(member.__new__, typechecker=check_arrays)
+            for function in vars(member).values() if inspect.isclass(member) else (member,):
+                checked = inspect.unwrap(getattr(function, "__func__", function))
+                if inspect.isfunction(checked) and not _arrays(checked):
+                    no_type_check(checked)
 
 
 def check_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `function` refuse arguments and results that are not the arrays its annotations state."""
-    arrays = {name: kind for name, kind in function.__annotations__.items() if _states_arrays(kind)}
+    """Make `function` refuse arguments, or a result, that are not the arrays its annotations state.
+
+    jaxtyping gives it each function twice: with its arguments alone, and, to be called when these have been checked,
+    with its result, too.
+    """
+    arrays = _arrays(function)
     if not arrays:
         return function
-    function.__annotations__ = arrays
+    function.__annotations__ = {"return": arrays["return"]} if "return" in arrays else arrays
     return beartype(function)
+
+
+def _arrays(function: Callable[..., Any]) -> dict[str, Any]:
+    return {name: kind for name, kind in function.__annotations__.items() if _states_arrays(kind)}
 
 
 def _states_arrays(annotation: Any) -> bool:

@@ -18,5 +18,5 @@ tests.checked_shapes.check_modules_when_imported(Path(__file__).parents[1])
 
 
 def pytest_collection_finish() -> None:
-    """Check the named tuples of all modules that the tests import."""
-    tests.checked_shapes.check_named_tuples()
+    """Check the arrays of all modules that the tests import."""
+    tests.checked_shapes.check_imported_modules()

@@ -1,4 +1,4 @@
-"""The benchmark of the GPU runs everything that it times; on a CPU with the eager operations in place of the kernels."""
+"""The benchmark of the GPU runs all that it times, on a CPU with the eager operations in place of the kernels."""
 
 from pathlib import Path
 
