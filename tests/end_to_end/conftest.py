@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,14 +45,14 @@ class Project:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
-        self._environment = environment
+        self.environment = environment
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its output is captured, its status is not checked."""
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,15 +65,30 @@ class Project:
         assert finished.returncode == 0, f"{' '.join(command)}\n{finished.stdout}"
         return finished.stdout
 
-    def stages_run(self, *targets: str) -> set[str]:
-        """Reproduce `targets` and name the stages that DVC had to run."""
-        printed = self.succeed("dvc", "repro", *targets)
+    def stages_run(self, *command: str) -> set[str]:
+        """Run a command of DVC that reproduces something, and name the stages that DVC had to run."""
+        printed = self.succeed("dvc", *command)
         return {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
+
+    def kill_commands(self) -> None:
+        """Kill what is running of `dvc` and `concord`, without warning."""
+        server = self.environment["COMMAND_SERVER_PROCESS"]
+        subprocess.run(["pkill", f"-{signal.SIGKILL.value}", "--parent", server], check=False)
 
     def clone(self, folder: Path) -> "Project":
         """A second checkout, made by git: what DVC tracks is not there yet."""
         self.succeed("git", "clone", "--quiet", ".", str(folder))
-        return Project(folder, self._environment)
+        return Project(folder, self.environment)
+
+    def copy(self, folder: Path) -> "Project":
+        """A copy whose files, too, are links to those that DVC stores."""
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)
+        return Project(folder, self.environment)
+
+    def commit(self, message: str) -> None:
+        """Commit all that git sees."""
+        self.succeed("git", "add", "--all")
+        self.succeed("git", "commit", "--quiet", "--message", message)
 
     def change(self, **sections: Any) -> None:
         """Merge `sections` into params.yaml."""
@@ -91,7 +107,7 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def keep_few_recipes(folder: Path) -> None:
     """Leave out what no test runs: before any command DVC reads every stage of every graph."""
-    kept = ("matched", "lucid", "separate", "vl_sae")
+    kept = ("matched", "lucid", "separate")
     params, study = folder / "params.yaml", folder / "study/params.yaml"
     values, asked = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in (params, study))
     values["variants"] = {name: values["variants"][name] for name in kept}
@@ -102,6 +118,7 @@ def keep_few_recipes(folder: Path) -> None:
 
 
 def new_project(folder: Path, environment: Mapping[str, str]) -> Project:
+    folder.mkdir()
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -112,27 +129,29 @@ def new_project(folder: Path, environment: Mapping[str, str]) -> Project:
     keep_few_recipes(folder)
     project = Project(folder, environment)
     project.change(
-        scenes={"train": 48, "val": 24, "ood": 12},
+        scenes={"train": 48, "val": 24, "ood": 12, "workers": 1},
         encode={"shard_images": 16},
-        sae={"latents": 48, "k_shared": 4, "k_private": 4},
+        sae={"latents": 24, "k_shared": 4, "k_private": 4},
         variants={"matched": {"sae": {"image_level": {"latents": 8, "k": 4}}}},
         train={"epochs": 2, "batch_pairs": 8, "checkpoint_every": 1, "record_every": 1, "device": "cpu"},
     )
     project.succeed("git", "init", "--quiet")
     project.succeed("dvc", "remote", "add", "--quiet", "--default", "storage", str(folder.parent / "remote"))
-    project.succeed("git", "add", "--all")
-    project.succeed("git", "commit", "--quiet", "--message", "micro project")
+    project.commit("micro project")
     return project
 
 
 @pytest.fixture(scope="session")
 def environment() -> Iterator[Mapping[str, str]]:
-    """In which `concord` starts at once: it is forked from a process that has imported everything."""
+    """In which `concord` and `dvc` start at once: they are forked from a process that has imported everything."""
     with tempfile.TemporaryDirectory() as folder:
-        command, address = Path(folder, "concord"), Path(folder, "server")
-        client = PROCESSES / "command_client.py"
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{client}" "$@"\n', encoding="utf-8")
-        command.chmod(0o755)
+        address, client = Path(folder, "server"), PROCESSES / "command_client.py"
+        for name in ("concord", "dvc"):
+            command = Path(folder, name)
+            command.write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" -IS "{client}" {name} "$@"\n', encoding="utf-8"
+            )
+            command.chmod(0o755)
         with subprocess.Popen(
             [sys.executable, PROCESSES / "command_server.py", address],
             env=AS_INSTALLED | {"PYTHONPATH": str(ROOT)},
@@ -141,22 +160,38 @@ def environment() -> Iterator[Mapping[str, str]]:
             while not address.exists():
                 assert server.poll() is None
                 time.sleep(0.05)
-            path = os.pathsep.join([folder, AS_INSTALLED["PATH"]])
-            yield AS_INSTALLED | {"PATH": path, "COMMAND_SERVER": str(address)}
+            yield AS_INSTALLED | {
+                "PATH": os.pathsep.join([folder, AS_INSTALLED["PATH"]]),
+                "COMMAND_SERVER": str(address),
+                "COMMAND_SERVER_PROCESS": str(server.pid),
+            }
 
 
 @pytest.fixture(scope="session")
-def finished_project(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def encoded_project(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The demo as far as its caches; DVC reads its short record of what has run in a fraction of the time."""
+    project = new_project(tmp_path_factory.mktemp("project") / "encoded", environment)
+    project.succeed("dvc", "repro", "encode@train", "encode@val", "encode@ood")
+    project.commit("encoded")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished_project(encoded_project: Project) -> Project:
     """The demo, reproduced once."""
-    project = new_project(tmp_path_factory.mktemp("project"), environment)
+    project = encoded_project.copy(encoded_project.folder.with_name("finished"))
     project.succeed("dvc", "repro", "report")
-    project.succeed("git", "add", "--all")
-    project.succeed("git", "commit", "--quiet", "--message", "reproduced")
+    project.commit("reproduced")
     return project
 
 
 @pytest.fixture
-def project(finished_project: Project, environment: Mapping[str, str], tmp_path: Path) -> Project:
-    """A copy of the reproduced demo that a test may change; its files, too, are links to those that DVC stores."""
-    subprocess.run(["cp", "-a", finished_project.folder, tmp_path / "project"], check=True)
-    return Project(tmp_path / "project", environment)
+def encoded_copy(encoded_project: Project, tmp_path: Path) -> Project:
+    """The demo as far as its caches, which a test may change."""
+    return encoded_project.copy(tmp_path / "project")
+
+
+@pytest.fixture
+def finished_copy(finished_project: Project, tmp_path: Path) -> Project:
+    """The reproduced demo, which a test may change."""
+    return finished_project.copy(tmp_path / "project")

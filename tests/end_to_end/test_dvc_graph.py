@@ -16,7 +16,7 @@ from cache import ActivationCache, CacheWriter, ShardActivations
 from pipeline.params import load_params
 from stages.cache_repair import repair
 
-from .conftest import AS_INSTALLED, Project
+from .conftest import Project
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -43,13 +43,9 @@ def test_the_demo_ends_in_a_report_and_in_metrics_of_every_variant_it_trains(
         } <= metrics.keys()
 
 
-def test_a_second_reproduction_runs_nothing(finished_project: Project) -> None:
-    assert finished_project.stages_run("report") == set()
-
-
-def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(project: Project) -> None:
-    project.change(variants={"separate": {"train": {"learning_rate": 0.002}}})
-    assert project.stages_run("report") == {
+def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(finished_copy: Project) -> None:
+    finished_copy.change(variants={"separate": {"train": {"learning_rate": 0.002}}})
+    assert finished_copy.stages_run("repro", "report") == {
         "train@separate",
         "interpret@separate",
         "evaluate@separate",
@@ -57,146 +53,136 @@ def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(project: P
     }
 
 
-def test_a_new_variant_of_another_method_trains_only_itself_and_encodes_nothing(project: Project) -> None:
-    project.change(
-        variants={"pooled": {"sae": {"architecture": "vl_sae", "latents": 64, "k": 8}}},
-    )
-    assert project.stages_run("evaluate@pooled", "report") == {
-        "train@pooled",
-        "interpret@pooled",
-        "evaluate@pooled",
-    }
-    metrics = json.loads((project.folder / "runs/pooled/metrics.json").read_text())
-    assert {"reconstruction", "alignment", "consistency", "interpretation", "not_defined"} <= metrics.keys()
+def test_an_experiment_changes_the_option_it_names(encoded_copy: Project) -> None:
+    option = "+variants.lucid.train.epochs=1"
+    assert encoded_copy.stages_run("exp", "run", "--set-param", option, "train@lucid") == {"train@lucid"}
+    config = json.loads((encoded_copy.folder / "runs/lucid/config.json").read_text())
+    assert config["training"]["train"]["epochs"] == 1
 
 
-def test_editing_the_report_trains_and_encodes_nothing(project: Project) -> None:
-    project.change(report={"title": "Another title"})
-    assert project.stages_run("report") == {"report"}
-
-
-def test_an_experiment_changes_the_option_it_names(project: Project) -> None:
-    before = json.loads((project.folder / "runs/lucid/metrics.json").read_text())
-    printed = project.succeed(
-        "dvc", "exp", "run", "--set-param", "+variants.lucid.train.epochs=1", "evaluate@lucid"
-    )
-    ran = {line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage '")}
-    assert ran == {"train@lucid", "interpret@lucid", "evaluate@lucid"}
-    assert json.loads((project.folder / "runs/lucid/metrics.json").read_text()) != before
-
-
-def test_what_decides_no_file_runs_nothing_again(project: Project) -> None:
-    project.change(
-        scenes={"workers": 1},
-        dataset={"splits": {"more": "val"}},
+def test_a_new_variant_trains_only_itself_and_what_decides_no_file_runs_nothing(
+    finished_copy: Project,
+) -> None:
+    finished_copy.change(
+        scenes={"workers": 2},
         backbone={"device": "cpu:0"},
         encode={"decode_workers": 1},
         train={"checkpoint_every": 7, "placement": "host", "device": "auto"},
         interpret={"batch_pairs": 7},
         evaluate={"batch_pairs": 7},
+        variants={"pooled": {"sae": {"architecture": "vl_sae", "latents": 64, "k": 8}}},
     )
     for package in ("cache/format", "pipeline/sae", "pipeline/metrics"):
-        compiled = project.folder / package / "__pycache__/new.cpython-311.pyc"
+        compiled = finished_copy.folder / package / "__pycache__/new.cpython-311.pyc"
         compiled.parent.mkdir(exist_ok=True)
         compiled.write_bytes(b"compiled")
-    assert project.stages_run("evaluate@lucid", "encode@ood") == set()
+    assert finished_copy.stages_run("repro", "evaluate@pooled", "report") == {
+        "train@pooled",
+        "interpret@pooled",
+        "evaluate@pooled",
+    }
+    metrics = json.loads((finished_copy.folder / "runs/pooled/metrics.json").read_text())
+    assert {"reconstruction", "alignment", "consistency", "interpretation", "not_defined"} <= metrics.keys()
 
 
-def test_a_misspelt_value_of_a_later_stage_is_found_before_anything_is_encoded(project: Project) -> None:
-    before = digests(project.folder / "data/cache")
-    project.change(encode={"shard_images": 8}, interpret={"concepts": "inglish"})
-    finished = project.run("dvc", "repro", "report")
-    assert finished.returncode != 0
-    assert "interpret.concepts: concept list inglish: no such file" in finished.stdout
-    assert digests(project.folder / "data/cache") == before
-
-
-def test_the_report_does_without_a_split_of_unseen_combinations(project: Project) -> None:
-    path = project.folder / "params.yaml"
+def test_the_report_is_written_anew_alone_and_does_without_a_split_of_unseen_combinations(
+    finished_copy: Project,
+) -> None:
+    finished_copy.change(report={"title": "Another title"})
+    path = finished_copy.folder / "params.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     del values["dataset"]["splits"]["ood"]
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    shutil.rmtree(project.folder / "data/cache/ood.zarr")
-    assert project.stages_run("report") == {"report"}
-    assert "There is no cache of the split" in (project.folder / "report/index.html").read_text(
-        encoding="utf-8"
-    )
+    shutil.rmtree(finished_copy.folder / "data/cache/ood.zarr")
+    assert finished_copy.stages_run("repro", "report") == {"report"}
+    page = (finished_copy.folder / "report/index.html").read_text(encoding="utf-8")
+    assert "Another title" in page
+    assert "There is no cache of the split" in page
 
 
-def test_killing_and_repeating_ends_in_the_same_outputs(project: Project) -> None:
-    expected = {name: digests(project.folder / name) for name in ("data/cache/train.zarr", "runs/lucid")}
-    for name, sign_of_progress in (
-        ("encode", "data/cache/train.zarr/ledger/*"),
-        ("train", "runs/lucid/checkpoint.safetensors"),
+def test_a_misspelt_value_of_a_later_stage_is_found_before_anything_is_encoded(encoded_copy: Project) -> None:
+    before = digests(encoded_copy.folder / "data/cache")
+    encoded_copy.change(encode={"shard_images": 8}, interpret={"concepts": "inglish"})
+    finished = encoded_copy.run("dvc", "repro", "report")
+    assert finished.returncode != 0
+    assert "interpret.concepts: concept list inglish: no such file" in finished.stdout
+    assert digests(encoded_copy.folder / "data/cache") == before
+
+
+def test_killing_and_repeating_ends_in_the_same_outputs(
+    finished_project: Project, encoded_copy: Project
+) -> None:
+    shutil.rmtree(encoded_copy.folder / "data/cache/train.zarr")  # what is whole is not encoded again
+    for target, sign_of_progress in (
+        ("encode@train", "data/cache/train.zarr/ledger/*"),
+        ("train@lucid", "runs/lucid/checkpoint.safetensors"),
     ):
-        target = {"encode": "encode@train", "train": "train@lucid"}[name]
-        if name == "encode":
-            shutil.rmtree(project.folder / "data/cache/train.zarr")  # what is whole is not encoded again
-        kill_in_the_middle(project, target, sign_of_progress)
-        project.succeed("dvc", "repro", "--force", "--single-item", target)
-    assert {name: digests(project.folder / name) for name in expected} == expected
-    assert store_is_intact(project)
+        kill_in_the_middle(encoded_copy, target, sign_of_progress)
+        encoded_copy.succeed("dvc", "repro", "--force", "--single-item", target)
+    cache, run = "data/cache/train.zarr", "runs/lucid"
+    assert digests(encoded_copy.folder / cache) == digests(finished_project.folder / cache)
+    # A run is finished by later stages; DVC has seen that the training left out none of its files.
+    assert digests(encoded_copy.folder / run).items() <= digests(finished_project.folder / run).items()
+    assert store_is_intact(encoded_copy)
 
 
 def kill_in_the_middle(project: Project, target: str, sign_of_progress: str) -> None:
     """Force `target` to run and kill DVC and its command, without warning, once the sign of progress is there."""
-    process = subprocess.Popen(
+    started = time.time()
+    with subprocess.Popen(
         ["dvc", "repro", "--force", "--single-item", target],
         cwd=project.folder,
-        env=AS_INSTALLED,
+        env=project.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    started = time.time()
-    while process.poll() is None:
-        fresh = [path for path in project.folder.glob(sign_of_progress) if path.stat().st_mtime >= started]
-        if fresh:
-            subprocess.run(["pkill", f"-{signal.SIGKILL.value}", "--session", str(process.pid)], check=False)
-    process.wait()
+    ) as process:
+        while process.poll() is None:
+            if any(path.stat().st_mtime >= started for path in project.folder.glob(sign_of_progress)):
+                project.kill_commands()
+            time.sleep(0.002)  # a busy loop would take a core from what it watches
     assert process.returncode == -signal.SIGKILL, f"{target} ended before it could be killed"
 
 
-def test_workspace_and_store_share_every_file_of_the_caches(finished_project: Project) -> None:
-    cached = files(finished_project.folder / "data/cache")
-    stored = {path.stat().st_ino for path in files(finished_project.folder / ".dvc/cache")}
+def test_workspace_and_store_share_every_file_of_the_caches(encoded_project: Project) -> None:
+    cached = files(encoded_project.folder / "data/cache")
+    stored = {path.stat().st_ino for path in files(encoded_project.folder / ".dvc/cache")}
     assert len(cached) > 3 * 20
     assert {path.stat().st_ino for path in cached} <= stored
 
 
 @pytest.fixture(scope="module")
-def remote(finished_project: Project) -> Path:
-    """The folder to which the reproduced demo was pushed."""
-    finished_project.succeed("dvc", "push")
-    return finished_project.folder.parent / "remote"
+def remote(encoded_project: Project) -> Path:
+    """The folder to which the demo was pushed as far as its caches."""
+    encoded_project.succeed("dvc", "push")
+    return encoded_project.folder.parent / "remote"
 
 
 @pytest.mark.usefixtures("remote")
 def test_a_second_checkout_pulls_and_trains_without_encoding(
-    finished_project: Project, tmp_path: Path
+    encoded_project: Project, tmp_path: Path
 ) -> None:
-    clone = finished_project.clone(tmp_path / "clone")
+    clone = encoded_project.clone(tmp_path / "clone")
     clone.succeed("dvc", "pull", "--with-deps", "encode@train")
     clone.change(variants={"small": {"sae": {"latents": 32}}})
-    assert clone.stages_run("train@small") == {"train@small"}
+    assert clone.stages_run("repro", "train@small") == {"train@small"}
 
 
 @pytest.mark.usefixtures("remote")
-def test_the_cache_alone_is_enough_to_train(finished_project: Project, tmp_path: Path) -> None:
-    clone = finished_project.clone(tmp_path / "clone")
+def test_the_cache_alone_is_enough_to_train(encoded_project: Project, tmp_path: Path) -> None:
+    clone = encoded_project.clone(tmp_path / "clone")
     clone.succeed("dvc", "pull", "data/cache/train.zarr")
     assert [path.name for path in (clone.folder / "data").iterdir()] == ["cache"]
     clone.change(variants={"small": {"sae": {"latents": 32}}})
-    assert clone.stages_run("--dry", "--allow-missing", "train@small") == {"train@small"}
+    assert clone.stages_run("repro", "--dry", "--allow-missing", "train@small") == {"train@small"}
 
 
-def test_only_the_files_that_a_new_shard_changes_travel(project: Project, remote: Path) -> None:
-    before, stored = digests(project.folder / "data/cache/train.zarr"), set(files(remote))
-    write_shard_anew(project.folder / "data/cache/train.zarr", shard=1)
-    assert store_is_intact(project)
-    project.succeed("dvc", "commit", "--force", "encode@train")
-    project.succeed("dvc", "push", "encode@train")
-    after = digests(project.folder / "data/cache/train.zarr")
+def test_only_the_files_that_a_new_shard_changes_travel(encoded_copy: Project, remote: Path) -> None:
+    before, stored = digests(encoded_copy.folder / "data/cache/train.zarr"), set(files(remote))
+    write_shard_anew(encoded_copy.folder / "data/cache/train.zarr", shard=1)
+    assert store_is_intact(encoded_copy)
+    encoded_copy.succeed("dvc", "commit", "--force", "encode@train")
+    encoded_copy.succeed("dvc", "push", "encode@train")
+    after = digests(encoded_copy.folder / "data/cache/train.zarr")
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert {name for name in changed if not name.startswith("statistics")} == {
         "ledger.parquet",
@@ -207,40 +193,40 @@ def test_only_the_files_that_a_new_shard_changes_travel(project: Project, remote
 
 
 @pytest.mark.usefixtures("remote")
-def test_a_damaged_file_is_fetched_anew_once_dvc_is_told_to_look(project: Project) -> None:
-    shard = project.folder / "data/cache/train.zarr/vision/tokens/c.1.0.0"
+def test_a_damaged_file_is_fetched_anew_once_dvc_is_told_to_look(encoded_copy: Project) -> None:
+    shard = encoded_copy.folder / "data/cache/train.zarr/vision/tokens/c.1.0.0"
     whole = shard.read_bytes()
     damage(shard)
     shard.chmod(0o644)
-    project.succeed("dvc", "pull", "--force", "encode@train")
+    encoded_copy.succeed("dvc", "pull", "--force", "encode@train")
     assert shard.read_bytes() == whole
-    assert store_is_intact(project)
+    assert store_is_intact(encoded_copy)
 
 
 def test_a_repaired_file_replaces_the_damaged_one_in_the_store(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    encoded_copy: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(project.folder)
-    means = project.folder / "data/cache/train.zarr/statistics/vision/mean/c.0"
+    monkeypatch.chdir(encoded_copy.folder)
+    means = encoded_copy.folder / "data/cache/train.zarr/statistics/vision/mean/c.0"
     whole = means.read_bytes()
     damage(means)
     assert not repair("data/cache/train.zarr", load_params(Path("params.yaml")), "train").problems
-    project.succeed("dvc", "commit", "--force", "encode@train")
+    encoded_copy.succeed("dvc", "commit", "--force", "encode@train")
     assert means.read_bytes() == whole
-    assert store_is_intact(project)
+    assert store_is_intact(encoded_copy)
 
 
 def test_a_cache_that_dvc_only_watches_is_neither_stored_nor_pushed(
-    project: Project, remote: Path, tmp_path: Path
+    encoded_copy: Project, remote: Path, tmp_path: Path
 ) -> None:
     out = "        - data/cache/${key}.zarr:\n"
-    edit(project.folder / "dvc.yaml", out, f"{out}            cache: false\n")
-    edit(project.folder / ".dvc/config", str(remote), str(tmp_path / "empty"))
-    assert project.run("dvc", "status", "--quiet", "encode@train").returncode == 0
-    project.succeed("dvc", "push", "encode@train")
+    edit(encoded_copy.folder / "dvc.yaml", out, f"{out}            cache: false\n")
+    edit(encoded_copy.folder / ".dvc/config", str(remote), str(tmp_path / "empty"))
+    assert encoded_copy.run("dvc", "status", "--quiet", "encode@train").returncode == 0
+    encoded_copy.succeed("dvc", "push", "encode@train")
     assert files(tmp_path / "empty") == []
-    write_shard_anew(project.folder / "data/cache/train.zarr", shard=1)
-    assert project.run("dvc", "status", "--quiet", "encode@train").returncode == 1
+    write_shard_anew(encoded_copy.folder / "data/cache/train.zarr", shard=1)
+    assert encoded_copy.run("dvc", "status", "--quiet", "encode@train").returncode == 1
 
 
 def files(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
-"""Starts `concord` by forking a process that has imported everything: importing takes longer than a small world's work.
+"""Starts `concord` and `dvc` by forking a process that has imported everything, which takes longer than their work.
 
-Usage: command_server.py SOCKET. Whoever connects sends streams, arguments, folder and environment, as
+Usage: command_server.py SOCKET. Whoever connects sends streams, command, folder and environment, as
 `command_client.py` does, and receives the exit status of the command that is forked for it. A command that is killed
 sends none. The server ends with its standard input.
 """
@@ -14,7 +14,9 @@ import socket
 import sys
 from importlib import import_module
 
-from stages import cli
+from dvc.cli import main as dvc
+
+from stages.cli import app as concord
 
 IMPORTED_WHEN_USED = (
     "stages.check",
@@ -25,8 +27,17 @@ IMPORTED_WHEN_USED = (
     "stages.evaluate",
     "stages.report",
     "pipeline.backbone.loading",
+    "dulwich.worktree",
+    "dvc.cachemgr",
+    "dvc.cli.parser",
+    "dvc.data_cloud",
+    "dvc.lock",
     "dvc.repo",
+    "dvc.repo.index",
+    "dvc.scm",
+    "networkx",
 )
+COMMANDS = {"concord": concord, "dvc": dvc}
 
 
 def main(address: str) -> None:
@@ -57,9 +68,9 @@ def given_command(connection: socket.socket) -> int:
     os.chdir(given["folder"])
     os.environ.clear()
     os.environ.update(given["environment"])
-    sys.argv = ["concord", *given["arguments"]]
+    sys.argv = given["command"]
     try:
-        cli.app()
+        return int(COMMANDS[sys.argv[0]]() or 0)
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except BaseException:
@@ -68,7 +79,6 @@ def given_command(connection: socket.socket) -> int:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    return 0
 
 
 if __name__ == "__main__":
