@@ -1,16 +1,9 @@
-"""Encodes a few small scenes with the `concord` command many times over, in processes that get a signal in between.
+"""Encodes a few small scenes with the `concord` command many times over, in processes that get a signal in between."""
 
-Usage: killed_encode.py FOLDER KILLS. Encodes in FOLDER/whole without interruption, then in FOLDER/RUN for every run:
-there the command is killed (SIGKILL) and given again until it gets to its end, until there were KILLS kills in all. In
-FOLDER/SIGNAL.RUN it is told to stop by SIGINT and SIGTERM and given once more. Prints as JSON, for each signal, which
-shards were committed then, and the status and what was said.
-"""
-
-import json
 import random
 import signal
-import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import yaml
@@ -25,7 +18,8 @@ from stages import check, cli, encode  # noqa: F401  (the command imports them w
 ROOT = Path(__file__).parents[2]
 CACHE = Path("data/cache/train.zarr")
 SHARDS = 4
-STOPS = 2
+PARTS = 6
+STOPS = {signal.SIGINT: 1 / 3, signal.SIGTERM: 2 / 3}
 
 
 class Work:
@@ -46,15 +40,25 @@ class Work:
         return sorted(int(file.stem) for file in (self.folder / CACHE / "ledger").glob("*.json"))
 
 
-def main(folder: Path, kills: int) -> None:
-    """See the module."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
+def interrupt_encoding(folder: Path, kills: int) -> dict[str, Any]:
+    """Encode in FOLDER/whole without interruption, and interrupted in other folders.
+
+    In FOLDER/RUN, for every run, the command is killed (SIGKILL) and given again until it gets to its end: first at a
+    moment in another part of its work than in the run before, then anywhere; until there were `kills` kills in all. In
+    FOLDER/SIGNAL it is told to stop by SIGINT and SIGTERM and given once more.
+
+    Returns:
+        For each kill which shards were committed then, the number of runs, and for each signal which shards were
+        committed, the status and what was said.
+    """
+    folder.mkdir()
     write_split(folder / "scenes", "train", 3 * SHARDS, image_size=32)
     write_model(folder / "model")
     model = {"model": f"local-dir:{folder / 'model'}", "weights": "random"}
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["dataset"]["root"] = str(folder / "scenes")
     params |= {"backbone": model, "encode": {"batch_size": 3, "shard_images": 3, "decode_workers": 2}}
+    params["variants"] = {"lucid": {}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     load_backbone(
         load_params(folder / "params.yaml").backbone
@@ -69,24 +73,23 @@ def main(folder: Path, kills: int) -> None:
     killed: list[list[int]] = []
     runs = 0
     while len(killed) < kills:
-        moments = random.Random(runs)
+        chosen = random.Random(runs)
         run = work(str(runs))
-        while run.encode(moments.randrange(1, calls // moments.choice([1, 3])))[0] == -signal.SIGKILL:
+        done = (
+            (runs % PARTS + chosen.random()) / PARTS
+        ) ** 2  # closer where shards are committed, which is early
+        for moment in (1 + int(done * calls), chosen.randrange(1, calls // 3), None):
+            if run.encode(moment)[0] != -signal.SIGKILL:
+                break
             killed.append(run.committed())
         runs += 1
     stopped = []
-    for sent in (signal.SIGINT, signal.SIGTERM):
-        for number in range(STOPS):
-            run = work(f"{sent.name}.{number}")
-            moment = round((number + 1) / (STOPS + 1) * calls)
-            status, _ = run.encode(moment, sent)
-            out, err = ((run.folder / name).read_text().splitlines() for name in ("out", "err"))
-            stopped.append(
-                {"signal": sent.name, "status": status, "committed": run.committed(), "out": out, "err": err}
-            )
-            assert run.encode()[0] == 0
-    print(json.dumps({"killed": killed, "runs": runs, "stopped": stopped}))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    for sent, done in STOPS.items():
+        run = work(sent.name)
+        status, _ = run.encode(round(done * calls), sent)
+        out, err = ((run.folder / name).read_text().splitlines() for name in ("out", "err"))
+        stopped.append(
+            {"signal": sent.name, "status": status, "committed": run.committed(), "out": out, "err": err}
+        )
+        assert run.encode()[0] == 0
+    return {"killed": killed, "runs": runs, "stopped": stopped}

@@ -1,16 +1,9 @@
-"""Trains in a small project with the `concord` command many times over, in processes that are killed in between.
+"""Trains in a small project with the `concord` command many times over, in processes that are killed in between."""
 
-Usage: killed_train.py FOLDER KILLS. Trains in FOLDER/whole without interruption, then in FOLDER/RUN for every run:
-there the command is killed (SIGKILL) and given again until it gets to its end, until there were KILLS kills in all.
-The sides are matched after a third of the steps. Prints as JSON, for each kill, the step of the checkpoint that there
-was then, -1 without one; and the number of runs.
-"""
-
-import json
 import random
 import signal
-import sys
 from pathlib import Path
+from typing import Any
 
 import dvc.repo  # noqa: F401  (dvclive imports it when it is used)
 from killing import command_in_child, in_child
@@ -29,10 +22,17 @@ def trained(folder: Path, project: Path, moment: int | None = None) -> tuple[int
     return command_in_child(cli.app, arguments, folder, moment)
 
 
-def main(folder: Path, kills: int) -> None:
-    """See the module."""
+def interrupt_training(folder: Path, kills: int) -> dict[str, Any]:
+    """Train in FOLDER/whole without interruption, and killed in other folders.
+
+    In FOLDER/RUN, for every run, the command is killed (SIGKILL) and given again until it gets to its end, until there
+    were `kills` kills in all. The sides are matched after a third of the steps.
+
+    Returns:
+        For each kill the step of the checkpoint that there was then, -1 without one; and the number of runs.
+    """
     project = folder / "project"
-    project.mkdir()
+    project.mkdir(parents=True)
     assert in_child(lambda: write_project(project)) == 0  # it starts threads, which nothing may before a fork
     change_params(project, "sae", latents=12, matching={"separate_epochs": 1})
     status, calls = trained(folder / "whole", project)
@@ -49,8 +49,4 @@ def main(folder: Path, kills: int) -> None:
                 killed.append(read_checkpoint(checkpoint).step if checkpoint.exists() else -1)
             moment = chosen.randrange(1, calls) if len(killed) < kills else None
         runs += 1
-    print(json.dumps({"killed": killed, "runs": runs}))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    return {"killed": killed, "runs": runs}

@@ -1,4 +1,4 @@
-"""`concord encode` killed or told to stop in real processes: what is committed stays, and the end is the same."""
+"""Commands killed or told to stop in real processes: what is finished stays, and the end is the same."""
 
 import hashlib
 import json
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from micro_project import RUN, STEPS, contents
 
-KILLS = 20
+KILLS = {"encode": 20, "train": 5}
 
 
 def digests(cache: Path) -> dict[str, str]:
@@ -23,32 +24,40 @@ def digests(cache: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("interrupted")
-    script = Path(__file__).with_name("killed_encode.py")
+    script = Path(__file__).with_name("killed_commands.py")
     alone = {
         "PYTHONPATH": str(Path(__file__).parents[1] / "processes"),
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
     done = subprocess.run(
-        [sys.executable, script, folder, str(KILLS)],
+        [sys.executable, script, folder, json.dumps(KILLS)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | alone,
     )
-    return folder, json.loads(done.stdout)
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def encoded(interrupted: tuple[Path, dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+    """Where was encoded, and what happened."""
+    return interrupted[0] / "encode", interrupted[1]["encode"]
 
 
 def test_the_command_was_killed_before_between_and_after_committing_its_shards(
-    interrupted: tuple[Path, dict[str, Any]],
+    encoded: tuple[Path, dict[str, Any]],
 ) -> None:
-    committed = [len(shards) for shards in interrupted[1]["killed"]]
-    assert len(committed) >= KILLS
+    committed = [len(shards) for shards in encoded[1]["killed"]]
+    assert len(committed) >= KILLS["encode"]
     assert {0, 4} < set(committed)
 
 
-def test_every_file_is_that_of_an_uninterrupted_run(interrupted: tuple[Path, dict[str, Any]]) -> None:
-    folder, told = interrupted
+def test_every_file_of_a_killed_encoding_is_that_of_an_uninterrupted_run(
+    encoded: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, told = encoded
     whole = digests(folder / "whole/data/cache/train.zarr")
     caches = [
         cache
@@ -60,9 +69,9 @@ def test_every_file_is_that_of_an_uninterrupted_run(interrupted: tuple[Path, dic
 
 
 def test_an_interruption_ends_in_one_line_that_says_which_shards_are_safe(
-    interrupted: tuple[Path, dict[str, Any]],
+    encoded: tuple[Path, dict[str, Any]],
 ) -> None:
-    for stop in interrupted[1]["stopped"]:
+    for stop in encoded[1]["stopped"]:
         assert stop["status"] == {"SIGINT": 130, "SIGTERM": 143}[stop["signal"]], stop
         *_, line = stop["err"]  # after the progress bar
         assert not any("Traceback" in said for said in stop["err"])
@@ -73,11 +82,23 @@ def test_an_interruption_ends_in_one_line_that_says_which_shards_are_safe(
         assert expanded(safe[1]) == stop["committed"]
 
 
-def test_the_disk_space_is_shown_before_anything_is_encoded(interrupted: tuple[Path, dict[str, Any]]) -> None:
-    for stop in interrupted[1]["stopped"]:
+def test_the_disk_space_is_shown_before_anything_is_encoded(encoded: tuple[Path, dict[str, Any]]) -> None:
+    for stop in encoded[1]["stopped"]:
         assert re.fullmatch(
             r"data/cache/train.zarr: up to .*B on disk \(vision .*, text at most .*\)", stop["out"][0]
         )
+
+
+def test_every_file_of_a_killed_training_is_that_of_an_uninterrupted_one(
+    interrupted: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, told = interrupted[0] / "train", interrupted[1]["train"]
+    assert len(told["killed"]) == KILLS["train"]
+    assert set(told["killed"]) - {-1, STEPS}, "some were killed on the way"
+    whole = contents(folder / "whole" / RUN)
+    assert whole.keys() >= {"config.json", "model.safetensors"}
+    for run in range(told["runs"]):
+        assert contents(folder / str(run) / RUN) == whole
 
 
 def expanded(spans: str) -> list[int]:
