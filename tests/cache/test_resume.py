@@ -132,6 +132,14 @@ def test_strays_are_deleted_and_foreign_files_are_not(example, unfinished):
     assert (unfinished / "README").exists()
 
 
+def test_what_a_writer_killed_after_its_last_step_leaves_is_deleted(example, unfinished, path):
+    before = contents(path)
+    shutil.copytree(unfinished / "ledger", path / "ledger")
+    (path / "statistics/vision/c.0.partial").write_bytes(b"half a file")
+    CacheWriter.open(path, example.manifest).close()
+    assert contents(path) == before
+
+
 def test_a_creation_that_stopped_at_its_first_file_is_resumed(example, tmp_path):
     (tmp_path / "new.zarr").mkdir()
     (tmp_path / "new.zarr/zarr.json.partial").write_text("{")

@@ -53,11 +53,19 @@ def test_a_variants_option_retrains_that_variant_and_what_hangs_on_it(finished_c
     }
 
 
-def test_an_experiment_changes_the_option_it_names(encoded_copy: Project) -> None:
+def test_an_experiment_changes_the_option_it_names_and_what_follows_from_it(
+    finished_project: Project, encoded_copy: Project
+) -> None:
     option = "+variants.lucid.train.epochs=1"
-    assert encoded_copy.stages_run("exp", "run", "--set-param", option, "train@lucid") == {"train@lucid"}
+    assert encoded_copy.stages_run("exp", "run", "--set-param", option, "evaluate@lucid") == {
+        "train@lucid",
+        "interpret@lucid",
+        "evaluate@lucid",
+    }
     config = json.loads((encoded_copy.folder / "runs/lucid/config.json").read_text())
     assert config["training"]["train"]["epochs"] == 1
+    of_both = [project.folder / "runs/lucid/metrics.json" for project in (finished_project, encoded_copy)]
+    assert of_both[0].read_text() != of_both[1].read_text()
 
 
 def test_a_new_variant_trains_only_itself_and_what_decides_no_file_runs_nothing(
@@ -121,8 +129,11 @@ def test_killing_and_repeating_ends_in_the_same_outputs(
         encoded_copy.succeed("dvc", "repro", "--force", "--single-item", target)
     cache, run = "data/cache/train.zarr", "runs/lucid"
     assert digests(encoded_copy.folder / cache) == digests(finished_project.folder / cache)
-    # A run is finished by later stages; DVC has seen that the training left out none of its files.
-    assert digests(encoded_copy.folder / run).items() <= digests(finished_project.folder / run).items()
+    by_later_stages = {"latents.parquet", "metrics.json"}
+    trained = digests(finished_project.folder / run)
+    assert digests(encoded_copy.folder / run) == {
+        name: trained[name] for name in trained.keys() - by_later_stages
+    }
     assert store_is_intact(encoded_copy)
 
 
@@ -168,11 +179,13 @@ def test_a_second_checkout_pulls_and_trains_without_encoding(
 
 
 @pytest.mark.usefixtures("remote")
-def test_the_cache_alone_is_enough_to_train(encoded_project: Project, tmp_path: Path) -> None:
+def test_the_cache_alone_is_enough_to_train_and_a_further_split_concerns_no_training(
+    encoded_project: Project, tmp_path: Path
+) -> None:
     clone = encoded_project.clone(tmp_path / "clone")
     clone.succeed("dvc", "pull", "data/cache/train.zarr")
     assert [path.name for path in (clone.folder / "data").iterdir()] == ["cache"]
-    clone.change(variants={"small": {"sae": {"latents": 32}}})
+    clone.change(dataset={"splits": {"more": "val"}}, variants={"small": {"sae": {"latents": 32}}})
     assert clone.stages_run("repro", "--dry", "--allow-missing", "train@small") == {"train@small"}
 
 
