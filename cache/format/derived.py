@@ -17,12 +17,17 @@ from cache.format.manifest import Manifest
 from cache.format.position_means import PositionMeans
 from cache.format.statistics import QUANTILES, SideStatistics, merge_all
 
+_GROUPS = ("statistics/vision", "statistics/text", "statistics", "vision", "text")
+"""From the innermost on, as the metadata of a group goes into that of the one around it."""
+
 CAPTION_COLUMNS = ["caption_row", "tokens"]
 """Columns of samples.parquet that the positions of the captions follow from."""
 
 
 def derived(manifest: Manifest, records: Sequence[ShardRecord], captions: pa.Table) -> Hierarchy:
     """Everything that the manifest, the records of all shards in order and `CAPTION_COLUMNS` of samples imply.
+
+    The groups are still to be consolidated.
 
     Raises:
         CacheFormatError: the samples give captions rows, or tokens, that the cache's arrays do not have.
@@ -32,8 +37,6 @@ def derived(manifest: Manifest, records: Sequence[ShardRecord], captions: pa.Tab
         hierarchy.add_values(name, rows, "caption")
     for side in ("vision", "text"):
         _add_statistics(hierarchy, side, merge_all(getattr(record, side) for record in records))
-    for group in ("statistics/vision", "statistics/text", "statistics", "vision", "text"):
-        hierarchy.consolidate(group)
     return hierarchy
 
 
@@ -43,8 +46,12 @@ def add_position_means(hierarchy: Hierarchy, means: Mapping[str, PositionMeans])
         group = f"statistics/{side}"
         hierarchy.add_values(f"{group}/position_count", of_side.count, "position")
         hierarchy.add_values(f"{group}/position_mean", of_side.mean, "position", "channel")
+
+
+def consolidate_groups(hierarchy: Hierarchy) -> None:
+    """Consolidate every group of what is `derived`, once all its arrays are there."""
+    for group in _GROUPS:
         hierarchy.consolidate(group)
-    hierarchy.consolidate("statistics")
 
 
 def _caption_positions(manifest: Manifest, captions: pa.Table) -> dict[str, NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cache.errors import CacheAccessError, CacheCorruptError, CacheFormatError, CacheVersionError
 from cache.files.durable import PARTIAL_SUFFIX, WrittenFile, content_written, file_written, is_as_written
 from cache.files.location import DOCUMENT_BYTES, read_whole
-from cache.format.derived import CAPTION_COLUMNS, add_position_means, derived
+from cache.format.derived import CAPTION_COLUMNS, add_position_means, consolidate_groups, derived
 from cache.format.hierarchy import DOCUMENT, same_metadata
 from cache.format.layout import (
     LEDGER_FILE,
@@ -210,6 +210,7 @@ def _following_files(
     means = POSITION_MEANS_FILES if _has_position_means(path, completion) else ()
     if means:
         add_position_means(hierarchy, PositionMeans.none_of(manifest))
+    consolidate_groups(hierarchy)
     files = hierarchy.members
     if completion is None:
         return files

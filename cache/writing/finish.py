@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cache.files.durable import content_written, write_all_durably
-from cache.format.derived import CAPTION_COLUMNS, add_position_means, derived
+from cache.format.derived import CAPTION_COLUMNS, add_position_means, consolidate_groups, derived
 from cache.format.layout import LEDGER_FILE, POSITION_FILES, POSITION_MEANS_FILES, SAMPLES_FILE
 from cache.format.ledger import ShardRecord, completed, shard_samples_name, write_ledger
 from cache.format.manifest import Manifest
@@ -29,15 +29,15 @@ def finish_cache(path: Path, manifest: Manifest, records: Mapping[int, ShardReco
     captions = read_samples(path / SAMPLES_FILE, files[SAMPLES_FILE], CAPTION_COLUMNS)
     shutil.rmtree(path / "statistics", ignore_errors=True)
     follows = derived(manifest, ordered, captions)
-    members = follows.members
-    write_all_durably({path / name: content for name, content in members.items()})
-    files |= {name: content_written(members[name]) for name in POSITION_FILES}
+    positions = {name: follows.members[name] for name in POSITION_FILES}
+    write_all_durably({path / name: content for name, content in positions.items()})
+    files |= {name: content_written(content) for name, content in positions.items()}
     files[LEDGER_FILE] = write_ledger(path / LEDGER_FILE, ordered)
-    means = _position_means(path, manifest, completed(ordered, files), records)
-    add_position_means(follows, means)
-    statistics = {name: content for name, content in follows.members.items() if members.get(name) != content}
-    write_all_durably({path / name: content for name, content in statistics.items()})
-    files |= {name: content_written(statistics[name]) for name in POSITION_MEANS_FILES}
+    add_position_means(follows, _position_means(path, manifest, completed(ordered, files), records))
+    consolidate_groups(follows)
+    members = follows.members
+    write_all_durably({path / name: content for name, content in members.items() if name not in positions})
+    files |= {name: content_written(members[name]) for name in POSITION_MEANS_FILES}
     write_root(path, manifest, completed(ordered, files), follows)
 
 

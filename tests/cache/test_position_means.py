@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cache import ActivationCache, CacheCorruptError, CacheWriter
 from cache.files.durable import write_all_durably
-from cache.format.derived import CAPTION_COLUMNS, derived
+from cache.format.derived import CAPTION_COLUMNS, consolidate_groups, derived
 from cache.format.layout import POSITION_MEANS_FILES, SAMPLES_FILE
 from cache.format.ledger import completed, read_records
 from cache.format.position_means import PositionMeans
@@ -96,6 +96,7 @@ def as_of_an_earlier_release(path):
     captions = read_samples(path / SAMPLES_FILE, completion.files[SAMPLES_FILE], CAPTION_COLUMNS)
     shutil.rmtree(path / "statistics")
     follows = derived(manifest, records, captions)
+    consolidate_groups(follows)
     write_all_durably({path / name: content for name, content in follows.members.items()})
     files = {name: file for name, file in completion.files.items() if name not in POSITION_MEANS_FILES}
     write_root(path, manifest, completed(records, files), follows)
