@@ -1,5 +1,6 @@
 """No test has a time limit, as on a busy machine the slow case is not the wrong one; every test checks array shapes."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -13,6 +14,12 @@ settings.load_profile("no deadline")
 # A shell lets its background jobs ignore Ctrl-C, which some tests send.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start a worker more than there are processors: tests that wait for processes of their own leave theirs idle."""
+    return (os.cpu_count() or 1) + 1
+
 
 tests.checked_shapes.check_modules_when_imported(Path(__file__).parents[1])
 
