@@ -101,6 +101,11 @@ class ArchitectureOptions(Options):
         """Whether its directions begin as principal components; not unless the architecture says so."""
         return False
 
+    @property
+    def latents_of_images(self) -> "ImageLevelOptions | None":
+        """What its latents of whole images are; it has none unless the architecture says so."""
+        return None
+
     @model_validator(mode="after")
     def _has_positions(self) -> Self:
         if self.centring == "position" and self.reads == "pooled":

@@ -75,9 +75,9 @@ def build_sae(
     checked = architecture_options(options)
     model = _imported(ARCHITECTURES[checked.architecture].model)
     sae = cast("SparseAutoencoder", model(checked, vision_channels, text_channels, seed))
-    image_level = getattr(checked, "image_level", None)
-    if image_level is not None and embedding is not None:
-        sae.image_level = _imported("pipeline.sae.image_level:ImageLevelReadout")(image_level, embedding)
+    if checked.latents_of_images is not None and embedding is not None:
+        readout = _imported("pipeline.sae.image_level:ImageLevelReadout")
+        sae.image_level = readout(checked.latents_of_images, embedding)
     if checked.centring == "position" and positions is not None:
         widths = (vision_channels, text_channels)
         sae.centring = _imported("pipeline.sae.centring:PositionalCentring")(positions, widths)

@@ -96,6 +96,11 @@ class LucidOptions(LatentOptions):
         return self.start == "components"
 
     @property
+    def latents_of_images(self) -> ImageLevelOptions | None:
+        """What its latents of whole images are, if it has any."""
+        return self.image_level
+
+    @property
     def shared_width(self) -> int:
         """Number of shared latents, K_s."""
         return max(1, round(self.latents * self.shared_ratio))
