@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.sae.thresholds import BatchCodes, Thresholds, smallest_kept
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group
 
@@ -18,18 +19,13 @@ _NEWEST_WEIGHT = 0.01
 """Weight of a batch in the running means, once a hundred batches were seen; up to there all weigh the same."""
 
 
-class BatchTopK(nn.Module):
-    """The thresholds of one side, one per group of latents, and how they were found.
-
-    The operators of `pipeline.sparse` want rows of one length. So a token's code is first the Top-K of `candidates`,
-    at most `cap` times its group's k, and what is too small among those becomes 0, which is inactive. A token whose
-    last candidate is still large enough may have lost latents to the cap: `capped` is the share of such tokens.
-    """
+class BatchTopK(Thresholds):
+    """The thresholds of one side, one per group of latents, and how they were found."""
 
     thresholds: Float[Tensor, " group"]
     """Running mean of a batch's smallest kept code; until there was a batch 0, which keeps all candidates."""
     capped: Float[Tensor, " group"]
-    """Running mean of the share of tokens at the cap."""
+    """Running mean of the share of tokens at the cap, which may have lost latents to it."""
     batches: Int64[Tensor, ""]
     """Number of batches of training that the means are of, since they last began."""
 
@@ -40,15 +36,11 @@ class BatchTopK(nn.Module):
             groups: one after another, together all latents; k is the active latents per token in the mean of a batch.
             cap: a token has at most this many times as many.
         """
-        super().__init__()
-        self._groups, self._cap = tuple(groups), cap
+        super().__init__(cap)
+        self._groups = tuple(groups)
         self.register_buffer("thresholds", torch.zeros(len(groups)))
         self.register_buffer("capped", torch.zeros(len(groups)))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-
-    def candidates(self, groups: Sequence[Group]) -> list[Group]:
-        """Raise the k of groups of latents to the most that a token may have of them."""
-        return [group._replace(k=min(group.k * self._cap, group.stop - group.start)) for group in groups]
 
     def above_threshold(self, codes: SparseCodes) -> SparseCodes:
         """Keep the codes that reach the stored threshold of their latent's group."""
@@ -56,6 +48,14 @@ class BatchTopK(nn.Module):
         starts = indices.new_tensor([group.start for group in self._groups[1:]])
         group = torch.bucketize(indices, starts, right=True)
         return codes._replace(values=codes.values * (codes.values >= self.thresholds[group]))
+
+    def of_batch(
+        self, codes: SparseCodes, groups: Sequence[Group], mask: Bool[Tensor, " token"] | None = None
+    ) -> BatchCodes:
+        """Keep the largest codes of the batch while it is learned from, and those above the thresholds elsewhere."""
+        if self.training:
+            return BatchCodes(self.largest_of_batch(codes, groups, mask))
+        return BatchCodes(self.above_threshold(codes))
 
     def restart(self) -> None:
         """Begin the running means anew with the next batch; until then they stay what they are."""
@@ -76,10 +76,7 @@ class BatchTopK(nn.Module):
         columns = [group.k for group in self.candidates(groups)]
         parts = torch.split(values, columns, dim=1)
         smallest = torch.stack(
-            [
-                _smallest_kept(part.detach(), group.k, tokens)
-                for part, group in zip(parts, groups, strict=True)
-            ]
+            [smallest_kept(part.detach(), group.k, tokens) for part, group in zip(parts, groups, strict=True)]
         )
         kept = [part * (part >= least) for part, least in zip(parts, smallest, strict=True)]
         last = torch.stack([part.detach().amin(dim=1) for part in kept], dim=1)
@@ -92,11 +89,3 @@ class BatchTopK(nn.Module):
         weight = self.batches.reciprocal().clamp_min(_NEWEST_WEIGHT)
         self.thresholds.lerp_(smallest.expand_as(self.thresholds), weight)
         self.capped.lerp_(capped.expand_as(self.capped), weight)
-
-
-def _smallest_kept(values: Tensor, k: int, tokens: Tensor) -> Float[Tensor, ""]:
-    """Find the (k tokens)-th largest of a group's values; tokens stays on the device, so that no GPU is waited for."""
-    if not values.numel():
-        return values.new_zeros(())
-    place = (k * tokens - 1).clamp(0, values.numel() - 1)
-    return values.flatten().sort(descending=True).values.index_select(0, place[None])[0]

@@ -8,7 +8,7 @@ from pipeline.config import Options
 
 Inputs = Literal["tokens", "pooled"]
 Centring = Literal["global", "position"]
-Activation = Literal["top_k", "batch_top_k"]
+Activation = Literal["top_k", "batch_top_k", "jump_relu"]
 
 SHARED_WEIGHTS = "the sides have weights in common, so one side's latents cannot be given other numbers"
 """Why there is nothing to match, as messages say it."""
@@ -128,19 +128,47 @@ class ArchitectureOptions(Options):
         return self
 
 
+class JumpReLUOptions(Options):
+    """How thresholds are learned; k is the mean number of active latents that they are drawn to."""
+
+    weight: float = Field(
+        default=10.0,
+        gt=0,
+        description="weight of (L0 / k - 1)^2, summed over shared and private latents; L0 is how many of them are "
+        "active in a token, the mean over a batch",
+    )
+    bandwidth: float = Field(
+        default=0.5,
+        gt=0,
+        lt=2,
+        description="width of the band of codes that a threshold learns from, as a share of the threshold that it "
+        "begins with",
+    )
+    batches_in_common: int = Field(
+        default=100,
+        gt=0,
+        description="batches, from the first of training and from a match, in which all shared latents have the "
+        "threshold at which k of them are active, and all private ones theirs; only then does each learn its own. The "
+        "codes of random weights shrink faster than thresholds learn",
+    )
+    cap: int = Field(default=4, gt=1, description="the most active latents of a token, as a multiple of k")
+
+
 class LatentOptions(ArchitectureOptions):
     """Which latents are active, and what comes first among them: options of LUCID and of VL-SAE alike."""
 
     activation: Activation = Field(
         default="top_k",
-        description="which latents are active: the k largest of every token, or the k n largest of a batch of n "
-        "tokens in training and those above a stored threshold ever after (BatchTopK, arXiv 2412.06410)",
+        description="which latents are active: the k largest of every token; or the k n largest of a batch of n "
+        "tokens in training and those above a stored threshold ever after (BatchTopK, arXiv 2412.06410); or those "
+        "above a threshold of their own, which is learned (JumpReLU, arXiv 2407.14435)",
     )
     batch_top_k_cap: int = Field(
         default=4,
         gt=1,
         description="with batch_top_k, the most active latents of a token, as a multiple of k",
     )
+    jump_relu: JumpReLUOptions = JumpReLUOptions()
     prefixes: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(),
         description="shares of the shared latents, the first of which must reconstruct without the others and without "

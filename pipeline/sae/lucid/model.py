@@ -17,6 +17,7 @@ from pipeline.sae.balance import LatentFrequency
 from pipeline.sae.base import EncodeMode
 from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.dictionary import Autoencoding, Dictionary
+from pipeline.sae.jump_relu import JumpReLU
 from pipeline.sae.losses import Losses, weighted_sum
 from pipeline.sae.lucid.options import LucidOptions
 from pipeline.sae.lucid.terms import (
@@ -24,6 +25,7 @@ from pipeline.sae.lucid.terms import (
     EncodedSide,
     auxiliary_terms,
     balance,
+    budget_terms,
     contrast,
     cross_terms,
     global_lock,
@@ -33,6 +35,7 @@ from pipeline.sae.lucid.terms import (
 )
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.sides import SIDES, Side
+from pipeline.sae.thresholds import Thresholds
 from pipeline.sae.two_dictionaries import TwoDictionaries
 from pipeline.sae.whitening import SideWhitening
 from pipeline.sparse.codes import SparseCodes
@@ -68,12 +71,15 @@ class LucidSAE(TwoDictionaries):
         self.activity = nn.ModuleDict({side: LatentActivity(options.latents, dead_after) for side in SIDES})
         balanced = SIDES if options.balance.weight else ()
         self.frequency = nn.ModuleDict({side: LatentFrequency(self.shared_width) for side in balanced})
-        self.batch_top_k = nn.ModuleDict()
-        if options.activation == "batch_top_k":
-            budgets = self._budgets("full_joint")
+        self.batch_top_k, self.jump_relu = nn.ModuleDict(), nn.ModuleDict()
+        budgets = self._budgets("full_joint")
+        if options.activation != "top_k":
             self.shared_budget = budgets[0].k
-            for side in SIDES:
+        for side in SIDES:
+            if options.activation == "batch_top_k":
                 self.batch_top_k[side] = BatchTopK(budgets, options.batch_top_k_cap)
+            if options.activation == "jump_relu":
+                self.jump_relu[side] = JumpReLU(options.latents, options.jump_relu)
         if options.matching:
             self.register_buffer("confidence", torch.zeros(options.latents))
         self.transport_options = TransportOptions(options.epsilon, options.iterations, options.guidance)
@@ -85,12 +91,14 @@ class LucidSAE(TwoDictionaries):
     def reindex(self, side: Side, order: Int64[Tensor, " latent"]) -> None:
         """Renumber a side's latents, also among the dead; no reconstruction of the side changes.
 
-        With BatchTopK the thresholds are those of the next batches, in which parts may have other latents.
+        With thresholds these are those of the next batches, in which parts may have other latents.
         """
         super().reindex(side, order)
         cast(LatentActivity, self.activity[side]).reindex(order)
         if self.batch_top_k:
-            self._batch_top_k(side).restart()
+            cast(BatchTopK, self.batch_top_k[side]).restart()
+        if self.jump_relu:
+            cast(JumpReLU, self.jump_relu[side]).reindex(order)
         if side == "text" and self.image_level is not None:
             self.image_level.reindex(order)
 
@@ -106,29 +114,30 @@ class LucidSAE(TwoDictionaries):
         Args:
             mode: "full_joint" is the model's own code, Top-k_shared of the shared latents, then Top-k_private of
                 the private ones; "full_global" one Top-(k_shared + k_private) over everything; "shared" and
-                "private" one part alone. Without private latents the first three are the same. With BatchTopK all
-                latents that reach their part's threshold, of which "full_global" has at most cap times as many.
+                "private" one part alone. Without private latents the first three are the same. With
+                thresholds all latents that reach theirs, of which "full_global" has at most cap times as many.
 
         Raises:
             ConfigError: "private" of a model that has no private latents.
         """
         dictionary = self.dictionary(side)
         codes = dictionary.encode(dictionary.scaled(activations), self._groups(mode))
-        return self._batch_top_k(side).above_threshold(codes) if self.batch_top_k else codes
+        thresholds = self._thresholds(side)
+        return codes if thresholds is None else thresholds.above_threshold(codes)
 
     def losses(self, pairs: Pairs) -> Losses:
         """Compute `alpha L_self + beta L_align + gamma L_cross`, L1 and auxiliary terms (3.4).
 
         In training mode this also advances `activity`, the clock of dead latents. Terms: `self_*`,
         `alignment`, `cross_*` (named by the side reconstructed), `contrast`, `balance`, `l1_shared`, `l1_private`,
-        `auxiliary_*`. While the sides are held apart, nothing ties them to each other.
+        `budget_*`, `auxiliary_*`. While the sides are held apart, nothing ties them to each other.
         """
         dictionaries = {side: self.dictionary(side) for side in SIDES}
         encoded = {side: self._encoded(side, pairs.rows(side), pairs.mask(side)) for side in SIDES}
         terms = self_terms(encoded, dictionaries, () if self.apart else self.prefix_widths)
         if not self.apart:
             terms |= self._shared_terms(encoded, dictionaries, pairs)
-        terms |= l1_terms(encoded, self.options.term_weights)
+        terms |= l1_terms(encoded, self.options.term_weights) | budget_terms(encoded)
         terms |= self._auxiliary_terms(encoded, dictionaries, len(pairs))
         return weighted_sum(terms, self.options.term_weights)
 
@@ -172,32 +181,28 @@ class LucidSAE(TwoDictionaries):
     def _encoded(self, side: Side, activations: Tensor, mask: Tensor | None) -> EncodedSide:
         dictionary = self.dictionary(side)
         scaled = dictionary.scaled(activations)
-        if self.batch_top_k:
-            coded = self._batch_autoencoded(side, scaled, mask)
-        else:
+        thresholds, budget_error = self._thresholds(side), None
+        if thresholds is None:
             coded = dictionary.autoencode(scaled, self._groups("full_joint"))
+        else:
+            candidates = dictionary.encode(scaled, self._groups("full_joint"))
+            codes, budget_error = thresholds.of_batch(candidates, self._budgets("full_joint"), mask)
+            combined = dictionary.linear_decoder().combine(codes)
+            coded = Autoencoding(codes, combined + dictionary.decoder_bias)
         if mask is not None:
             codes = coded.codes._replace(values=coded.codes.values * mask[:, None])
             coded = coded._replace(codes=codes)
-        return EncodedSide(scaled, coded, self._shared_part(coded.codes), mask)
+        return EncodedSide(scaled, coded, self._shared_part(coded.codes), mask, budget_error)
 
-    def _batch_autoencoded(self, side: Side, scaled: Tensor, mask: Tensor | None) -> Autoencoding:
-        """Encode and decode by BatchTopK: the batch's own threshold while it is learnt, the stored one elsewhere."""
-        dictionary, batch = self.dictionary(side), self._batch_top_k(side)
-        candidates = dictionary.encode(scaled, self._groups("full_joint"))
-        if self.training:
-            codes = batch.largest_of_batch(candidates, self._budgets("full_joint"), mask)
-        else:
-            codes = batch.above_threshold(candidates)
-        return Autoencoding(codes, dictionary.linear_decoder().combine(codes) + dictionary.decoder_bias)
-
-    def _batch_top_k(self, side: Side) -> BatchTopK:
-        return cast(BatchTopK, self.batch_top_k[side])
+    def _thresholds(self, side: Side) -> Thresholds | None:
+        """What decides which candidates of a side are active; None if a Top-K does."""
+        both = self.batch_top_k or self.jump_relu
+        return cast(Thresholds, both[side]) if both else None
 
     def _groups(self, mode: EncodeMode) -> list[Group]:
-        """The groups that a token is encoded by: with BatchTopK those of its candidates."""
-        budgets = self._budgets(mode)
-        return self._batch_top_k("vision").candidates(budgets) if self.batch_top_k else budgets
+        """The groups that a token is encoded by: with thresholds those of its candidates."""
+        budgets, thresholds = self._budgets(mode), self._thresholds("vision")
+        return budgets if thresholds is None else thresholds.candidates(budgets)
 
     def _budgets(self, mode: EncodeMode) -> list[Group]:
         options, shared_width = self.options, self.shared_width

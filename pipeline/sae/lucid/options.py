@@ -123,6 +123,8 @@ class LucidOptions(LatentOptions):
             "balance": self.balance.weight,
             "l1_shared": self.lambda_shared,
             "l1_private": self.lambda_private,
+            "budget_vision": self.jump_relu.weight,
+            "budget_text": self.jump_relu.weight,
             "auxiliary_vision": self.auxiliary.coefficient,
             "auxiliary_text": self.auxiliary.coefficient,
         }
@@ -147,8 +149,10 @@ class LucidOptions(LatentOptions):
 
     @model_validator(mode="after")
     def _codes_have_a_sign(self) -> Self:
-        if self.activation == "batch_top_k" and not self.relu:
-            raise ValueError("relu: batch_top_k keeps codes above a threshold of 0 or more; leave relu on")
+        if self.activation != "top_k" and not self.relu:
+            raise ValueError(
+                f"relu: {self.activation} keeps codes above a threshold of 0 or more; leave relu on"
+            )
         return self
 
     @model_validator(mode="after")

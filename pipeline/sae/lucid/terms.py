@@ -10,6 +10,7 @@
 | contrast of pairs | none: `pipeline.sae.contrast` | symmetric InfoNCE | `contrast` |
 | balance | none: `pipeline.sae.balance` | codes of too frequent latents | `balance` |
 | sparsity | 3.4 | `lambda_s |z_s|_1 + lambda_p |z_p|_1` | `l1_terms` |
+| budget | none: `pipeline.sae.jump_relu` | `(L0 / k - 1)^2` | `budget_terms` |
 | dead latents | none: arXiv 2406.04093, 2.4 | AuxK | `auxiliary_terms` |
 | the total | 3.4 | `alpha L_self + beta L_align + gamma L_cross + ...` | `LucidSAE.losses` |
 """
@@ -48,6 +49,8 @@ class EncodedSide(NamedTuple):
     """The part of the codes over shared latents."""
     mask: Bool[Tensor, " token"] | None
     """Which rows are tokens; None if all are. The codes of the others are 0."""
+    budget_error: Float[Tensor, ""] | None = None
+    """How far the mean number of active latents is from its budget; None if that is always met."""
 
 
 Encoded = Mapping[Side, EncodedSide]
@@ -162,6 +165,13 @@ def l1_terms(encoded: Encoded, weights: Mapping[str, float]) -> Terms:
         ).sum()
         for name, part in parts.items()
         if weights[name]
+    }
+
+
+def budget_terms(encoded: Encoded) -> Terms:
+    """Collect how far each side is from its budget of active latents, where thresholds learn to meet it."""
+    return {
+        f"budget_{side}": one.budget_error for side, one in encoded.items() if one.budget_error is not None
     }
 
 

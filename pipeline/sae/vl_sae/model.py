@@ -16,6 +16,7 @@ from pipeline.sae.base import EncodeMode, SparseAutoencoder
 from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.code_cosine import code_cosine_distance
 from pipeline.sae.group_sparsity import group_sparsity
+from pipeline.sae.jump_relu import JumpReLU
 from pipeline.sae.linear_decoder import LinearDecoder
 from pipeline.sae.losses import Losses, mean_squared_error, weighted_sum
 from pipeline.sae.moments import SideMoments
@@ -23,6 +24,7 @@ from pipeline.sae.pair_mask import PairMask
 from pipeline.sae.pairs import Pairs
 from pipeline.sae.prefixes import mean_over_prefixes
 from pipeline.sae.sides import SIDES, Side
+from pipeline.sae.thresholds import BatchCodes, Thresholds
 from pipeline.sae.vl_sae.encoder import Encoder
 from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sae.whitening import SideWhitening
@@ -94,11 +96,14 @@ class VLSAE(SparseAutoencoder):
         if options.shared_mask:
             self.shared_mask = PairMask(options.shared_mask, options.latents, seed)
         self.budget = Group(0, options.latents, options.k)
-        self.batch_top_k = nn.ModuleDict()
-        if options.activation == "batch_top_k":
+        self.batch_top_k, self.jump_relu = nn.ModuleDict(), nn.ModuleDict()
+        if options.activation != "top_k":
             self.shared_budget = options.k
-            for side in SIDES:
+        for side in SIDES:
+            if options.activation == "batch_top_k":
                 self.batch_top_k[side] = BatchTopK([self.budget], options.batch_top_k_cap)
+            if options.activation == "jump_relu":
+                self.jump_relu[side] = JumpReLU(options.latents, options.jump_relu)
         if options.matching:
             self.register_buffer("confidence", torch.zeros(options.latents))
 
@@ -129,6 +134,8 @@ class VLSAE(SparseAutoencoder):
         for tensor in (encoder.weight, encoder.bias, self.decoder(side).directions):
             if tensor is not None:
                 tensor.copy_(tensor[order])
+        if self.jump_relu:
+            cast(JumpReLU, self.jump_relu[side]).reindex(order)
 
     @torch.no_grad()
     def fold(self, side: Side, whitening: SideWhitening) -> None:
@@ -168,13 +175,14 @@ class VLSAE(SparseAutoencoder):
         if mode == "private":
             raise ConfigError("no private codes: every latent of vl_sae is shared; ask for mode 'shared'")
         candidates = self._candidates(side, activations, None)
-        return self._batch_top_k(side).above_threshold(candidates) if self.batch_top_k else candidates
+        thresholds = self._thresholds(side)
+        return candidates if thresholds is None else thresholds.above_threshold(candidates)
 
     def losses(self, pairs: Pairs) -> Losses:
         """Compute `MSE_v + MSE_t`, element means against the activations as they are cached, and what aligns the sides.
 
-        VL-SAE itself has nothing that does. Terms: `self_vision` and `self_text`, each of weight 1; `cosine` and
-        `group_sparsity` of `paired_codes`, unless the sides are held apart.
+        VL-SAE itself has nothing that does. Terms: `self_vision` and `self_text`, each of weight 1; `budget_*` of
+        learned thresholds; `cosine` and `group_sparsity` of `paired_codes`, unless the sides are held apart.
         """
         masks = self.options.shared_mask and self.training
         left_out = self.shared_mask.draw(len(pairs)) if masks else None
@@ -182,26 +190,28 @@ class VLSAE(SparseAutoencoder):
         for side in SIDES:
             rows = pairs.rows(side)
             without = None if left_out is None else left_out[pairs.owners(side)]
-            codes[side] = self._active(side, self._candidates(side, rows, without), pairs.mask(side))
+            candidates = self._candidates(side, rows, without)
+            codes[side], budget_error = self._active(side, candidates, pairs.mask(side))
             terms[f"self_{side}"] = self._self_term(side, codes[side], rows, pairs.mask(side))
+            if budget_error is not None:
+                terms[f"budget_{side}"] = budget_error
         if self.options.paired_codes.any and not self.apart:
             terms |= self._paired_terms(codes, pairs)
         return weighted_sum(terms, self.options.term_weights)
 
     def _candidates(self, side: Side, activations: Tensor, left_out: Tensor | None) -> SparseCodes:
-        """Codes by the K strongest latents of every input; with BatchTopK, by the most that it may have."""
-        k = self._batch_top_k(side).candidates([self.budget])[0].k if self.batch_top_k else self.options.k
+        """Codes by the K strongest latents of every input; with thresholds, by the most that it may have."""
+        thresholds = self._thresholds(side)
+        k = self.options.k if thresholds is None else thresholds.candidates([self.budget])[0].k
         centre = self.biases[side] if self.options.side_bias else getattr(self, f"{side}_centre")
         return self.encoder(side).encode(activations - centre, k, left_out)
 
-    def _active(self, side: Side, candidates: SparseCodes, mask: Tensor | None) -> SparseCodes:
-        """Which candidates of a batch are active: with BatchTopK by its own threshold while that is learnt."""
-        if not self.batch_top_k:
-            return candidates
-        batch = self._batch_top_k(side)
-        if self.training:
-            return batch.largest_of_batch(candidates, [self.budget], mask)
-        return batch.above_threshold(candidates)
+    def _active(self, side: Side, candidates: SparseCodes, mask: Tensor | None) -> BatchCodes:
+        """Which candidates of a batch are active: all, unless thresholds say which."""
+        thresholds = self._thresholds(side)
+        if thresholds is None:
+            return BatchCodes(candidates)
+        return thresholds.of_batch(candidates, [self.budget], mask)
 
     def _self_term(
         self, side: Side, codes: SparseCodes, rows: Tensor, mask: Tensor | None
@@ -234,8 +244,10 @@ class VLSAE(SparseAutoencoder):
             codes = codes._replace(values=codes.values * mask[:, None])
         return pairs.largest_codes(side, codes, self.shared_width)
 
-    def _batch_top_k(self, side: Side) -> BatchTopK:
-        return cast(BatchTopK, self.batch_top_k[side])
+    def _thresholds(self, side: Side) -> Thresholds | None:
+        """What decides which candidates of a side are active; None if a Top-K does."""
+        both = self.batch_top_k or self.jump_relu
+        return cast(Thresholds, both[side]) if both else None
 
 
 def _refuse_shared_weights_of_two_widths(options: VLSAEOptions, vision: int, text: int) -> None:

@@ -75,6 +75,8 @@ class VLSAEOptions(LatentOptions):
         return {
             "self_vision": 1.0,
             "self_text": 1.0,
+            "budget_vision": self.jump_relu.weight,
+            "budget_text": self.jump_relu.weight,
             "cosine": paired.cosine,
             "group_sparsity": paired.group_sparsity,
         }

@@ -1,20 +1,13 @@
-from pathlib import Path
-
 import pytest
 import torch
-from pydantic import ValidationError
 
 from benchmarks.synthetic import synthetic_activations, write_cache
 from cache import ActivationCache
-from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.batch_top_k import BatchTopK
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
-from pipeline.sae.options import LatentOptions
 from pipeline.sae.pairs import Pairs
-from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES
-from pipeline.sae.vl_sae.options import VLSAEOptions
 from pipeline.sparse.codes import SparseCodes
 from pipeline.sparse.top_k import Group, top_k
 from pipeline.training.fit import Training, fit
@@ -24,7 +17,6 @@ CHANNELS, TOKENS, CAP = 8, 50, 4
 GROUPS = [Group(0, 12, 2), Group(12, 40, 3)]
 LUCID = {"latents": 40, "shared_ratio": 0.3, "k_shared": 2, "k_private": 3}
 LUCID_BATCH = LucidOptions(**LUCID, activation="batch_top_k")
-VL_SAE_BATCH = VLSAEOptions(latents=24, k=3, encoder="affine", inputs="tokens", activation="batch_top_k")
 TRAIN = {"epochs": 3, "batch_pairs": 4, "warmup_steps": 2, "checkpoint_every": 4}
 
 
@@ -96,41 +88,6 @@ def test_above_the_threshold_other_tokens_have_k_active_latents_in_the_mean() ->
     torch.testing.assert_close(active, torch.tensor([2.0, 3.0]), rtol=0.1, atol=0)
 
 
-def trained(cache: ActivationCache, options: LatentOptions) -> SparseAutoencoder:
-    return fit(cache, {"one": Training(options, TrainOptions(**TRAIN))}).saes["one"]
-
-
-@pytest.mark.parametrize("options", [LUCID_BATCH, VL_SAE_BATCH], ids=["lucid", "vl_sae"])
-def test_a_token_is_encoded_alike_alone_and_among_others_also_after_saving(
-    cache: ActivationCache, tmp_path: Path, options: LatentOptions
-) -> None:
-    sae = trained(cache, options).eval()
-    save_sae(sae, tmp_path)
-    loaded = load_sae(tmp_path)
-    for side in SIDES:
-        rows = torch.randn(30, CHANNELS, generator=torch.Generator().manual_seed(1)) * 3
-        together = sae.encode(side, rows)
-        alone = [sae.encode(side, row[None]).values for row in rows]
-        torch.testing.assert_close(together.values, torch.cat(alone))
-        assert torch.equal(loaded.encode(side, rows).values, together.values)
-        assert (together.values > 0).sum(dim=1).unique().numel() > 1
-
-
-def test_a_stopped_training_ends_in_the_same_bytes(cache: ActivationCache, tmp_path: Path) -> None:
-    whole = trained(cache, LUCID_BATCH)
-    training = Training(LUCID_BATCH, TrainOptions(**TRAIN), tmp_path / "checkpoint.safetensors")
-
-    def interrupt(done: int, total: int) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(cache, {"one": training}, interrupt)
-    resumed = fit(cache, {"one": training}).saes["one"].state_dict()
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(resumed[name], tensor), name
-
-
 def test_gradients_are_those_of_the_kept_codes_alone() -> None:
     sae = LucidSAE(LUCID_BATCH, CHANNELS, CHANNELS).train()
     generator = torch.Generator().manual_seed(0)
@@ -158,8 +115,3 @@ def test_held_apart_all_parts_have_one_threshold_and_after_the_match_each_its_ow
         shared, private = sae.batch_top_k[side].thresholds.tolist()
         assert shared > 0 and private > 0 and (shared == private) == (joint_epochs == 0)
         assert int(sae.batch_top_k[side].batches) == joint_epochs * cache.pairs // 4
-
-
-def test_codes_of_either_sign_are_refused() -> None:
-    with pytest.raises(ValidationError, match="leave relu on"):
-        LucidOptions(**LUCID, activation="batch_top_k", relu=False)

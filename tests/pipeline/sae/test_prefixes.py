@@ -23,6 +23,7 @@ RECIPES: dict[str, tuple[type[LatentOptions], dict[str, object]]] = {
     "lucid": (LucidOptions, LUCID),
     "one part": (LucidOptions, ONE_PART),
     "batch": (LucidOptions, LUCID | {"activation": "batch_top_k"}),
+    "jump": (LucidOptions, LUCID | {"activation": "jump_relu"}),
     "vl_sae": (VLSAEOptions, VL_SAE),
 }
 

@@ -29,6 +29,7 @@ RECIPES: dict[str, ArchitectureOptions] = {
     "uncentred": LUCID.model_copy(update={"subtract_decoder_bias": False}),
     "position": LUCID.model_copy(update={"centring": "position"}),
     "batch_top_k": LUCID.model_copy(update={"activation": "batch_top_k"}),
+    "jump_relu": LUCID.model_copy(update={"activation": "jump_relu"}),
     "sae_d": SAE_D,
     "side_bias": SAE_D.model_copy(update={"side_bias": True}),
     "pooled": SAE_D.model_copy(update={"inputs": "pooled"}),
