@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.interpretation.levels import Level
 from pipeline.metrics.heat_maps import inverse_document_frequency
 from pipeline.metrics.options import Pooling
-from pipeline.metrics.pooling import pool
 from pipeline.not_finite import refuse_not_finite
 from pipeline.progress import Advance
-from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
@@ -24,7 +23,7 @@ class ConceptCodes:
     """The concept list as the dictionary sees it.
 
     Attributes:
-        codes: float32 `[concept, latent]`, `z_c` over the shared latents, never negative.
+        codes: float32 `[concept, latent]`, `z_c` over the latents of a level, never negative.
         idf: float32 `[latent]`, the weight of each latent; zero for one that every concept uses.
     """
 
@@ -39,7 +38,7 @@ class ConceptCodes:
 
 @torch.inference_mode()
 def encode_concepts(
-    sae: SparseAutoencoder,
+    levels: Sequence[Level],
     backbone: "Backbone",
     terms: Sequence[str],
     prompt: str,
@@ -47,13 +46,13 @@ def encode_concepts(
     weighted: bool,
     batch_terms: int = 256,
     progress: Advance | None = None,
-) -> ConceptCodes:
-    """Send every term through the backbone's text side and the dictionary's shared text encoder.
+) -> list[ConceptCodes]:
+    """Send every term through the backbone's text side and the dictionary's text encoder, level by level.
 
     A dictionary of pooled embeddings reads the prompt as it reads a caption: as one token, the pooled embedding.
 
     Args:
-        sae: A trained dictionary.
+        levels: Latents of one trained dictionary.
         backbone: The backbone whose activations it was trained on.
         terms: The concept list.
         prompt: Text with `{term}` in it.
@@ -67,16 +66,19 @@ def encode_concepts(
     Raises:
         RunError: a code is not finite.
     """
-    device = next(sae.parameters()).device
-    codes = []
+    sae, device = levels[0].sae, levels[0].device
+    codes: list[list[Tensor]] = [[] for _ in levels]
     for start in range(0, len(terms), batch_terms):
         texts = [prompt.replace("{term}", term) for term in terms[start : start + batch_terms]]
         rows, offsets = (part.to(device) for part in sae.reader.texts(backbone, texts))
-        token_codes = sae.encode("text", rows, "shared")
-        refuse_not_finite(f"the codes of the concepts '{texts[0]}' to '{texts[-1]}'", token_codes.values)
-        codes.append(pool(token_codes, offsets, sae.shared_width, pooling).clamp(min=0))
+        for level, of_level in zip(levels, codes, strict=True):
+            of_tokens = level.of_tokens(rows)
+            refuse_not_finite(f"the codes of the concepts '{texts[0]}' to '{texts[-1]}'", of_tokens.values)
+            of_level.append(level.of_terms(of_tokens, offsets, pooling).clamp(min=0))
         if progress is not None:
             progress(min(start + batch_terms, len(terms)), len(terms))
-    pooled = torch.cat(codes)
-    idf = inverse_document_frequency(pooled) if weighted else torch.ones_like(pooled[0])
-    return ConceptCodes(pooled, idf)
+    return [_weighed(torch.cat(of_level), weighted) for of_level in codes]
+
+
+def _weighed(codes: Float[Tensor, "concept latent"], weighted: bool) -> ConceptCodes:
+    return ConceptCodes(codes, inverse_document_frequency(codes) if weighted else torch.ones_like(codes[0]))

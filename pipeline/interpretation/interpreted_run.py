@@ -1,6 +1,6 @@
 """A trained run whose latents were named: its dictionary, and the table that `interpret` made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ class InterpretedRun:
     Attributes:
         sae: the run's dictionary.
         table: a row per shared latent, see `LATENT_SCHEMA`.
+        image_level: a row per image-level latent; empty where the dictionary has none.
         metadata: what `interpret` recorded: options, concept list, cache, score.
     """
 
     sae: SparseAutoencoder
     table: pa.Table
+    image_level: pa.Table
     metadata: Mapping[str, Any]
 
     @property
@@ -61,7 +63,14 @@ class InterpretedRun:
         return None if found is None else found["name"] is not None and len(set(found.values())) == 1
 
     def latents(self) -> dict[int, Latent]:
-        """Read every latent that fires, by number."""
+        """Read every shared latent that fires, by number."""
+        return self._described(self.firing())
+
+    def named_image_level(self) -> dict[int, Latent]:
+        """Read every image-level latent that has a name, by number."""
+        return self._described(self.image_level.filter(self.image_level["named"]).to_pylist())
+
+    def _described(self, rows: Sequence[Mapping[str, Any]]) -> dict[int, Latent]:
         kinds = self.kinds()
         return {
             row["latent"]: Latent(
@@ -70,7 +79,7 @@ class InterpretedRun:
                 lit_captions(row["top_captions"]),
                 self.is_right(row["latent"]),
             )
-            for row in self.firing()
+            for row in rows
         }
 
     def describes(self, cache: ActivationCache) -> bool:
@@ -92,7 +101,8 @@ def open_interpreted_run(run: Path) -> InterpretedRun:
     table, metadata = read_latents(path)
     if metadata.get("dictionary_sha256") != dictionary_sha256(sae):
         raise RunError(f"{path}: describes an earlier training; run `concord interpret {run.name}` again")
-    return InterpretedRun(sae, table, metadata)
+    whole = table["confidence"].is_valid()
+    return InterpretedRun(sae, table.filter(pc.invert(whole)), table.filter(whole), metadata)
 
 
 def ranking_of(row: Mapping[str, Any], images: int) -> Ranking:

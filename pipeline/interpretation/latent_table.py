@@ -1,5 +1,7 @@
 """The table `latents.parquet`: one row per shared latent, with all that a page about it needs besides the pictures.
 
+The rows of image-level latents, where a dictionary has some, come last.
+
 Under the key `concord` the schema's metadata holds JSON: `inputs` of the dictionary ("tokens" or "pooled") and its
 `dictionary_sha256`; what was read: `cache_sha256`, `split`, numbers of `images` and `captions`; `options`;
 `concept_list` (name and sha256), `concepts` (how many were matched), `unknown_concepts` (left out, as the tokenizer
@@ -26,10 +28,10 @@ from pipeline.errors import RunError
 from pipeline.interpretation.peaks import TopPeaks
 from pipeline.runs.files import replace_file
 from pipeline.runs.seal import SEAL_KEY, UNSEALED, check_seal, sealed
-from pipeline.sae.base import SparseAutoencoder
 
 if TYPE_CHECKING:
     from pipeline.backbone.model import Backbone
+    from pipeline.interpretation.levels import Level
 
 LATENTS_FILE = "latents.parquet"
 METADATA_KEY = b"concord"
@@ -38,8 +40,12 @@ _REMEDY = "run `concord interpret` again"
 
 LATENT_SCHEMA = pa.schema(
     [
-        # Column of the shared dictionary, 0 .. shared_width - 1.
+        # Column of the shared dictionary, 0 .. shared_width - 1; of an image-level latent that of the private latent of
+        # text which it is in captions.
         ("latent", pa.int32()),
+        # Of an image-level latent: how well a picture's score tells the largest code of its captions, the correlation
+        # on training pairs. Null for every other.
+        ("confidence", pa.float32()),
         # Most frequent term of the largest cluster; null without a hit. It counts as a name only where `named`.
         ("name", pa.string()),
         ("named", pa.bool_()),
@@ -59,11 +65,12 @@ LATENT_SCHEMA = pa.schema(
                 )
             ),
         ),
-        # Share of all patches (tokens) that fire the latent.
+        # Share of all patches (tokens) that fire the latent; of all images where the dictionary, or the latent, reads
+        # whole images.
         ("vision_frequency", pa.float64()),
         ("text_frequency", pa.float64()),
-        # Strongest first; `patch` is the peak patch, counted along rows of the patch grid; null where the dictionary
-        # reads whole images (metadata `inputs` is "pooled").
+        # Strongest first; `patch` is the peak patch, counted along rows of the patch grid; null where whole images are
+        # read: by a dictionary whose `inputs` is "pooled", and by image-level latents.
         (
             "top_images",
             pa.list_(
@@ -141,18 +148,15 @@ def read_latents(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     return table, json.loads(metadata)
 
 
-def image_records(
-    sae: SparseAutoencoder, cache: ActivationCache, top: TopPeaks
-) -> list[list[dict[str, object]]]:
+def image_records(level: "Level", cache: ActivationCache, top: TopPeaks) -> list[list[dict[str, object]]]:
     """The rows of `top_images`, per latent."""
     file = cache.read_pair_samples(["file"])["file"].to_pylist()
-    has_places = sae.reader.knows_places
     return [
         [
             {
                 "pair": pair,
                 "file": file[pair],
-                "patch": patch if has_places else None,
+                "patch": patch if level.has_places else None,
                 "activation": activation,
             }
             for pair, patch, activation in top.ranked(latent)
@@ -162,7 +166,7 @@ def image_records(
 
 
 def caption_records(
-    sae: SparseAutoencoder,
+    level: "Level",
     cache: ActivationCache,
     backbone: "Backbone",
     top: TopPeaks,
@@ -171,7 +175,7 @@ def caption_records(
     """The rows of `top_captions`, per latent; reads just these captions once more for their words."""
     caption = cache.read_pair_samples(["caption"])["caption"].to_pylist()
     ranked = [top.ranked(latent) for latent in range(len(top.item))]
-    if not sae.reader.knows_places:
+    if not level.sae.reader.knows_places:
         whole: dict[str, object] = {"position": None, "words": [], "activations": []}
         return [
             [
@@ -188,7 +192,9 @@ def caption_records(
     activations: dict[tuple[int, int], list[float]] = {}
     chosen = sorted(latents_of_pair)
     for start in range(0, len(chosen), batch_pairs):
-        for pair, of_pair, codes in _read_captions(sae, cache, backbone, chosen[start : start + batch_pairs]):
+        for pair, of_pair, codes in _read_captions(
+            level, cache, backbone, chosen[start : start + batch_pairs]
+        ):
             words[pair] = of_pair
             for latent in latents_of_pair[pair]:
                 activations[pair, latent] = codes[latent].tolist()
@@ -209,14 +215,13 @@ def caption_records(
 
 
 def _read_captions(
-    sae: SparseAutoencoder, cache: ActivationCache, backbone: "Backbone", pairs: list[int]
+    level: "Level", cache: ActivationCache, backbone: "Backbone", pairs: list[int]
 ) -> Iterator[tuple[int, list[Word], Float[np.ndarray, "latent word"]]]:
-    """Each pair with its caption's words and the largest shared code in each."""
+    """Each pair with its caption's words and the largest code in each."""
     batch = cache.read_pairs(np.array(pairs))
     with torch.inference_mode():
-        rows = sae.reader.pairs(batch).rows("text").to(next(sae.parameters()).device)
-        codes = sae.encode("text", rows, "shared")
-        dense = codes.dense(sae.shared_width).T.cpu().numpy()
+        rows = level.sae.reader.pairs(batch).rows("text").to(level.device)
+        dense = level.of_tokens(rows).dense(len(level)).T.cpu().numpy()
     offsets = batch.text_offsets.tolist()
     for row, pair in enumerate(pairs):
         tokens = slice(offsets[row], offsets[row + 1])

@@ -1,6 +1,7 @@
 """Name the shared latents of a dictionary in one pass over a cache: LUCID (arXiv 2602.07311) 3.5 and A.2."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,9 +17,10 @@ from pipeline.interpretation.concept_list import ConceptList, load_concept_list
 from pipeline.interpretation.identity import dictionary_sha256
 from pipeline.interpretation.known_terms import split_by_tokenizer
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, caption_records, image_records
+from pipeline.interpretation.levels import Level, levels_of
 from pipeline.interpretation.options import InterpretOptions
-from pipeline.interpretation.scan import scan_cache
-from pipeline.interpretation.scoring import score_names, true_concepts
+from pipeline.interpretation.scan import Scan, scan_cache
+from pipeline.interpretation.scoring import score_table, true_concepts
 from pipeline.not_finite import refuse_weights_not_finite
 from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
@@ -37,6 +39,9 @@ def interpret(
 ) -> pa.Table:
     """Name every shared latent by the concepts whose places in the images it dominates.
 
+    Image-level latents are named likewise, a whole image being their one place, where their `confidence` is at least
+    `options.minimum_confidence`.
+
     The cache is read once, `options.batch_pairs` pairs at a time; memory does not depend on its size. An image
     with several captions is matched once. A split that knows its true concepts is read once more to score the names.
     A dictionary of pooled embeddings is named likewise, a whole image being its one place.
@@ -50,7 +55,8 @@ def interpret(
         on_terms: Receives (terms encoded, terms in all) before that; of a long list this takes its time.
 
     Returns:
-        One row per shared latent in `LATENT_SCHEMA`; the schema's metadata is described there.
+        One row per shared latent, then one per image-level latent, in `LATENT_SCHEMA`; its module describes the
+        metadata.
 
     Raises:
         ConfigError: the concept list is missing, empty, has a term twice or none that the tokenizer knows; or the
@@ -61,8 +67,9 @@ def interpret(
     concept_list, unknown, repeated = split_by_tokenizer(listed, backbone, options.prompt)
     refuse_weights_not_finite(sae)
     embeddings = cluster_embeddings(concept_list.terms, options.cluster_encoder, backbone)
+    levels = levels_of(sae)
     concepts = encode_concepts(
-        sae,
+        levels,
         backbone,
         concept_list.terms,
         options.prompt,
@@ -70,28 +77,46 @@ def interpret(
         weighted=options.idf,
         progress=on_terms,
     )
-    scan = scan_cache(sae, cache, concepts, options, progress)
-    columns = {
-        "latent": list(range(sae.shared_width)),
-        **name_latents(scan.hits, embeddings, concept_list, options),
-        "vision_frequency": scan.images.frequency.tolist(),
-        "text_frequency": scan.captions.frequency.tolist(),
-        "top_images": image_records(sae, cache, scan.images),
-        "top_captions": caption_records(sae, cache, backbone, scan.captions),
-    }
-    table = pa.table(columns, schema=LATENT_SCHEMA)
+    scans = scan_cache(levels, cache, concepts, options, progress)
+    tables = []
+    for level, scan in zip(levels, scans, strict=True):
+        names = name_latents(scan.hits, embeddings, concept_list, options)
+        tables.append(_level_table(level, scan, cache, backbone, names, options.minimum_confidence))
+    table = pa.concat_tables(tables)
     found = true_concepts(table, sae, cache, concept_list.truth, options.batch_pairs)
-    metadata = _metadata(sae, cache, concept_list, concepts, options) | {
+    metadata = _metadata(sae, cache, concept_list, concepts[0], options) | {
         "unknown_concepts": list(unknown),
         "repeated_concepts": repeated,
-        "images": scan.images.items,
-        "captions": scan.captions.items,
-        "score": None if found is None else score_names(found, dict(enumerate(table["name"].to_pylist()))),
+        "images": scans[0].images.items,
+        "captions": scans[0].captions.items,
+        "score": None if found is None else score_table(table, found),
         "true_concepts": {str(latent): concepts._asdict() for latent, concepts in (found or {}).items()},
     }
     return table.replace_schema_metadata(
         {METADATA_KEY: json.dumps(metadata, sort_keys=True, allow_nan=False)}
     )
+
+
+def _level_table(
+    level: Level,
+    scan: Scan,
+    cache: ActivationCache,
+    backbone: "Backbone",
+    names: Mapping[str, list[object]],
+    minimum_confidence: float,
+) -> pa.Table:
+    sure = [value is None or value >= minimum_confidence for value in level.confidence]
+    columns = {
+        "latent": list(level.numbers),
+        "confidence": level.confidence,
+        **names,
+        "named": [named and enough for named, enough in zip(names["named"], sure, strict=True)],
+        "vision_frequency": scan.images.frequency.tolist(),
+        "text_frequency": scan.captions.frequency.tolist(),
+        "top_images": image_records(level, cache, scan.images),
+        "top_captions": caption_records(level, cache, backbone, scan.captions),
+    }
+    return pa.table(columns, schema=LATENT_SCHEMA)
 
 
 def _metadata(

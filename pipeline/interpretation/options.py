@@ -46,6 +46,13 @@ class InterpretOptions(Options):
         0.55, ge=0, le=1, description="least share of hits in a named latent's cluster"
     )
     minimum_hits: int = Field(5, ge=1, description="fewest hits of a named latent")
+    minimum_confidence: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="with sae.image_level, least correlation, on the training pairs, of a picture's score with the "
+        "largest code of its captions, for an image-level latent to be named",
+    )
     top_images: int = Field(12, ge=1, description="images kept per latent")
     top_captions: int = Field(8, ge=1, description="captions kept per latent")
     batch_pairs: int = Field(64, ge=1, description="pairs in memory at once; decides memory, not results")

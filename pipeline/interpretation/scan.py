@@ -1,77 +1,72 @@
 """One pass over a cache: which concepts each latent dominates, and where it fires most."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from cache import ActivationCache
+from cache import ActivationCache, PairBatch
 from pipeline.interpretation.concept_codes import ConceptCodes
+from pipeline.interpretation.levels import Level
 from pipeline.interpretation.matching import ConceptIndex, count_hits
 from pipeline.interpretation.options import InterpretOptions
-from pipeline.interpretation.peaks import TopPeaks, first_pairs, image_peaks, peaks
-from pipeline.not_finite import refuse_not_finite
+from pipeline.interpretation.peaks import TopPeaks, first_pairs
 from pipeline.progress import Advance
-from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.sides import Side
-from pipeline.sparse.codes import SparseCodes
 
 
-class Scan(NamedTuple):
-    """What one pass over a cache gathers: hits `[latent, concept]`, and the peaks on both sides."""
+class Scan:
+    """What one pass over a cache gathers of the latents of one level.
 
-    hits: Int[Tensor, "latent concept"]
-    images: TopPeaks
-    captions: TopPeaks
+    Attributes:
+        hits: int64 `[latent, concept]`.
+        images: the pictures on which each latent fires most.
+        captions: likewise captions.
+    """
+
+    def __init__(self, level: Level, concepts: ConceptCodes, options: InterpretOptions) -> None:
+        self._level, self._threshold = level, options.threshold
+        self._index = ConceptIndex(concepts, options.reference)
+        shape = len(level), len(concepts.codes)
+        self.hits = torch.zeros(shape, dtype=torch.int64, device=level.device)
+        self.images = TopPeaks(len(level), options.top_images, level.device)
+        self.captions = TopPeaks(len(level), options.top_captions, level.device)
+
+    def add(self, batch: PairBatch, new: Bool[Tensor, " pair"]) -> None:
+        """Take in a batch of pairs, of which those of `new` are the first of their picture."""
+        pair = batch.pair.to(self._level.device)
+        codes, in_images = self._level.of_images(batch, new)
+        found = self._index.match(codes, in_images.activation, self._threshold)
+        self.hits += count_hits(found, *self.hits.shape)
+        self.images.add(in_images, pair[new.to(pair.device)])
+        self.captions.add(self._level.of_captions(batch), pair)
 
 
 @torch.inference_mode()
 def scan_cache(
-    sae: SparseAutoencoder,
+    levels: Sequence[Level],
     cache: ActivationCache,
-    concepts: ConceptCodes,
+    concepts: Sequence[ConceptCodes],
     options: InterpretOptions,
     progress: Advance | None = None,
-) -> Scan:
-    """Match every image with every concept and keep the strongest images and captions of each latent.
+) -> list[Scan]:
+    """Match every image with every concept and keep the strongest images and captions of each latent, level by level.
 
     Memory is that of `options.batch_pairs` pairs, of the counts `[latent, concept]` and of the items kept, however many
     images there are; the result does not depend on the batches. To a dictionary of pooled embeddings an image is one
-    patch and a caption one token.
+    patch and a caption one token, and so it is to image-level latents.
 
     Raises:
         RunError: an activation or a code is not finite.
     """
-    device = concepts.codes.device
-    width = sae.shared_width
-    index = ConceptIndex(concepts, options.reference)
-    hits = torch.zeros(width, len(concepts.codes), dtype=torch.int64, device=device)
-    images = TopPeaks(width, options.top_images, device)
-    captions = TopPeaks(width, options.top_captions, device)
+    scans = [Scan(level, codes, options) for level, codes in zip(levels, concepts, strict=True)]
     new_image = torch.from_numpy(np.isin(np.arange(cache.pairs), first_pairs(cache)))
     done = 0
     for batch in cache.iterate(options.batch_pairs):
-        pairs = sae.reader.pairs(batch)
-        new = new_image[batch.pair]
-        activations = pairs.vision[new].to(device)
-        codes = _encode(sae, "vision", activations.flatten(0, 1), batch.pair)
-        in_images = image_peaks(codes, len(activations), width)
-        found = index.match(codes, in_images.activation, options.threshold)
-        hits += count_hits(found, width, len(concepts.codes))
-        images.add(in_images, batch.pair[new].to(device))
-        codes = _encode(sae, "text", pairs.text.to(device), batch.pair)
-        captions.add(peaks(codes, pairs.text_offsets.to(device), width), batch.pair.to(device))
+        for scan in scans:
+            scan.add(batch, new_image[batch.pair])
         done += len(batch.pair)
         if progress is not None:
             progress(done, cache.pairs)
-    return Scan(hits, images, captions)
-
-
-def _encode(sae: SparseAutoencoder, side: Side, activations: Tensor, pairs: Tensor) -> SparseCodes:
-    """Shared codes; refused unless they and the activations are finite."""
-    codes = sae.encode(side, activations, "shared")
-    for what, values in (("activations", activations), ("codes", codes.values)):
-        refuse_not_finite(f"the {side} {what} of the pairs {int(pairs[0])} to {int(pairs[-1])}", values)
-    return codes
+    return scans

@@ -1,7 +1,7 @@
 """Are the names right? Names against the truth, where the dataset knows its concepts."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from cache import ActivationCache
 from pipeline.metrics.average_precision import average_precision
-from pipeline.metrics.pooling import pool
+from pipeline.metrics.item_codes import pooled_codes
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.sides import SIDES, Side
 
@@ -58,11 +58,30 @@ def true_concepts(
     if not concepts:
         return None
     named = latents.filter(latents["named"])
-    numbers = named["latent"].to_numpy()
-    told = _told_apart(sae, cache, concepts, numbers, batch_pairs)
+    numbers = named["latent"].to_pylist()
+    told = _told_apart(sae, cache, concepts, _item_columns(sae, numbers), batch_pairs)
     given = [truth.get(name) for name in named["name"].to_pylist()]
     found = map(TrueConcepts, given, told["vision"], told["text"])
-    return dict(zip(numbers.tolist(), found, strict=True))
+    return dict(zip(numbers, found, strict=True))
+
+
+def score_table(latents: pa.Table, found: Mapping[int, TrueConcepts]) -> dict[str, object]:
+    """How many names of the table that `interpret` made are right: those of shared latents, as `score_names`.
+
+    With image-level latents, `image_level` is the same of those, and `together` has `named`, `correct` and
+    `distinct_concepts` of both.
+    """
+    names = dict(zip(latents["latent"].to_pylist(), latents["name"].to_pylist(), strict=True))
+    whole = set(latents.filter(latents["confidence"].is_valid())["latent"].to_pylist())
+    placed, of_images = (
+        {n: of for n, of in found.items() if (n in whole) == level} for level in (False, True)
+    )
+    score = score_names(placed, names)
+    if whole:
+        both = score_names(found, names)
+        score["image_level"] = score_names(of_images, names)
+        score["together"] = {key: both[key] for key in ("named", "correct", "distinct_concepts")}
+    return score
 
 
 def score_names(found: Mapping[int, TrueConcepts], names: Mapping[int, str | None]) -> dict[str, object]:
@@ -131,13 +150,13 @@ def _told_apart(
     sae: SparseAutoencoder,
     cache: ActivationCache,
     concepts: list[str],
-    latents: Int[np.ndarray, "latent"],
+    columns: Int[np.ndarray, "latent"],
     batch_pairs: int,
 ) -> dict[Side, list[str | None]]:
-    """The concept that each of `latents` tells apart best among images, and among captions; None where none."""
-    if not len(latents):
+    """The concept that each latent tells apart best among images, and among captions; None where none."""
+    if not len(columns):
         return {side: [] for side in SIDES}
-    scores = _peaks(sae, cache, latents, batch_pairs)
+    scores = _peaks(sae, cache, columns, batch_pairs)
     shown: dict[Side, str] = {"vision": "image_concepts", "text": "caption_concepts"}
     best = {
         side: best_told_apart(np.concatenate(scores[side]), _labels(cache, column, concepts))
@@ -151,19 +170,22 @@ def _told_apart(
 
 @torch.inference_mode()
 def _peaks(
-    sae: SparseAutoencoder, cache: ActivationCache, latents: Int[np.ndarray, "latent"], batch_pairs: int
+    sae: SparseAutoencoder, cache: ActivationCache, columns: Int[np.ndarray, "latent"], batch_pairs: int
 ) -> dict[Side, list[Float[np.ndarray, "pair latent"]]]:
-    """The peak of every latent in the item of every pair, batch after batch."""
-    device = next(sae.parameters()).device
-    columns = torch.from_numpy(latents.astype(np.int64)).to(device)
+    """The peak of latents, by their column among those of items, in the item of every pair, batch after batch."""
+    chosen = torch.from_numpy(columns)
     found: dict[Side, list[Float[np.ndarray, "pair latent"]]] = {side: [] for side in SIDES}
     for batch in cache.iterate(batch_pairs):
-        pairs = sae.reader.pairs(batch).to(device)
-        for side in SIDES:
-            codes = sae.encode(side, pairs.rows(side), "shared")
-            peaks = pool(codes, pairs.offsets(side), sae.shared_width, "max")
-            found[side].append(peaks[:, columns].cpu().numpy())
+        for side, codes in pooled_codes(sae, batch, "max").items():
+            found[side].append(codes.cpu()[:, chosen].numpy())
     return found
+
+
+def _item_columns(sae: SparseAutoencoder, latents: Sequence[int]) -> Int[np.ndarray, "latent"]:
+    """Where the codes of whole items have latents of `latents.parquet`: image-level ones follow the shared ones."""
+    of_images = [] if sae.image_level is None else sae.image_level.latents.tolist()
+    column = {latent: sae.shared_width + place for place, latent in enumerate(of_images)}
+    return np.array([column.get(latent, latent) for latent in latents], dtype=np.int64)
 
 
 def _labels(cache: ActivationCache, column: str, concepts: list[str]) -> Bool[np.ndarray, "pair concept"]:

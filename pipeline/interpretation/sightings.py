@@ -98,15 +98,19 @@ class SplitSightings:
         return [(pair, None if self.whole else patch, value) for pair, patch, value in top.ranked(latent)]
 
     def collect(self, rankings: Mapping[int, Ranking]) -> dict[int, list[Sighting]]:
-        """The ranked images of every latent, with its heat maps where the dictionary reads patches."""
-        maps = self.heat_maps({latent: [pair for pair, *_ in ranks] for latent, ranks in rankings.items()})
+        """The ranked images of every latent, with its heat maps where it was ranked by patches."""
+        placed = {
+            latent: [pair for pair, patch, _ in ranks if patch is not None]
+            for latent, ranks in rankings.items()
+        }
+        maps = self.heat_maps({latent: pairs for latent, pairs in placed.items() if pairs})
         rows = rows_of_pairs(self._cache, {pair for ranks in rankings.values() for pair, *_ in ranks})
         found: dict[int, list[Sighting]] = {}
         for latent, ranks in rankings.items():
             strongest = max((activation for *_, activation in ranks), default=1.0)
             found[latent] = [
                 Sighting(rows[pair], activation, patch, maps[latent][pair] / strongest)
-                if patch is not None and maps
+                if patch is not None
                 else Sighting(rows[pair], activation, None, None)
                 for pair, patch, activation in ranks
             ]

@@ -42,6 +42,7 @@ class DictionaryPages:
         searched: (images searched, images in all) of the second split; None without it.
         with_name: number of them that have a name; those beyond the report's options have no page.
         named: pages of named latents, most hits first.
+        image_level: pages of named image-level latents, most hits first.
         unnamed: pages of others, most hits first.
     """
 
@@ -57,6 +58,7 @@ class DictionaryPages:
     searched: tuple[int, int] | None
     with_name: int
     named: tuple[LatentPage, ...]
+    image_level: tuple[LatentPage, ...]
     unnamed: tuple[LatentPage, ...]
 
     @property
@@ -72,7 +74,7 @@ class DictionaryPages:
     @property
     def pages(self) -> tuple[LatentPage, ...]:
         """All pages in the order in which they follow each other."""
-        return self.named + self.unnamed
+        return self.named + self.image_level + self.unnamed
 
     @property
     def by_number(self) -> Mapping[int, LatentPage]:
@@ -149,20 +151,20 @@ class _Reader:
     def read(self) -> DictionaryPages:
         run, options, interpreted = self._run, self._options, self._interpreted
         firing = list(interpreted.latents().values())
-        chosen = _chosen(firing, options.latents if run.name == options.variant else options.other_latents)
+        most = options.latents if run.name == options.variant else options.other_latents
+        chosen, whole = (
+            _chosen(latents, most) for latents in (firing, [*interpreted.named_image_level().values()])
+        )
         split = next((name for name, cache in self._caches.items() if interpreted.describes(cache)), None)
-        rankings = {latent.number: ranking_of(latent.row, options.images) for latent in chosen}
+        rankings = {latent.number: ranking_of(latent.row, options.images) for latent in [*chosen, *whole]}
         images = self._evidence(split, rankings) if split is not None else {}
-        unseen, frequency, searched = self._unseen([*rankings], split)
+        numbers = [latent.number for latent in chosen]
+        unseen, frequency, searched = self._unseen(numbers, split)
         stability = read_stability(run.folder)
-        neighbours = nearest_latents(interpreted.sae, [*rankings], options.neighbours)
+        neighbours = nearest_latents(interpreted.sae, numbers, options.neighbours)
         pages = [
-            LatentPage(
-                row=latent.row,
-                kind=latent.kind,
-                captions=latent.captions[: options.captions],
-                right=latent.right,
-                folder=self._folder,
+            self._page(
+                latent,
                 images=images.get(latent.number, ()),
                 unseen=unseen.get(latent.number, ()),
                 unseen_frequency=frequency[latent.number] if frequency else None,
@@ -184,8 +186,13 @@ class _Reader:
             searched=searched,
             with_name=interpreted.with_name,
             named=tuple(page for page in pages if page.row["named"]),
+            image_level=tuple(self._page(latent, images=images.get(latent.number, ())) for latent in whole),
             unnamed=tuple(page for page in pages if not page.row["named"]),
         )
+
+    def _page(self, latent: Latent, images: tuple[Evidence, ...], **seen: Any) -> LatentPage:
+        captions = latent.captions[: self._options.captions]
+        return LatentPage(latent.row, latent.kind, captions, latent.right, self._folder, images, **seen)
 
     def _unseen(
         self, latents: list[int], interpreted: str | None

@@ -16,16 +16,22 @@ class LatentPage(Latent):
         images: where it fires in the interpreted split, strongest first.
         unseen: where it fires in the second split.
         unseen_frequency: share of that split's patches that fire it; None without the split.
-        neighbours: the latents that resemble it most.
+        neighbours: the latents that resemble it most; image-level ones are compared with none.
         found_again: number of trainings from other seeds that found it, and of all; None where that was not measured.
     """
 
     folder: str
     images: tuple[Evidence, ...]
-    unseen: tuple[Evidence, ...]
-    unseen_frequency: float | None
-    neighbours: tuple[Neighbour, ...]
-    found_again: tuple[int, int] | None
+    unseen: tuple[Evidence, ...] = ()
+    unseen_frequency: float | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+    found_again: tuple[int, int] | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """Of an image-level latent how well a picture's score tells its code in captions; None of any other."""
+        confidence: float | None = self.row["confidence"]
+        return confidence
 
     @property
     def page(self) -> str:

@@ -123,5 +123,10 @@ NAMES = Section(
         Figure("interpretation.distinct_names", "", column="distinct names"),
         Figure("interpretation.correct_in_captions", "", column="right about captions"),
         Figure("interpretation.same_on_both_sides", "", column="same concept on both sides"),
+        Figure("interpretation.image_level.named", "", column="image-level named"),
+        Figure("interpretation.image_level.correct", "", column="image-level names right"),
+        Figure("interpretation.image_level.share", "", column="share of those right"),
+        Figure("interpretation.together.correct", "", column="names right, both"),
+        Figure("interpretation.together.distinct_concepts", "", column="distinct concepts, both"),
     ),
 )  # fmt: skip

@@ -24,8 +24,10 @@ from cache import (
 )
 from pipeline.backbone.model import Activations
 from pipeline.backbone.spelling import spell
+from pipeline.sae.image_level import ImageLevelReadout
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
+from pipeline.sae.options import ImageLevelOptions
 from pipeline.sae.vl_sae.model import VLSAE
 from pipeline.sae.vl_sae.options import VLSAEOptions
 
@@ -34,6 +36,7 @@ WORDS = {
     "boat": 0, "ship": 0, "cat": 1, "kitten": 1, "red": 2, "blue": 3, "sea": 4, "ocean": 4, "meadow": 5,
     "a": 7, "at": 7, "unicorn": 7,
 }  # fmt: skip
+SEA, MEADOW = 4, 5
 CHANNELS = 8
 SHARED = 7
 SILENT = 6
@@ -142,6 +145,22 @@ def axis_sae() -> LucidSAE:
         for side in ("vision", "text"):
             sae.dictionary(side).encoder.copy_(torch.eye(CHANNELS))
             sae.dictionary(side).decoder.copy_(torch.eye(CHANNELS))
+    return sae.eval()
+
+
+def sae_with_settings(confidence: float = 0.9) -> LucidSAE:
+    """Shared latents 0 to 3 read nouns and colours; image-level ones, private latents of text, read the settings."""
+    level = ImageLevelOptions(latents=2, k=1)
+    options = LucidOptions(latents=CHANNELS, shared_ratio=0.5, k_shared=2, k_private=1, image_level=level)
+    sae = LucidSAE(options, CHANNELS, CHANNELS)
+    with torch.no_grad():
+        for side in ("vision", "text"):
+            sae.dictionary(side).encoder.copy_(torch.eye(CHANNELS))
+            sae.dictionary(side).decoder.copy_(torch.eye(CHANNELS))
+    sae.image_level = ImageLevelReadout(level, CHANNELS)
+    sae.image_level.latents.copy_(torch.tensor([MEADOW, SEA]))
+    sae.image_level.weight.copy_(torch.eye(CHANNELS)[[MEADOW, SEA]])
+    sae.image_level.confidence.fill_(confidence)
     return sae.eval()
 
 

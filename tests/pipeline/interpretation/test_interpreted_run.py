@@ -10,7 +10,7 @@ def test_kinds_are_left_out_when_the_list_is_gone_or_was_changed(tmp_path):
     metadata = {
         "concept_list": {"name": str(path), "sha256": hashlib.sha256(b"boat = noun:boat").hexdigest()}
     }
-    run = InterpretedRun(None, pa.table({}), metadata)
+    run = InterpretedRun(None, pa.table({}), pa.table({}), metadata)
     assert run.kinds() == {}
     path.write_bytes(b"boat = noun:boat")
     assert run.kinds() == {"boat": "noun"}

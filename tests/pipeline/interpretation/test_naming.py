@@ -15,9 +15,10 @@ from pipeline.interpretation.concept_list import load_concept_list
 from pipeline.interpretation.identity import describes
 from pipeline.interpretation.known_terms import split_by_tokenizer
 from pipeline.interpretation.latent_table import LATENT_SCHEMA, METADATA_KEY, read_latents, write_latents
+from pipeline.interpretation.levels import PlacedLatents
 from pipeline.interpretation.naming import interpret, name_latents
 from pipeline.interpretation.options import InterpretOptions
-from pipeline.interpretation.scoring import score_names, true_concepts
+from pipeline.interpretation.scoring import score_table, true_concepts
 from pipeline.sae.lucid.model import LucidSAE
 from pipeline.sae.lucid.options import LucidOptions
 
@@ -205,8 +206,8 @@ def test_a_prompt_without_a_place_for_the_term_is_refused():
 
 def test_mean_pooling_dilutes_a_term_by_the_other_words_of_the_prompt_and_max_does_not(sae):
     terms = ("boat", "cat")
-    strong = encode_concepts(sae, MODEL, terms, "a {term}", "max", weighted=False)
-    weak = encode_concepts(sae, MODEL, terms, "a {term}", "mean", weighted=False)
+    (strong,) = encode_concepts([PlacedLatents(sae)], MODEL, terms, "a {term}", "max", weighted=False)
+    (weak,) = encode_concepts([PlacedLatents(sae)], MODEL, terms, "a {term}", "mean", weighted=False)
     assert strong.codes[0, 0] == 3.0
     assert weak.codes[0, 0] == 1.5
     assert strong.idf.tolist() == [1.0] * picture_world.SHARED
@@ -214,19 +215,17 @@ def test_mean_pooling_dilutes_a_term_by_the_other_words_of_the_prompt_and_max_do
 
 def test_concepts_are_encoded_the_same_in_any_batches(sae):
     terms = (*load_concept_list("world").terms[:20], "boat", "cat", "red")
-    whole = encode_concepts(sae, MODEL, terms, "a {term}", "max", weighted=True)
-    parts = encode_concepts(sae, MODEL, terms, "a {term}", "max", weighted=True, batch_terms=3)
+    (whole,) = encode_concepts([PlacedLatents(sae)], MODEL, terms, "a {term}", "max", weighted=True)
+    (parts,) = encode_concepts(
+        [PlacedLatents(sae)], MODEL, terms, "a {term}", "max", weighted=True, batch_terms=3
+    )
     assert torch.equal(whole.codes, parts.codes)
     assert torch.equal(whole.idf, parts.idf)
 
 
-def words_of(table):
-    return dict(enumerate(table["name"].to_pylist()))
-
-
 def test_names_are_scored_against_the_concept_each_latent_tells_apart(sae, cache, options, latents):
     truth = load_concept_list(options.concepts).truth
-    score = score_names(true_concepts(latents, sae, cache, truth), words_of(latents))
+    score = score_table(latents, true_concepts(latents, sae, cache, truth))
     assert score["share"] == 1.0
     assert score["kinds"] == {kind: {"named": 2, "correct": 2} for kind in ("noun", "colour", "setting")}
     assert score["correct_in_captions"] == score["same_on_both_sides"] == score["named"] == 6
@@ -240,7 +239,7 @@ def test_a_dictionary_whose_sides_disagree_is_named_and_scored_wrong(cache, opti
     table = interpret(crossed, cache, MODEL, options)
     assert table["name"].to_pylist()[:2] == ["cat", "boat"]
     truth = load_concept_list(options.concepts).truth
-    score = score_names(true_concepts(table, crossed, cache, truth), words_of(table))
+    score = score_table(table, true_concepts(table, crossed, cache, truth))
     assert score["kinds"]["noun"] == {"named": 2, "correct": 0}
     assert (score["named"], score["correct"]) == (6, 4)
     assert (score["correct_in_captions"], score["same_on_both_sides"]) == (6, 4)
@@ -250,7 +249,7 @@ def test_nothing_named_has_no_share_and_no_truth_no_score(sae, cache, options):
     nothing = interpret(sae, cache, MODEL, changed(options, minimum_hits=10_000))
     truth = load_concept_list(options.concepts).truth
     assert not any(nothing["named"].to_pylist())
-    assert score_names(true_concepts(nothing, sae, cache, truth), {}) == {
+    assert score_table(nothing, true_concepts(nothing, sae, cache, truth)) == {
         "named": 0,
         "correct": 0,
         "distinct_concepts": 0,
@@ -272,7 +271,7 @@ def test_the_embedded_backbone_spells_and_encodes_every_term_of_the_embedded_lis
     unknown = backbone.tokenize(["zyzzyva"])[0][0, 0]
     assert valid.any(dim=1).all()
     assert not ((ids == unknown) & valid).any()
-    concepts = encode_concepts(sae, backbone, terms, "{term}", "max", weighted=True)
+    (concepts,) = encode_concepts([PlacedLatents(sae)], backbone, terms, "{term}", "max", weighted=True)
     assert concepts.codes.shape == (len(terms), sae.shared_width)
     assert cluster_embeddings(terms, "backbone", backbone).shape == (len(terms), backbone.embedding)
     assert (concepts.weight >= 0).all()
@@ -299,7 +298,7 @@ def test_a_dictionary_of_whole_pictures_is_named_by_them(pooled_latents, pooled_
     names = pooled_latents["name"].to_pylist()
     assert names == ["boat", "cat", "red", "blue", "sea", "meadow", None, None]
     truth = load_concept_list(options.concepts).truth
-    score = score_names(true_concepts(pooled_latents, pooled_sae, cache, truth), words_of(pooled_latents))
+    score = score_table(pooled_latents, true_concepts(pooled_latents, pooled_sae, cache, truth))
     assert (score["share"], score["same_on_both_sides"]) == (1.0, 6)
 
 

@@ -88,6 +88,13 @@ class World:
             write_metrics(self.runs / variant, metrics, self.caches["val"])
         self._measure_stability()
 
+    def have_image_level_latents(self) -> None:
+        """Let lucid be a dictionary of which settings are image-level latents."""
+        self.sae = picture_world.sae_with_settings()
+        save_sae(self.sae, self.runs / "lucid", self._training)
+        self.interpret()
+        write_metrics(self.runs / "lucid", METRICS["lucid"], self.caches["val"])
+
     def interpret(self, **values) -> None:
         options = InterpretOptions(**({"concepts": str(self.list), "minimum_hits": 3} | values))
         model = TrapModel()

@@ -385,6 +385,20 @@ def test_a_dictionary_of_whole_pictures_has_pages_without_places(pages):
     assert "pooled is not shown: it reads one embedding of a whole picture" in pages["compare.html"].text
 
 
+def test_image_level_latents_stand_in_the_gallery_and_have_pages_without_places(own_world, tmp_path):
+    own_world.have_image_level_latents()
+    report = own_world.build(tmp_path / "report", variants=("lucid",))
+    gallery = (report / "lucid/concepts.html").read_text(encoding="utf-8")
+    assert "2 more are image-level latents" in gallery and "2 of 2 are right" in gallery
+    assert gallery.count('<span class="tag">whole picture</span>') == 2
+    page = (report / "lucid/0004.html").read_text(encoding="utf-8")
+    assert "image-level latent 4 of" in page and "Score tells captions" in page and "0.90" in page
+    assert page.count("<figure>") > 1
+    assert 'class="heat"' not in page and 'class="peak"' not in page
+    shared = (report / "lucid/0000.html").read_text(encoding="utf-8")
+    assert 'class="heat"' in shared and 'class="peak"' in shared
+
+
 def test_a_latents_page_says_how_many_other_seeds_found_it(pages):
     assert "Found by other seeds 1 of 2" in pages["lucid/0000.html"].text
     others = [page.text for path, page in pages.items() if path not in ("lucid/0000.html", "index.html")]
