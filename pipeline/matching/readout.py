@@ -67,11 +67,12 @@ def fit_image_level(sae: SparseAutoencoder, cache: ActivationCache, batch_pairs:
     """Choose the image-level latents of a trained dictionary and fit what reads them; does nothing if it has none.
 
     Of the private latents of text those are taken of which the image's embedding explains most: the correlation counts
-    times the deviation of the latent's firing, so that a latent of many captions comes before one of few. Fit on the
-    pairs that the dictionary was trained on, never on those it is judged by.
+    times the deviation of the latent's firing, so that a latent of many captions comes before one of few. One that the
+    embeddings tell nothing of, such as a dead one, stays silent in pictures, with a confidence of 0. Fit on the pairs
+    that the dictionary was trained on, never on those it is judged by.
 
     Raises:
-        RunError: the embeddings explain too few latents.
+        RunError: the embeddings tell nothing of any.
         CacheError: the cache cannot be read.
     """
     readout = sae.image_level
@@ -86,11 +87,12 @@ def fit_image_level(sae: SparseAutoencoder, cache: ActivationCache, batch_pairs:
         moments.update(batch.vision_pooled.to(device), largest)
     weight, bias, correlation = moments.ridge(readout.options.ridge)
     gain = correlation * (moments.fired * (1 - moments.fired)).sqrt()
-    order = torch.sort(gain, descending=True, stable=True).indices[: len(readout)]
-    if not gain[order[-1]] > 0:
+    private = gain[sae.shared_width :]
+    order = sae.shared_width + torch.sort(private, descending=True, stable=True).indices[: len(readout)]
+    if not gain[order[0]] > 0:
         raise RunError(
-            f"sae.image_level.latents: {cache} has no {len(readout)} private latents of text that an image's embedding "
-            "tells anything of; lower it, or train longer"
+            f"sae.image_level: {cache} has no private latent of text that an image's embedding tells anything of; "
+            "train longer, or leave image-level latents out"
         )
     for name, values in (("latents", order), ("weight", weight[order]), ("bias", bias[order])):
         getattr(readout, name).copy_(values)

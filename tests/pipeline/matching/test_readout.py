@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.synthetic import synthetic_activations, write_cache
 from cache import ActivationCache
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RunError
 from pipeline.matching.readout import RegressionMoments, fit_image_level
 from pipeline.metrics.encoding import encode_batch
 from pipeline.sae.image_level import ImageLevelReadout
@@ -89,6 +89,30 @@ def test_the_latents_of_which_the_embedding_explains_most_become_image_level(cac
     torch.testing.assert_close(readout.confidence.double(), correlation[readout.latents])
     fired = readout.encode(batch.vision_pooled)
     assert fired.values.shape == (cache.pairs, 2) and (fired.values >= 0).all()
+
+
+@torch.no_grad()
+def test_latents_that_never_fire_stay_silent_in_pictures_unless_there_are_no_others(
+    cache: ActivationCache,
+) -> None:
+    options = OPTIONS.model_copy(update={"image_level": ImageLevelOptions(latents=18, k=18)})
+    sae = initial_sae(options, cache, seed=0)
+    readout, text = sae.image_level, sae.dictionary("text")
+    assert readout is not None and sae.shared_width + len(readout) == options.latents
+    text.encoder[10:] = 0
+    text.encoder_bias[10:] = -1
+    fit_image_level(sae, cache, batch_pairs=7)
+    assert sorted(readout.latents.tolist()) == list(range(sae.shared_width, options.latents))
+    dead = readout.latents >= 10
+    assert dead.sum() == 14 and not readout.confidence[dead].any() and (readout.confidence[~dead] > 0).all()
+    fired = readout.encode(cache.read_pairs(range(cache.pairs)).vision_pooled).dense(len(readout)) > 0
+    assert not fired[:, dead].any() and fired[:, ~dead].any(dim=0).all()
+    text.encoder[:] = 0
+    text.encoder_bias[:] = -1
+    with pytest.raises(
+        RunError, match="no private latent of text that an image's embedding tells anything of"
+    ):
+        fit_image_level(sae, cache, batch_pairs=7)
 
 
 def test_both_sides_of_a_pair_have_image_level_codes_after_the_shared_ones(cache: ActivationCache) -> None:
