@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.metrics.options import EvaluateOptions
     from pipeline.params import Params
     from pipeline.sae.base import SparseAutoencoder
-    from pipeline.sae.options import ArchitectureOptions
+    from pipeline.sae.options import ArchitectureOptions, MatchedBy
     from pipeline.training.options import TrainOptions
 
     __version__: str
@@ -214,6 +214,7 @@ def match(
     output: str | Path,
     *,
     text_run: str | Path | None = None,
+    by: "MatchedBy" = "pair",
     progress: Progress | None = None,
 ) -> "SparseAutoencoder":
     """Number the shared latents of a run's sides anew, so that those which fire together have one number.
@@ -223,6 +224,7 @@ def match(
         cache: what it was trained on; never what it is measured on.
         output: folder of the new run, which must not exist.
         text_run: folder of another run, whose text side stands in for that of `run`.
+        by: what fires together: pictures and captions ("pair"), or patches and tokens by the plan ("plan").
         progress: receives (pairs read, pairs in all).
 
     Returns:
@@ -231,7 +233,7 @@ def match(
     from pipeline.matching.matched_run import match_runs
 
     text = Path(run if text_run is None else text_run)
-    return match_runs({"vision": Path(run), "text": text}, cache, Path(output), progress or _nothing)
+    return match_runs({"vision": Path(run), "text": text}, cache, Path(output), progress or _nothing, by)
 
 
 def evaluate(

@@ -6,11 +6,12 @@ from cache import ActivationCache
 from pipeline.matching.matched_run import match_runs
 from pipeline.runs.seal import write_sealed
 from pipeline.runs.software import software
+from pipeline.sae.options import MatchedBy
 from stages.progress import note, progress_bar
 from stages.run_state import SOFTWARE_FILE
 
 
-def match_trained(run: Path, text_run: Path | None, cache: str, output: Path) -> None:
+def match_trained(run: Path, text_run: Path | None, cache: str, output: Path, by: MatchedBy) -> None:
     """Write the run `output`: the sides of `run`, or the text side of `text_run` beside its vision side, matched.
 
     Says how many latents fire on both sides and how sure their matches are.
@@ -20,7 +21,7 @@ def match_trained(run: Path, text_run: Path | None, cache: str, output: Path) ->
     """
     pairs = ActivationCache.open(cache)
     with progress_bar(f"match {output.name}", "pairs") as advance:
-        sae = match_runs({"vision": run, "text": text_run or run}, pairs, output, advance)
+        sae = match_runs({"vision": run, "text": text_run or run}, pairs, output, advance, by)
     write_sealed(output / SOFTWARE_FILE, software())
     matched = sae.confidence[: sae.shared_width]
     living = matched[matched != 0]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.sae.options import MatchedBy
 from stages.paths import PARAMS, SAME_SIDE, TRAINING_SPLIT, cache_path, run_folder
 
 run_app = typer.Typer()
@@ -21,11 +22,17 @@ def match(
     cache: Annotated[
         str, typer.Option(help="The cache that the run was trained on: its folder, or a URL.")
     ] = str(cache_path(TRAINING_SPLIT)),
+    by: Annotated[
+        MatchedBy,
+        typer.Option(
+            help="What fires together: picture and caption, or patch and token by the run's own plan."
+        ),
+    ] = "pair",
 ) -> None:
     """Number the latents of a run's sides anew, so that those which fire together on training pairs have one number."""
     from stages.match import match_trained
 
-    match_trained(run, text_run, cache, output)
+    match_trained(run, text_run, cache, output, by)
 
 
 @run_app.command()

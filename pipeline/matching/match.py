@@ -9,6 +9,8 @@ from pipeline.matching.assignment import Matching, assign
 from pipeline.matching.coactivation import CoActivation
 from pipeline.progress import Advance
 from pipeline.sae.base import SparseAutoencoder
+from pipeline.sae.crossing import transport_plan
+from pipeline.sae.options import MatchedBy
 from pipeline.sae.sides import SIDES
 
 
@@ -18,17 +20,20 @@ def match_sides(
     cache: ActivationCache,
     batch_pairs: int,
     advance: Advance = lambda done, total: None,
+    by: MatchedBy = "pair",
 ) -> Matching:
     """Match the shared latents of the sides by how they fire together over the pairs of a cache; all if held apart.
 
-    A pair's code of a side is the largest code of its patches, or of its tokens, latent by latent. Match on the pairs
-    that the dictionary was trained on, never on those it is judged by.
+    Match on the pairs that the dictionary was trained on, never on those it is judged by.
 
     Args:
         sae: a dictionary with an encoder for each side.
         cache: where the pairs are.
         batch_pairs: pairs read at a time.
         advance: receives (pairs read, pairs in all).
+        by: what fires together: a picture and its caption by the largest code of each, latent by latent; or, by
+            "plan", a patch and a token as much as the dictionary's own transport plan moves between them, which means
+            something only of a dictionary whose latents are shared already.
 
     Raises:
         RunError: there are fewer pairs than latents, a side has no latent that fires, or codes are not finite.
@@ -40,10 +45,14 @@ def match_sides(
     moments, seen = CoActivation(latents, latents, device), 0
     for batch in cache.iterate(batch_pairs):
         pairs = sae.learned_from(batch).to(device)
-        codes = (
-            pairs.largest_codes(side, sae.encode(side, pairs.rows(side), "shared"), latents) for side in SIDES
-        )
-        moments.update(*codes)
+        vision, text = (sae.encode(side, pairs.rows(side), "shared") for side in SIDES)
+        if by == "plan":
+            plan = transport_plan(sae, vision, text, pairs.text_offsets, pairs.patches)
+            moments.update_through(plan, vision, text)
+        else:
+            moments.update(
+                pairs.largest_codes("vision", vision, latents), pairs.largest_codes("text", text, latents)
+            )
         seen += len(pairs)
         advance(seen, cache.pairs)
     fired = moments.fired()

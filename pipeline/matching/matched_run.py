@@ -16,7 +16,7 @@ from pipeline.runs.files import create_folder, writing_run
 from pipeline.runs.identity import differences, refuse_differences
 from pipeline.runs.model_file import model_seal
 from pipeline.sae.base import SparseAutoencoder
-from pipeline.sae.options import SHARED_WEIGHTS, MatchingOptions
+from pipeline.sae.options import SHARED_WEIGHTS, MatchedBy, MatchingOptions
 from pipeline.sae.registry import build_sae
 from pipeline.sae.saving import load_sae, save_sae
 from pipeline.sae.sides import SIDES, Side
@@ -31,6 +31,7 @@ def match_runs(
     cache: ActivationCache,
     output: Path,
     advance: Advance = lambda done, total: None,
+    by: MatchedBy = "pair",
 ) -> SparseAutoencoder:
     """Match the vision side of one run with the text side of another, or of the same, and save the dictionary.
 
@@ -43,6 +44,7 @@ def match_runs(
         cache: the pairs that the latents are matched by: the training cache of one of the runs.
         output: folder of the new run, which must not exist.
         advance: receives (pairs read, pairs in all).
+        by: what fires together, see `match_sides`.
 
     Returns:
         The dictionary, on the CPU and in evaluation mode; `confidence` holds the correlation of each match.
@@ -51,21 +53,26 @@ def match_runs(
         RunError: a run is missing, damaged, or does not say what it was trained on; the dictionaries differ in
             architecture, widths, latents or other options, or in their backbone; the cache is not one that they were
             trained on, or has too few pairs; a side has no living latent; `output` exists or cannot be written.
-        ConfigError: the sides share an encoder or a decoder.
+        ConfigError: the sides share an encoder or a decoder; or by a plan, sides of two runs are to be matched.
         CacheError: the cache cannot be read.
     """
     if os.path.lexists(output):
         raise RunError(f"{output}: exists; name another folder, or delete it")
+    if by == "plan" and runs["vision"] != runs["text"]:
+        raise ConfigError(
+            f"by plan: {runs['vision']} and {runs['text']} have no latents in common that a plan could go by; match "
+            "them by pair"
+        )
     saes = {side: load_sae(runs[side]) for side in SIDES}
     trainings = {side: training_of(runs[side]) for side in SIDES}
     _refuse_unlike(runs, saes, trainings)
     _refuse_foreign_cache(runs, trainings, cache)
     joined = _joined(saes, cache.manifest.embedding).eval()
-    join_sides(joined, match_sides(joined, cache, _BATCH_PAIRS, advance))
+    join_sides(joined, match_sides(joined, cache, _BATCH_PAIRS, advance, by))
     fit_image_level(joined, cache, _BATCH_PAIRS)
     create_folder(output)
     with writing_run(output):
-        save_sae(joined, output, _matched_training(runs, saes, trainings, cache))
+        save_sae(joined, output, _matched_training(runs, saes, trainings, cache, by))
     return joined
 
 
@@ -150,6 +157,7 @@ def _matched_training(
     saes: Mapping[Side, SparseAutoencoder],
     trainings: Mapping[Side, Mapping[str, Any]],
     cache: ActivationCache,
+    by: MatchedBy,
 ) -> dict[str, Any]:
     """What decided the weights: the cache of the match, and for each side what decided them before it."""
     matched = {
@@ -160,4 +168,5 @@ def _matched_training(
         }
         for side in SIDES
     }
-    return training_identity({}, cache) | {"matched": matched}
+    described = training_identity({}, cache) | {"matched": matched}
+    return described if by == "pair" else described | {"matched_by": by}

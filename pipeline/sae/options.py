@@ -10,6 +10,9 @@ Inputs = Literal["tokens", "pooled"]
 Centring = Literal["global", "position"]
 Activation = Literal["top_k", "batch_top_k", "jump_relu"]
 
+MatchedBy = Literal["pair", "plan"]
+"""What fires together: a picture and its caption, or a patch and a token by the transport plan."""
+
 SHARED_WEIGHTS = "the sides have weights in common, so one side's latents cannot be given other numbers"
 """Why there is nothing to match, as messages say it."""
 

@@ -11,11 +11,11 @@ import torch
 
 from benchmarks.synthetic import SyntheticActivations, synthetic_activations, write_cache
 from cache import ActivationCache
-from pipeline.errors import ConcordError
+from pipeline.errors import ConcordError, ConfigError
 from pipeline.matching.assignment import Matching
 from pipeline.matching.match import match_sides
 from pipeline.matching.matched_run import match_runs
-from pipeline.runs.config import training_identity
+from pipeline.runs.config import training_identity, training_of
 from pipeline.sae.base import SparseAutoencoder
 from pipeline.sae.initial import initial_sae
 from pipeline.sae.lucid.options import LucidOptions
@@ -185,6 +185,22 @@ def test_the_same_match_gives_the_same_bytes_and_a_second_one_changes_nothing(
     assert files == {path.name: path.read_bytes() for path in second.iterdir()}
     once, twice = load_sae(first).state_dict(), load_sae(again).state_dict()
     assert all(torch.equal(twice[name], tensor) for name, tensor in once.items())
+
+
+def test_by_a_plan_a_run_is_matched_with_itself_alone_and_says_so(
+    caches: dict[str, ActivationCache], runs: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = runs("before")
+    match_runs(both(run), caches["train"], tmp_path / "by_plan", by="plan")
+    sae, matched = load_sae(run), load_sae(tmp_path / "by_plan")
+    expected = match_sides(sae, caches["train"], 16, by="plan")
+    for side, order in (("vision", expected.vision), ("text", expected.text)):
+        assert torch.equal(
+            matched.directions(side)[: len(order)], sae.directions(side)[torch.from_numpy(order)]
+        )
+    assert training_of(tmp_path / "by_plan")["matched_by"] == "plan"
+    with pytest.raises(ConfigError, match="have no latents in common that a plan could go by"):
+        match_runs(both(run) | {"text": tmp_path / "by_plan"}, caches["train"], tmp_path / "no", by="plan")
 
 
 def test_a_match_after_training_is_one_at_its_end(caches: dict[str, ActivationCache], tmp_path: Path) -> None:
