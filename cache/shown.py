@@ -50,6 +50,8 @@ def visible(text: str) -> str:
 
     Line feeds and tabs stay. So do joiners, without which some scripts and emoji cannot be written.
     """
+    if text.isascii() and text.isprintable():  # as nearly all of it is
+        return text
     return "".join(map(_visible_character, text))
 
 

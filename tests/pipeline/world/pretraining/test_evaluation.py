@@ -18,7 +18,7 @@ SEED = 77
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
-    return evaluate(load_backbone(BackboneOptions(model=f"local-dir:{FOLDER}")), SEED)
+    return evaluate(load_backbone(BackboneOptions(model=f"local-dir:{FOLDER}")), SEED, single=130)
 
 
 def test_weights_are_small_enough_to_commit() -> None:
