@@ -15,6 +15,16 @@ def run_together(executor: Executor, tasks: Sequence[Task]) -> None:
     Raises:
         Exception: that of the first task, in their order, that failed; tasks not begun by then are left out.
     """
+    errors = _run(executor, tasks)
+    try:
+        if errors:
+            raise errors[min(errors)]
+    finally:
+        errors.clear()  # an error that holds the frame that holds it would keep all that its frames hold, locks too
+
+
+def _run(executor: Executor, tasks: Sequence[Task]) -> dict[int, BaseException]:
+    """Run the tasks; returns what failed, by number of the task."""
     futures = [executor.submit(task) for task in tasks]
     errors: dict[int, BaseException] = {}
     for number in reversed(range(len(tasks))):
@@ -27,5 +37,4 @@ def run_together(executor: Executor, tasks: Sequence[Task]) -> None:
         failure = None if future.cancelled() else future.exception()
         if failure is not None:
             errors[number] = failure
-    if errors:
-        raise errors[min(errors)]
+    return errors

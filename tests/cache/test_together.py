@@ -1,5 +1,8 @@
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -42,3 +45,27 @@ def test_an_error_is_raised_when_nothing_runs_any_more(failing, threads):
     with ThreadPoolExecutor(threads) as executor, pytest.raises(KeyError) as error:
         run_together(executor, [lambda number=number: piece(number) for number in range(10)])
     assert error.value.args[0] in failing and not running
+
+
+def test_an_error_keeps_nothing_alive_of_what_it_came_through():
+    class Held:
+        """Such as a writer, whose lock is released with it."""
+
+    kept = []
+
+    def reading(executor: ThreadPoolExecutor) -> None:
+        held = Held()
+        kept.append(weakref.ref(held))
+        run_together(executor, [fail, fail, fail])
+
+    def fail() -> None:
+        raise OSError("no such disk")
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(2) as executor, suppress(OSError):
+            reading(executor)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
