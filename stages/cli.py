@@ -57,9 +57,7 @@ def scenes(params: ParamsOption = PARAMS) -> None:
 
 
 @app.command()
-def backbone(
-    folder: Annotated[Path, typer.Argument(help="Where the trained weights go.")],
-) -> None:
+def backbone(folder: Annotated[Path, typer.Argument(help="Where the trained weights go.")]) -> None:
     """Train the embedded tiny SigLIP (hours on a CPU; its weights are committed, so this is rarely needed)."""
     from stages.backbone import train_backbone
 
@@ -75,9 +73,7 @@ def companions() -> None:
 
 
 @app.command()
-def decoder(
-    folder: Annotated[Path, typer.Argument(help="Where the trained weights go.")],
-) -> None:
+def decoder(folder: Annotated[Path, typer.Argument(help="Where the trained weights go.")]) -> None:
     """Train the embedded tiny LLaVA (ten minutes of one core; its weights are committed, so this is rarely needed)."""
     from stages.decoder import train_decoder
 
